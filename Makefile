@@ -1,0 +1,47 @@
+# Every target sets itself up: it needs a Python of 3.11 or later, pip and make, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 8098
+RPC_PORT ?= 7400
+NODES ?= 3
+DATA_DIR ?= $(if $(TMPDIR),$(TMPDIR),/tmp)/dynamo-run
+
+.PHONY: help run test check format clean
+
+help:
+	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up"
+	@echo "make test    the whole test suite"
+	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
+	@echo "make format  let ruff lay the code out"
+
+$(STAMP): pyproject.toml
+	@set -e; for python in "$$PYTHON" python3 python3.13 python3.12 python3.11; do \
+	  [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    && found=$$python && break; done; \
+	[ -n "$$found" ] || { echo "make: no Python of 3.11 or later found; set PYTHON=/path/to/python3" >&2; exit 1; }; \
+	echo "setting up $(VENV) with $$found"; \
+	"$$found" -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	touch $@
+
+run: $(STAMP)
+	@$(BIN)/dynamo cluster --nodes $(NODES) --http-port $(PORT) --rpc-port $(RPC_PORT) --data-dir $(DATA_DIR)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m bench.hotpath --compare
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

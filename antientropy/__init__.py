@@ -1,0 +1,1 @@
+"""How replicas find out that they differ. Pure: values are opaque bytes and digests."""

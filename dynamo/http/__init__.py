@@ -1,0 +1,1 @@
+"""The REST API: Riak KV's HTTP dialect on aiohttp."""

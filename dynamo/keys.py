@@ -1,0 +1,66 @@
+"""How a (bucket type, bucket, key) becomes one routing key, and that a storage key.
+
+Types, buckets and keys are bytes, any bytes. The *routing key* is hashed to a token; it is length
+prefixed, so no two triples share one. The *storage key* starts with class and partition, so that
+a partition is one range of the store. Knows nothing of the ring.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Layout
+from typing import Final
+
+from dynamo.errors import Malformed
+
+TYPE_BYTES_MAX: Final = 255
+BUCKET_BYTES_MAX: Final = 256
+KEY_BYTES_MAX: Final = 1024
+ROUTING_KEY_BYTES_MAX: Final = 3 + TYPE_BYTES_MAX + BUCKET_BYTES_MAX + KEY_BYTES_MAX
+
+_PREFIX = Layout(">HI")
+PREFIX_BYTES: Final = _PREFIX.size
+_LENGTHS = Layout(">BH")
+
+
+def routing_key(bucket_type: bytes, bucket: bytes, key: bytes) -> bytes:
+    """One byte string for the triple: lengths of type and bucket, type, bucket, key.
+
+    All keys of a bucket are one range in byte order.
+    """
+    return _LENGTHS.pack(len(bucket_type), len(bucket)) + bucket_type + bucket + key
+
+
+def split_routing_key(routing: bytes) -> tuple[bytes, bytes, bytes]:
+    """(bucket type, bucket, key) of a routing key. Raises Malformed."""
+    if len(routing) < _LENGTHS.size:
+        raise Malformed("a routing key is cut off")
+    type_bytes, bucket_bytes = _LENGTHS.unpack_from(routing)
+    bucket_at = _LENGTHS.size + type_bytes
+    key_at = bucket_at + bucket_bytes
+    if (
+        not 1 <= type_bytes
+        or not 1 <= bucket_bytes <= BUCKET_BYTES_MAX
+        or not 1 <= len(routing) - key_at <= KEY_BYTES_MAX
+    ):
+        raise Malformed("a routing key's parts are out of bounds")
+    return routing[_LENGTHS.size : bucket_at], routing[bucket_at:key_at], routing[key_at:]
+
+
+def partition_prefix(cls: int, partition: int) -> bytes:
+    """The bytes that all storage keys of a (class, partition) start with."""
+    return _PREFIX.pack(cls, partition)
+
+
+def partition_range(cls: int, partition: int) -> tuple[bytes, bytes]:
+    """First storage key of a (class, partition), and the first after it."""
+    assert cls < 0xFFFF
+    first = _PREFIX.pack(cls, partition)
+    return first, (int.from_bytes(first) + 1).to_bytes(PREFIX_BYTES)
+
+
+def split_storage_key(storage: bytes) -> tuple[int, int, bytes]:
+    """(class, partition, routing key) of a storage key. Raises Malformed."""
+    if len(storage) <= PREFIX_BYTES:
+        raise Malformed("a storage key is cut off")
+    cls, partition = _PREFIX.unpack_from(storage)
+    return cls, partition, storage[PREFIX_BYTES:]

@@ -1,0 +1,95 @@
+"""What a client may ask of a coordinator, and what it gets back.
+
+Plain values, shared by the HTTP edge, the command line and programs that embed the coordinator.
+Knows nothing of replicas or of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from dynamo.record import Record, Sibling
+from dynamo.rpc.messages import Condition
+
+#: A count, or a word: `one`, `quorum` (n // 2 + 1), `all` (n), `default`.
+Count = int | Literal["one", "quorum", "all", "default"]
+
+TIMEOUT_MS_DEFAULT = 10_000
+TIMEOUT_MS_MAX = 300_000
+
+
+class ReadOptions(msgspec.Struct, frozen=True):
+    """How many replicas a read asks for, after Riak KV's parameters of the same names.
+
+    `r`: answers to collect (default `quorum`). `pr`: of them, from primaries (default 0).
+    `node_confirms`: distinct nodes (default 0). `notfound_ok`: an absent record counts as an answer.
+    `basic_quorum`: with notfound_ok off, give up once a majority has no record.
+    `timeout_ms`: 0 for the default; above TIMEOUT_MS_MAX it is clamped.
+    `read_repair`: "async", or "blocking": answer only once n - r + 1 primaries hold the merged record.
+    """
+
+    r: Count = "default"
+    pr: Count = "default"
+    node_confirms: Count = "default"
+    notfound_ok: bool = True
+    basic_quorum: bool = False
+    timeout_ms: int = 0
+    read_repair: Literal["async", "blocking"] = "async"
+
+
+class WriteOptions(msgspec.Struct, frozen=True):
+    """How many replicas a write waits for, after Riak KV's parameters of the same names.
+
+    `w`: acknowledgements (default `quorum`); here each of them is synced to disk, so `dw` only raises w.
+    `pw`: of them, from primaries (default 0). `node_confirms`: distinct nodes (default 0).
+    `r`: for the read that a conditional write or a delete without context makes first.
+    `expires_ms`: absolute wall-clock milliseconds, 0 for never.
+    """
+
+    w: Count = "default"
+    pw: Count = "default"
+    dw: Count = "default"
+    node_confirms: Count = "default"
+    r: Count = "default"
+    pr: Count = "default"
+    timeout_ms: int = 0
+    expires_ms: int = 0
+    condition: Condition | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a read saw.
+
+    `siblings`: the live values, oldest first by (written_ms, dot); empty if absent or deleted.
+    `deleted`: there was a value, and only tombstones (or expired values) are left.
+    `context`: opaque token that covers everything seen, b"" if the key was never written.
+    `record`: the merged record the answer was made from.
+    """
+
+    record: Record
+    siblings: tuple[Sibling, ...]
+    deleted: bool
+    context: bytes
+
+    @property
+    def absent(self) -> bool:
+        """True if the key was never written (or was reaped)."""
+        return not self.siblings and not self.deleted
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A write that reached w.
+
+    `record`: the minter's record right after the mint; `siblings`, `deleted`, `context` as in Found.
+    `vtag`: names the write itself. `primary_acks`, `fallback_acks`: synced nodes when it was answered.
+    """
+
+    record: Record
+    siblings: tuple[Sibling, ...]
+    deleted: bool
+    context: bytes
+    vtag: str
+    primary_acks: int
+    fallback_acks: int

@@ -1,0 +1,1 @@
+"""Where a key lives: tokens, partitions, members, placement and preference lists. Pure."""
