@@ -38,7 +38,7 @@ def split_routing_key(routing: bytes) -> tuple[bytes, bytes, bytes]:
     bucket_at = _LENGTHS.size + type_bytes
     key_at = bucket_at + bucket_bytes
     if (
-        not 1 <= type_bytes
+        type_bytes < 1
         or not 1 <= bucket_bytes <= BUCKET_BYTES_MAX
         or not 1 <= len(routing) - key_at <= KEY_BYTES_MAX
     ):

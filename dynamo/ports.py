@@ -7,7 +7,7 @@ tell. All run on one event loop and one thread; callbacks are plain calls and mu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from dynamo.rpc.messages import Reply, Request
 
@@ -90,11 +90,9 @@ class Call(Protocol):
         ...
 
 
-class Handler(Protocol):
-    """Executes requests; the replica and the node's other services register one per message."""
-
-    def __call__(self, request: Request, call: Call) -> None: ...
-
+#: Executes the requests of one message class: called with the message and its call. A dictionary
+#: from class to handler is what ties the two, so the message's type cannot be said here.
+Handler = Callable[[Any, Call], None]
 
 Family = Literal["records", "hints", "facts"]
 

@@ -3,7 +3,8 @@
 Merge is plain dotted-version-vector merge: commutative, associative, idempotent, the same for every
 bucket, and it calls nobody's code. Per dot a record is in one of three states, unseen < present
 (a set of values, normally one) < removed (covered, absent), and merge takes the higher. So a
-sibling stays if the other record holds its dot or does not cover it.
+sibling stays if the other record holds its dot or does not cover it. A value is known by what the
+digest covers, its content hash and expiry: whether its body is still there makes no second value.
 
 Encoding is canonical (sorted, shortest forms, versioned), so equal records are equal bytes. A
 sibling's content is opaque here; `Content` is what the edge puts in it. Knows nothing of nodes,
@@ -14,23 +15,30 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from struct import Struct as Layout
+from typing import Annotated, Final
 
 import msgspec
 
 from dynamo.errors import Malformed
-from dynamo.version import COUNTER_MAX, EMPTY_VECTOR, Birth, Dot, Vector, check_birth, join
+from dynamo.version import EMPTY_VECTOR, Birth, Counter, Dot, Vector, check_birth
 
-FORMAT = 1
-HASH_BYTES = 16
-INT64_MAX = (1 << 63) - 1
+FORMAT: Final = 1
+HASH_BYTES: Final = 16
+INT64_MAX: Final = (1 << 63) - 1
 
-VALUE = 0
-TOMBSTONE = 1
+VALUE: Final = 0
+TOMBSTONE: Final = 1
 
-SIBLINGS_MAX = 100
-SIBLINGS_WARN = 25
-RECORD_BYTES_MAX = 12 << 20
-RECORD_BYTES_WARN = 1 << 20
+SIBLINGS_MAX: Final = 100
+SIBLINGS_WARN: Final = 25
+RECORD_BYTES_MAX: Final = 12 << 20
+RECORD_BYTES_WARN: Final = 1 << 20
+#: How long the body of an expired sibling stays, in milliseconds: more than clocks differ.
+EXPIRED_BODY_KEPT_MS: Final = 3_600_000
+
+_Kind = Annotated[int, msgspec.Meta(ge=VALUE, le=TOMBSTONE)]
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+_Hash = Annotated[bytes, msgspec.Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 
 
 class Content(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -51,17 +59,17 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
     """One write that nothing in the record has replaced.
 
     `kind`: VALUE or TOMBSTONE. `written_ms`: wall clock of the mint, milliseconds since 1970, for
-    people only. `stamp`: hybrid-clock stamp for `lww` buckets, else 0. `expires_ms`: absolute, 0 for
-    never. `content`: encoded Content, or None once the body of an expired sibling is gone.
+    people only. `stamp`: hybrid-clock stamp for `lww` buckets, else 0. `expires_ms`: absolute, 0
+    for never. `content`: encoded Content, or None once the body of an expired value is gone.
     """
 
     birth: Birth
-    counter: int
-    kind: int
-    written_ms: int
-    stamp: int
-    expires_ms: int
-    content_hash: bytes
+    counter: Counter
+    kind: _Kind
+    written_ms: _Milliseconds
+    stamp: Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+    expires_ms: _Milliseconds
+    content_hash: _Hash
     content: bytes | None
 
     @property
@@ -78,14 +86,12 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
 
     def vtag(self) -> str:
         """A short name for this very write, for ETag and `vtag`: 22 hex digits."""
-        digest = blake2b(self.birth, digest_size=11)
-        digest.update(b"%d." % self.counter)
-        digest.update(self.content_hash)
-        return digest.hexdigest()
+        named = b"%b%d.%d.%b" % (self.birth, self.counter, self.expires_ms, self.content_hash)
+        return blake2b(named, digest_size=11).hexdigest()
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
-    """A vector and its siblings, sorted by (birth, counter, content hash)."""
+    """A vector and its siblings, sorted by (birth, counter, content hash, expiry)."""
 
     format: int
     vector: Vector
@@ -110,10 +116,12 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
 _content_decoder = msgspec.msgpack.Decoder(Content)
 _STAMPS = Layout(">BQQ")
+# Below this, one call on a copy is cheaper than two calls.
+_COPIED_BYTES_MAX = 4096
 
 
 def encode_record(record: Record) -> bytes:
-    """Canonical bytes of a record."""
+    """Canonical bytes of a record (msgpack): format, vector, siblings."""
     return _encoder.encode(record)
 
 
@@ -130,33 +138,34 @@ def decode_record(data: bytes) -> Record:
 
 
 def _check(record: Record) -> None:
+    """Raises Malformed for what the types alone do not rule out."""
     if record.format != FORMAT:
         raise Malformed(f"record format {record.format}, this node reads {FORMAT}")
     last = b""
-    for birth, counter in record.vector:
+    for birth, _ in record.vector:
         if birth <= last:
             raise Malformed("a record's vector is not sorted")
         check_birth(birth)
-        if not 1 <= counter <= COUNTER_MAX:
-            raise Malformed("a counter is out of range")
         last = birth
-    vector = dict(record.vector)
-    before: tuple[bytes, int, bytes] | None = None
-    for sibling in record.siblings:
-        if not 1 <= sibling.counter <= vector.get(sibling.birth, 0):
+    siblings = record.siblings
+    seen = dict(record.vector)
+    for sibling in siblings:
+        if sibling.counter > seen.get(sibling.birth, 0):
             raise Malformed("a sibling's dot is not in its record's vector")
-        if sibling.kind not in (VALUE, TOMBSTONE) or len(sibling.content_hash) != HASH_BYTES:
-            raise Malformed("a sibling's kind or content hash is wrong")
-        if not (
-            0 <= sibling.written_ms <= INT64_MAX
-            and 0 <= sibling.stamp <= INT64_MAX
-            and 0 <= sibling.expires_ms <= INT64_MAX
-        ):
-            raise Malformed("a sibling's time is out of range")
-        order = (sibling.birth, sibling.counter, sibling.content_hash)
-        if before is not None and order <= before:
-            raise Malformed("a record's siblings are not sorted")
-        before = order
+        if sibling.content is None and (sibling.kind != VALUE or not sibling.expires_ms):
+            raise Malformed("a sibling that never expires has lost its body")
+    if len(siblings) > 1:
+        before = _order(siblings[0])
+        for sibling in siblings[1:]:
+            order = _order(sibling)
+            if order <= before:
+                raise Malformed("a record's siblings are not sorted")
+            before = order
+
+
+def _order(sibling: Sibling) -> tuple[bytes, int, bytes, int]:
+    """What a value is known by, and siblings are sorted by."""
+    return (sibling.birth, sibling.counter, sibling.content_hash, sibling.expires_ms)
 
 
 def encode_content(content: Content) -> bytes:
@@ -174,7 +183,10 @@ def decode_content(data: bytes) -> Content:
 
 def content_hash(kind: int, written_ms: int, stamp: int, content: bytes) -> bytes:
     """16 bytes that name a sibling's content apart from its dot and expiry."""
-    digest = blake2b(_STAMPS.pack(kind, written_ms, stamp), digest_size=HASH_BYTES)
+    stamps = _STAMPS.pack(kind, written_ms, stamp)
+    if len(content) <= _COPIED_BYTES_MAX:
+        return blake2b(stamps + content, digest_size=HASH_BYTES).digest()
+    digest = blake2b(stamps, digest_size=HASH_BYTES)
     digest.update(content)
     return digest.digest()
 
@@ -182,52 +194,76 @@ def content_hash(kind: int, written_ms: int, stamp: int, content: bytes) -> byte
 def record_digest(record: Record) -> bytes:
     """16 bytes, equal for equal records; b"" for an absent one.
 
-    Covers the vector and every sibling's dot, expiry and content hash, not the body, so that it does
-    not change when the body of an expired sibling goes.
+    Covers the vector and every sibling's dot, expiry and content hash, not the body, so that it
+    does not change when the body of an expired sibling goes.
     """
     if not record.vector:
         return b""
-    head = _encoder.encode(
-        (
-            record.vector,
-            [(s.birth, s.counter, s.expires_ms, s.content_hash) for s in record.siblings],
-        )
-    )
+    named = [(s.birth, s.counter, s.expires_ms, s.content_hash) for s in record.siblings]
+    head = _encoder.encode((record.vector, named))
     return blake2b(head, digest_size=HASH_BYTES).digest()
 
 
 def merge(left: Record, right: Record) -> Record:
-    """The record that has seen what either has. Commutative, associative, idempotent."""
+    """The record that has seen what either has. Commutative, associative, idempotent.
+
+    It is `left` itself, the very object, if `right` adds nothing to it.
+    """
     if not right.vector or left == right:
         return left
     if not left.vector:
         return right
-    left_vector, right_vector = dict(left.vector), dict(right.vector)
-    right_dots = {(s.birth, s.counter) for s in right.siblings}
-    left_dots = {(s.birth, s.counter) for s in left.siblings}
-    kept: dict[tuple[bytes, int, bytes], Sibling] = {}
-    for siblings, other_dots, other_vector in (
-        (left.siblings, right_dots, right_vector),
-        (right.siblings, left_dots, left_vector),
-    ):
-        for sibling in siblings:
-            dot = (sibling.birth, sibling.counter)
-            if dot not in other_dots and other_vector.get(sibling.birth, 0) >= sibling.counter:
-                continue
-            key = (*dot, sibling.content_hash)
-            twin = kept.get(key)
-            # "Without body" wins, so that a body that was let go does not come back. Among bodies
-            # (or other fields) that differ under one hash any fixed choice keeps merge commutative.
-            if twin is None or _rank(sibling) < _rank(twin):
-                kept[key] = sibling
-    return Record(
-        FORMAT,
-        join(left.vector, right.vector),
-        tuple(kept[key] for key in sorted(kept)),
-    )
+    left_seen, right_seen = dict(left.vector), dict(right.vector)
+    kept: list[Sibling] = []
+    left_known: list[Sibling] = []
+    right_known: list[Sibling] = []
+    for sibling in left.siblings:
+        if right_seen.get(sibling.birth, 0) < sibling.counter:
+            kept.append(sibling)
+        else:
+            left_known.append(sibling)
+    for sibling in right.siblings:
+        if left_seen.get(sibling.birth, 0) < sibling.counter:
+            kept.append(sibling)
+        else:
+            right_known.append(sibling)
+    # What one side covers stays only if that side holds its dot too.
+    if left_known and right_known:
+        kept += _held_by_both(left_known, right_known)
+    if len(kept) > 1:
+        kept.sort(key=_order)
+    siblings = tuple(kept)
+    grown = False
+    for birth, counter in right.vector:
+        if left_seen.get(birth, 0) < counter:
+            left_seen[birth] = counter
+            grown = True
+    if grown:
+        return Record(FORMAT, tuple(sorted(left_seen.items())), siblings)
+    return left if siblings == left.siblings else Record(FORMAT, left.vector, siblings)
+
+
+def _held_by_both(lefts: list[Sibling], rights: list[Sibling]) -> list[Sibling]:
+    """The values of the dots that are in both lists, from either list."""
+    if lefts == rights:
+        return lefts
+    dots = {(s.birth, s.counter) for s in lefts} & {(s.birth, s.counter) for s in rights}
+    values: dict[tuple[bytes, int, bytes, int], Sibling] = {}
+    for sibling in (*lefts, *rights):
+        if (sibling.birth, sibling.counter) in dots:
+            order = _order(sibling)
+            twin = values.get(order)
+            if twin is None or (twin != sibling and _rank(sibling) < _rank(twin)):
+                values[order] = sibling
+    return list(values.values())
 
 
 def _rank(sibling: Sibling) -> tuple[bool, bytes]:
+    """Of two forms of one value the lower stays.
+
+    "Without body" wins, so that a body that was let go does not come back. Among bodies that differ
+    under one hash, which only damage can make, any fixed choice keeps merge commutative.
+    """
     return (sibling.content is not None, _encoder.encode(sibling))
 
 
@@ -245,27 +281,56 @@ def mint(
 ) -> Record:
     """The record after one more write, whose dot is (birth, counter).
 
-    `counter` is one more than the birth's last, so that the vector stays without gaps.
+    The write replaces exactly the siblings that `context` covers. The context joins the vector:
+    what it names is known and replaced, even if this record had not seen it yet.
 
-    The write replaces exactly the siblings that `context` covers. The context joins the vector: what
-    it names is known and replaced, even if this record had not seen it yet.
+    `counter` is one more than the last that record and context know of the birth, so that the
+    vector stays without gaps: the caller, who owns the birth, has made sure of it.
     """
-    covered = dict(context)
-    kept = [s for s in record.siblings if covered.get(s.birth, 0) < s.counter]
-    vector = dict(join(record.vector, context))
+    vector = dict(record.vector)
+    kept: list[Sibling] = []
+    if context:
+        covered = dict(context)
+        for sibling in record.siblings:
+            if covered.get(sibling.birth, 0) < sibling.counter:
+                kept.append(sibling)
+        for seen_birth, seen in context:
+            if vector.get(seen_birth, 0) < seen:
+                vector[seen_birth] = seen
+    else:
+        kept += record.siblings
     assert counter == vector.get(birth, 0) + 1
     vector[birth] = counter
+    hashed = content_hash(kind, written_ms, stamp, content)
     kept.append(
-        Sibling(
-            birth,
-            counter,
-            kind,
-            written_ms,
-            stamp,
-            expires_ms,
-            content_hash(kind, written_ms, stamp, content),
-            content,
-        )
+        Sibling(birth, counter, kind, written_ms, stamp, expires_ms, hashed, content),
     )
-    kept.sort(key=lambda s: (s.birth, s.counter, s.content_hash))
+    if len(kept) > 1:
+        kept.sort(key=_order)
     return Record(FORMAT, tuple(sorted(vector.items())), tuple(kept))
+
+
+def without_expired_bodies(record: Record, now_ms: int) -> Record:
+    """The record without the bodies of values that expired EXPIRED_BODY_KEPT_MS ago or earlier.
+
+    It is `record` itself if there are none. The siblings stay, as what their dots say, and so does
+    the digest: letting bodies go makes no replica differ from another.
+    """
+    before_ms = now_ms - EXPIRED_BODY_KEPT_MS
+    if not any(_body_may_go(sibling, before_ms) for sibling in record.siblings):
+        return record
+    siblings = tuple(
+        msgspec.structs.replace(sibling, content=None)
+        if _body_may_go(sibling, before_ms)
+        else sibling
+        for sibling in record.siblings
+    )
+    return Record(FORMAT, record.vector, siblings)
+
+
+def _body_may_go(sibling: Sibling, before_ms: int) -> bool:
+    return (
+        sibling.kind == VALUE
+        and sibling.content is not None
+        and 0 < sibling.expires_ms <= before_ms
+    )

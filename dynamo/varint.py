@@ -6,9 +6,14 @@ that equal things are equal bytes.
 
 from __future__ import annotations
 
+from typing import Final
+
 from dynamo.errors import Malformed
 
-UINT64_MAX = (1 << 64) - 1
+UINT64_MAX: Final = (1 << 64) - 1
+
+#: Matches exactly the byte strings that `write_varint` writes: a decoder's fast way to check many.
+VARINT_PATTERN: Final = rb"(?:[\x00-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f]|[\x80-\xff]{9}\x01)"
 
 
 def write_varint(number: int, out: bytearray) -> None:

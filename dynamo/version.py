@@ -13,19 +13,32 @@ values, storage or nodes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from dynamo.errors import Malformed
-from dynamo.varint import read_varint, write_varint
+from dynamo.varint import VARINT_PATTERN, read_varint, write_varint
+
+RANDOM_BYTES: Final = 8
+COUNTER_MAX: Final = (1 << 63) - 1
 
 Birth = bytes
+Counter = Annotated[int, Meta(ge=1, le=COUNTER_MAX)]
 Dot = tuple[Birth, int]
 #: Sorted by birth, each birth once, counters from 1.
-Vector = tuple[tuple[Birth, int], ...]
+Vector = tuple[tuple[Birth, Counter], ...]
 
-RANDOM_BYTES = 8
-COUNTER_MAX = (1 << 63) - 1
-EMPTY_VECTOR: Vector = ()
+EMPTY_VECTOR: Final[Vector] = ()
+
+_BIRTH_PATTERN = VARINT_PATTERN + rb"[\x00-\xff]{8}" + VARINT_PATTERN
+_is_birth = re.compile(_BIRTH_PATTERN).fullmatch
+# Birth, then a counter of 1 to 9 bytes: 1 to COUNTER_MAX.
+_entries_in = re.compile(
+    rb"(" + _BIRTH_PATTERN + rb")([\x01-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f])"
+).findall
 
 
 def incarnation_bytes(start: int, random: bytes) -> bytes:
@@ -44,19 +57,17 @@ def birth_bytes(incarnation: bytes, sequence: int) -> Birth:
     return bytes(out)
 
 
-def read_birth(data: bytes, at: int) -> tuple[Birth, int]:
-    """The birth that starts at offset `at`, and the offset after it. Raises Malformed."""
-    _, end = read_varint(data, at)
-    end += RANDOM_BYTES
-    _, end = read_varint(data, end)
-    return data[at:end], end
+def birth_sequence(birth: Birth) -> int:
+    """The sequence number of a well-formed birth. Raises Malformed."""
+    _, at = read_varint(birth, 0)
+    sequence, _ = read_varint(birth, at + RANDOM_BYTES)
+    return sequence
 
 
 def check_birth(birth: bytes) -> None:
     """Raises Malformed unless `birth` is exactly one birth."""
-    _, end = read_birth(birth, 0)
-    if end != len(birth):
-        raise Malformed("a birth has bytes after its end")
+    if _is_birth(birth) is None:
+        raise Malformed("not a birth")
 
 
 def vector_of(entries: Mapping[Birth, int] | Iterable[tuple[Birth, int]]) -> Vector:
@@ -73,8 +84,13 @@ def descends(vector: Vector, other: Vector) -> bool:
     """True if `vector` has seen everything that `other` has (equal included)."""
     if vector == other or not other:
         return True
+    if len(vector) < len(other):
+        return False
     seen = dict(vector)
-    return all(seen.get(birth, 0) >= counter for birth, counter in other)
+    for birth, counter in other:  # noqa: SIM110  a generator would double the cost
+        if seen.get(birth, 0) < counter:
+            return False
+    return True
 
 
 def strictly_below(vector: Vector, other: Vector) -> bool:
@@ -83,16 +99,16 @@ def strictly_below(vector: Vector, other: Vector) -> bool:
 
 
 def join(vector: Vector, other: Vector) -> Vector:
-    """The least vector that has seen what either has."""
-    if vector == other or not other:
-        return vector
+    """The least vector that has seen what either has; `vector` itself if `other` adds nothing."""
     if not vector:
         return other
     joined = dict(vector)
+    grown = False
     for birth, counter in other:
         if joined.get(birth, 0) < counter:
             joined[birth] = counter
-    return tuple(sorted(joined.items()))
+            grown = True
+    return tuple(sorted(joined.items())) if grown else vector
 
 
 def encode_vector(vector: Vector) -> bytes:
@@ -101,26 +117,34 @@ def encode_vector(vector: Vector) -> bytes:
     write_varint(len(vector), out)
     for birth, counter in vector:
         out += birth
-        write_varint(counter, out)
+        if counter < 0x80:
+            out.append(counter)
+        else:
+            write_varint(counter, out)
     return bytes(out)
+
+
+def vector_bytes(vector: Vector) -> int:
+    """Length of `encode_vector(vector)`."""
+    size = (len(vector).bit_length() + 6) // 7 or 1
+    for birth, counter in vector:
+        size += len(birth) + (counter.bit_length() + 6) // 7
+    return size
 
 
 def decode_vector(data: bytes) -> Vector:
     """The vector of `encode_vector`. Raises Malformed for anything it would not have written."""
-    count, at = read_varint(data, 0)
-    if count > len(data):
-        raise Malformed("a vector promises more entries than it has bytes")
+    count, end = read_varint(data, 0)
     entries: list[tuple[Birth, int]] = []
     last = b""
-    for _ in range(count):
-        birth, at = read_birth(data, at)
-        counter, at = read_varint(data, at)
+    # findall skips what does not match; then the lengths do not add up.
+    for birth, number in _entries_in(data, end):
         if birth <= last:
             raise Malformed("a vector is not sorted")
-        if not 1 <= counter <= COUNTER_MAX:
-            raise Malformed("a counter is out of range")
+        counter = number[0] if len(number) == 1 else read_varint(number, 0)[0]
         entries.append((birth, counter))
+        end += len(birth) + len(number)
         last = birth
-    if at != len(data):
-        raise Malformed("a vector has bytes after its end")
+    if end != len(data) or len(entries) != count:
+        raise Malformed("a vector is cut off or has bytes that do not belong to it")
     return tuple(entries)

@@ -1,21 +1,41 @@
 """What nodes say to each other: one frozen struct a message, tagged by a small integer.
 
 Bodies are msgpack arrays. A tag is never reused; fields are only ever added at the end, with a
-default. Knows nothing of sockets or of how a message is carried out.
+default. The bounds written here are checked when a message is decoded. Knows nothing of sockets or
+of how a message is carried out.
 
 Every request about a key names `key` (the routing key of `dynamo.keys`), `cls` (id of the
-replication class), `partition`, `epoch` (the sender's), and `deadline_ms`: the milliseconds the sender
-still waits, counted from when it was sent.
+replication class), `partition`, `epoch` (the sender's), and `deadline_ms`: the milliseconds the
+sender still waits, counted from when it was sent (0: it waits no longer).
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
+
+from dynamo.keys import ROUTING_KEY_BYTES_MAX
+from dynamo.version import Counter, Vector
 
 DEADLINE_MS_MAX: Final = 3_600_000
 NO_HINT: Final = -1
+#: What a scan may ask for in one page; well below the largest message.
+SCAN_BYTES_MAX: Final = 32 << 20
+CONDITION_TAGS_MAX: Final = 1_024
+
+_INT64_MAX: Final = (1 << 63) - 1
+
+_RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=ROUTING_KEY_BYTES_MAX)]
+_ClassId = Annotated[int, Meta(ge=0, le=0xFFFE)]
+_Partition = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+_Epoch = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+_DeadlineMs = Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
+_Milliseconds = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+_Kind = Annotated[int, Meta(ge=0, le=1)]
+_MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
+_Tags = Annotated[tuple[str, ...], Meta(max_length=CONDITION_TAGS_MAX)]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=False):
@@ -28,7 +48,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
 class Ping(_Message, frozen=True, array_like=True, tag=1):
     """Answered by Pong."""
 
-    deadline_ms: int
+    deadline_ms: _DeadlineMs
 
 
 class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -38,31 +58,31 @@ class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `unmodified_since_ms`: 0 for none.
     """
 
-    if_match: tuple[str, ...] = ()
-    if_none_match: tuple[str, ...] = ()
-    unmodified_since_ms: int = 0
+    if_match: _Tags = ()
+    if_none_match: _Tags = ()
+    unmodified_since_ms: _Milliseconds = 0
 
 
 class Mint(_Message, frozen=True, array_like=True, tag=2):
     """Give a write its dot and apply it. Answered by Minted at once and Synced later, or Refused.
 
-    `context`: encoded vector of what the client had seen (b"" for none). `kind`, `content`,
+    `context`: vector of what the client had seen, () for none. `kind`, `content`,
     `expires_ms` as in `Sibling`. `seen`: a record (encoded, or b"") to merge before judging
     `condition` and minting. `hint_for`: index of the absent member this node stands in for.
     """
 
-    key: bytes
-    cls: int
-    partition: int
-    epoch: int
-    deadline_ms: int
-    context: bytes
-    kind: int
+    key: _RoutingKey
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
+    context: Vector
+    kind: _Kind
     content: bytes
-    expires_ms: int = 0
+    expires_ms: _Milliseconds = 0
     seen: bytes = b""
     condition: Condition | None = None
-    hint_for: int = NO_HINT
+    hint_for: _MemberIndex = NO_HINT
 
 
 class Store(_Message, frozen=True, array_like=True, tag=3):
@@ -71,14 +91,14 @@ class Store(_Message, frozen=True, array_like=True, tag=3):
     `repair` marks read repair and refill, which are counted apart from client writes.
     """
 
-    key: bytes
-    cls: int
-    partition: int
-    epoch: int
-    deadline_ms: int
+    key: _RoutingKey
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
     record: bytes
     repair: bool = False
-    hint_for: int = NO_HINT
+    hint_for: _MemberIndex = NO_HINT
 
 
 class Fetch(_Message, frozen=True, array_like=True, tag=4):
@@ -87,23 +107,29 @@ class Fetch(_Message, frozen=True, array_like=True, tag=4):
     A record whose sync is pending is waited for first; later writes do not prolong the wait.
     """
 
-    key: bytes
-    cls: int
-    partition: int
-    epoch: int
-    deadline_ms: int
+    key: _RoutingKey
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
     body: bool
 
 
 class Scan(_Message, frozen=True, array_like=True, tag=5):
     """Ask for a page of a partition's records, from the key after `after`. Answered by Page."""
 
-    cls: int
-    partition: int
-    epoch: int
-    deadline_ms: int
-    after: bytes
-    bytes_max: int
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
+    after: Annotated[bytes, Meta(max_length=ROUTING_KEY_BYTES_MAX)]
+    bytes_max: Annotated[int, Meta(ge=1, le=SCAN_BYTES_MAX)]
+
+
+class AskRing(_Message, frozen=True, array_like=True, tag=6):
+    """Ask for the receiver's ring. Answered by RingIs."""
+
+    deadline_ms: _DeadlineMs
 
 
 # Replies ----------------------------------------------------------------------------------------
@@ -114,9 +140,11 @@ class Pong(_Message, frozen=True, array_like=True, tag=64):
 
 
 class Minted(_Message, frozen=True, array_like=True, tag=65):
-    """The write has its dot; `record` holds it. Not yet on disk at the sender."""
+    """The write has its dot (birth, counter); `record` holds it. Not yet on disk at the sender."""
 
     record: bytes
+    birth: bytes
+    counter: Counter
 
 
 class Synced(_Message, frozen=True, array_like=True, tag=66):
@@ -130,21 +158,22 @@ class Body(_Message, frozen=True, array_like=True, tag=67):
 
 
 class Digest(_Message, frozen=True, array_like=True, tag=68):
-    """Encoded vector and digest of the sender's record, on disk there; both b"" if it has none."""
+    """Vector and digest of the sender's record, on disk there; () and b"" if it has none."""
 
-    vector: bytes
+    vector: Vector
     digest: bytes
 
 
 class Page(_Message, frozen=True, array_like=True, tag=69):
-    """Routing keys and encoded records in key order. `more`: ask again after the last key.
+    """Routing keys and encoded records in key order. `more`: ask again, after `last`.
 
     `skipped`: records left out because they are damaged here.
     """
 
     entries: tuple[tuple[bytes, bytes], ...]
     more: bool
-    skipped: int = 0
+    skipped: Annotated[int, Meta(ge=0, le=_INT64_MAX)] = 0
+    last: bytes = b""
 
 
 class Refused(_Message, frozen=True, array_like=True, tag=70):
@@ -152,17 +181,23 @@ class Refused(_Message, frozen=True, array_like=True, tag=70):
 
     `code`: stale_epoch, not_owner, hint_refused, disk_full, sync_failed, storage_error, corrupt,
     refilling, precondition_failed, record_full, malformed, not_ready, unknown_operation,
-    deadline_past. `record`: for record_full, the record that is there. `detail`: one line for people.
-    `limit`: for record_full, "siblings", "record_bytes" or "context_bytes".
+    deadline_past, internal. `record`: for record_full, the record that is there. `detail`: one line
+    for people. `limit`: for record_full, "siblings", "record_bytes" or "context_bytes".
     """
 
     code: str
     definite: bool
     detail: str = ""
-    epoch: int = 0
+    epoch: _Epoch = 0
     record: bytes = b""
     limit: str = ""
 
 
-Request = Ping | Mint | Store | Fetch | Scan
-Reply = Pong | Minted | Synced | Body | Digest | Page | Refused
+class RingIs(_Message, frozen=True, array_like=True, tag=71):
+    """The sender's ring (`Ring.to_bytes`), or b"" while it has none."""
+
+    ring: bytes
+
+
+Request = Ping | Mint | Store | Fetch | Scan | AskRing
+Reply = Pong | Minted | Synced | Body | Digest | Page | Refused | RingIs

@@ -1,0 +1,61 @@
+"""The command `dynamo`: one parser, one module a subcommand, one line for every expected error.
+
+Exit codes: 0 done, 1 not found (get, put, delete) or could not start (serve, cluster), 2 wrong
+usage or configuration, 3 the store refused or could not be reached, 4 a key has several values and
+one was asked for. Knows nothing of what the subcommands do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from dynamo.cli import cluster, init, objects, serve
+from dynamo.errors import ConfigError, DynamoError
+
+USAGE = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. `argv` without the program's name."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except ConfigError as error:
+        return _complain(error.message, USAGE)
+    except DynamoError as error:
+        return _complain(error.message, arguments.failure)
+    except BrokenPipeError:
+        # Whoever read our output went away (`| head`). The interpreter's flush at exit must not
+        # meet the closed pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(arguments.failure)
+    except OSError as error:
+        return _complain(str(error), arguments.failure)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="dynamo",
+        description="A leaderless replicated key-value store.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(failure=FAILED)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (cluster, init, serve, objects):
+        module.add_commands(commands)
+    return parser
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"dynamo: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,180 @@
+"""`dynamo serve`: one node in this process, until a signal (or its parent's end) stops it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from dynamo.cli.logs import start_logging
+from dynamo.cli.parser import Commands
+from dynamo.cluster_file import parse_class, read_cluster_file
+from dynamo.config import (
+    LOG_LEVELS,
+    NodeConfig,
+    Settings,
+    build_config,
+    merge_settings,
+    parse_settings,
+)
+from dynamo.errors import ConfigError
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `serve` to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="run one node",
+        description="Run one node. A flag wins over the configuration file, which has the same "
+        'names (TOML: data-dir = "...").',
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", metavar="FILE", help="TOML file with any of the settings below")
+    add("--node-id", metavar="ID", help="default: the member with --rpc's address, else --rpc")
+    add("--data-dir", metavar="DIR", help="where this node, and no other, keeps its data")
+    add("--http", metavar="HOST:PORT", help="the REST API (default: 127.0.0.1:8098)")
+    add("--rpc", metavar="HOST:PORT", help="for the other nodes (default: its cluster file entry)")
+    add("--peers", nargs="*", metavar="HOST:PORT", help="the other nodes' --rpc addresses")
+    add("--datacenter", metavar="NAME", help="(default: dc1)")
+    add("--rack", metavar="NAME", help="(default: rack1)")
+    add("--host", metavar="NAME", help="the machine (default: the host of its address)")
+    add("--weight", type=int, metavar="N", help="its share of the data (default: 1)")
+    add(
+        "--cluster",
+        metavar="FILE",
+        help="identity written by `dynamo init`; without it, loopback only",
+    )
+    add(
+        "--class",
+        dest="classes",
+        action="append",
+        metavar="NAME=N",
+        help="without a cluster file: a bucket type and its replicas; may be repeated",
+    )
+    add(
+        "--free-space-min",
+        metavar="BYTES",
+        help="refuse writes below this, such as 256MiB (default: the larger of 256MiB and 2 %%)",
+    )
+    add("--value-bytes-max", metavar="BYTES", help="largest value (default: 1MiB, at most 8MiB)")
+    add("--log-level", choices=LOG_LEVELS, help="(default: info)")
+    add("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the node to its end. Raises DynamoError, OSError where it cannot start."""
+    config = load_config(arguments)
+    start_logging(sys.stderr, config.log_level)
+    # Here, not above: `dynamo get` should not pay for importing a whole node.
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config, exit_with_parent=arguments.exit_with_parent))
+
+
+def load_config(arguments: argparse.Namespace) -> NodeConfig:
+    """The node that the flags and the files they name describe. Raises ConfigError."""
+    settings = _flags(arguments)
+    if arguments.config is not None:
+        settings = merge_settings(_file(Path(arguments.config)), settings)
+    cluster = None
+    if settings.cluster is not None:
+        path = Path(settings.cluster)
+        cluster = read_cluster_file(path)
+        _warn_if_readable_to_all(path)
+    return build_config(settings, cluster)
+
+
+def _flags(arguments: argparse.Namespace) -> Settings:
+    classes = [parse_class(text) for text in arguments.classes or ()]
+    if len(dict(classes)) < len(classes):
+        raise ConfigError("--class: one name is given twice")
+    said = {
+        name: getattr(arguments, name)
+        for name in Settings.__struct_fields__
+        if name not in ("classes", "peers")
+    }
+    peers = None if arguments.peers is None else tuple(arguments.peers)
+    return Settings(classes=dict(classes) or None, peers=peers, **said)
+
+
+def _file(path: Path) -> Settings:
+    try:
+        settings = parse_settings(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from None
+    # A path in a file is relative to that file, so that it means the same wherever one starts from.
+    beside = {
+        name: str(path.parent / value)
+        for name in ("data_dir", "cluster")
+        if (value := getattr(settings, name)) is not None
+    }
+    return msgspec.structs.replace(settings, **beside)
+
+
+def _warn_if_readable_to_all(path: Path) -> None:
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        print(f"dynamo: {path} holds a secret and others may read it: chmod 600", file=sys.stderr)
+
+
+async def _serve(config: NodeConfig, *, exit_with_parent: bool) -> int:
+    from dynamo.node import Node
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if exit_with_parent:
+        await loop.connect_read_pipe(lambda: _Parent(stop.set), sys.stdin)
+    if config.development:
+        print(
+            "dynamo: no cluster file, so this node uses the development identity, whose secret "
+            "everybody knows, and stays on loopback",
+            file=sys.stderr,
+        )
+    node = Node(config)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        if await _first(stopped, asyncio.ensure_future(node.start())):
+            print(_started(config, node.http_address, node.rpc_address), flush=True)
+            await _first(stopped, asyncio.ensure_future(node.wait_closed()))
+    finally:
+        stopped.cancel()
+        await node.close()
+    return 0
+
+
+async def _first(stopped: asyncio.Future[Literal[True]], work: asyncio.Future[None]) -> bool:
+    """True once `work` is done (what it raised is raised), False if the node was stopped first."""
+    await asyncio.wait((stopped, work), return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        work.result()
+        return True
+    work.cancel()
+    await asyncio.wait((work,))
+    return False
+
+
+def _started(config: NodeConfig, http: str, rpc: str) -> str:
+    return f"node {config.node_id}: http://{http} rpc {rpc} data {config.data_dir}"
+
+
+class _Parent(asyncio.Protocol):
+    """Calls `gone` when the other end of the pipe closes, however its holder ended."""
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self._gone = gone
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone()

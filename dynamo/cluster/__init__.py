@@ -1,0 +1,1 @@
+"""Who is in the cluster, as this node knows it."""

@@ -1,0 +1,293 @@
+"""The ring this node is in, and who may connect to it.
+
+The ring of epoch 1 is agreed once: from the members of the cluster file, or from the first
+handshakes with every address of `--peers`. Then it is kept on disk, and later starts need nobody.
+Nodes whose rings of one epoch differ refuse each other by name. A peer that shows an earlier start,
+or fewer synced writes, than it once did has lost some: it is refused and told what is known of it.
+Knows nothing of requests about keys.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from dynamo.cluster_file import ClusterFile
+from dynamo.errors import ConfigError, StorageCorrupt
+from dynamo.metrics import Metrics
+from dynamo.ports import Failure, Transport
+from dynamo.rpc.handshake import Greeting, Refusal
+from dynamo.rpc.messages import AskRing, Reply, RingIs
+from ring.member import Member
+from ring.ring import ReplicationClass, Ring
+
+log = logging.getLogger(__name__)
+
+RING_BLOB: Final = "ring"
+PEERS_BLOB: Final = "peers"
+ASK_TIMEOUT: Final = 5.0
+
+
+class Blobs(Protocol):
+    """Small files of the node, each written atomically, checksummed and synced."""
+
+    def read_blob(self, name: str) -> bytes | None: ...
+
+    def write_blob(self, name: str, data: bytes) -> None: ...
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True):
+    """The most that a peer has shown: start number, synced write number."""
+
+    start: int
+    write_number: int
+
+
+_known_decoder = msgspec.msgpack.Decoder(dict[str, Known])
+
+
+class Topology:
+    """The node's ring and its `Gate`: decides on every handshake."""
+
+    def __init__(
+        self,
+        *,
+        own: Member,
+        cluster: ClusterFile,
+        peers: tuple[str, ...],
+        blobs: Blobs,
+        standing: Callable[[], Known],
+        metrics: Metrics,
+    ) -> None:
+        """`peers`: the other members' addresses, if the cluster file names no members.
+        `standing`: this node's own start and synced write number, now.
+
+        Raises ConfigError if this node is not a member of its ring, StorageCorrupt.
+        """
+        self._own = own
+        self._cluster = cluster
+        self._peers = frozenset(peers)
+        self._blobs = blobs
+        self._standing = standing
+        self._count = metrics.count
+        self._met: dict[str, Member] = {}
+        self._known = _read_known(blobs)
+        self._transport: Transport | None = None
+        #: Why peers refused this node, or this node them, by address or id: for people.
+        self.refusals: dict[str, str] = {}
+        self.ring: Ring | None = self._first_ring()
+        #: Called once, with the ring, if it is formed or learnt after the start.
+        self.on_ring: Callable[[Ring], None] = lambda ring: None
+        #: Called when a peer knows more of this node than it does itself.
+        self.on_behind: Callable[[Known], None] = lambda known: None
+        #: Called when a peer is connected.
+        self.on_connected: Callable[[str], None] = lambda node_id: None
+
+    def attach(self, transport: Transport) -> None:
+        """Use this transport to ask peers for their ring."""
+        self._transport = transport
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where to dial: every other member, or every peer while there is no ring."""
+        if self.ring is None:
+            return tuple(sorted(self._peers))
+        return tuple(m.address for m in self.ring.members if m.id != self._own.id)
+
+    def missing(self) -> tuple[str, ...]:
+        """Addresses that have not answered, while the ring is not formed."""
+        if self.ring is not None:
+            return ()
+        met = {member.address for member in self._met.values()}
+        return tuple(sorted(self._peers - met))
+
+    # Forming the ring ---------------------------------------------------------------------------
+
+    def _first_ring(self) -> Ring | None:
+        data = self._blobs.read_blob(RING_BLOB)
+        if data is not None:
+            try:
+                ring = Ring.from_bytes(data)
+            except ValueError as error:
+                raise StorageCorrupt(f"the ring on disk cannot be read: {error}") from error
+            self._check_mine(ring)
+            return ring
+        if self._cluster.members:
+            return self._keep(self._build(self._cluster.members))
+        if not self._peers:
+            return self._keep(self._build((self._own,)))
+        return None
+
+    def _build(self, members: tuple[Member, ...]) -> Ring:
+        classes = tuple(
+            ReplicationClass(name=name, id=index, replicas=replicas)
+            for index, (name, replicas) in enumerate(self._cluster.classes)
+        )
+        try:
+            return Ring.build(
+                members,
+                partitions=self._cluster.partitions,
+                seed=self._cluster.seed,
+                classes=classes,
+            )
+        except ValueError as error:
+            raise ConfigError(f"these members cannot form a ring: {error}") from error
+
+    def _keep(self, ring: Ring) -> Ring:
+        self._check_mine(ring)
+        self._blobs.write_blob(RING_BLOB, ring.to_bytes())
+        return ring
+
+    def _check_mine(self, ring: Ring) -> None:
+        if ring.member(self._own.id) is None:
+            raise ConfigError(
+                f"node {self._own.id} is not a member of its ring"
+                f" ({', '.join(member.id for member in ring.members)})"
+            )
+        if ring.seed != self._cluster.seed or ring.partitions != self._cluster.partitions:
+            raise ConfigError("the ring on disk is of another cluster file")
+
+    def _adopt(self, ring: Ring) -> None:
+        self.ring = self._keep(ring)
+        log.info("ring formed: %r", ring)
+        self.on_ring(ring)
+        # Whoever forms a ring later than its peer compares the two, so every pair is compared.
+        for member in ring.members:
+            if member.id != self._own.id:
+                self._ask_ring(member.id)
+
+    def _ask_ring(self, node_id: str) -> None:
+        assert self._transport is not None
+        ask = AskRing(int(ASK_TIMEOUT * 1000))
+        self._transport.request((node_id,), ask, self, ASK_TIMEOUT)
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        if not isinstance(reply, RingIs) or not reply.ring:
+            return
+        if self.ring is not None:
+            if reply.ring != self.ring.to_bytes():
+                self._refuse(node, f"its ring differs from that of {self._own.id}")
+            return
+        try:
+            ring = Ring.from_bytes(reply.ring)
+            self._adopt(ring)
+        except (ValueError, ConfigError) as error:
+            self._refuse(node, f"the ring it sent is not usable: {error}")
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        self._count["ring_requests_failed"] += 1
+
+    def _refuse(self, name: str, why: str) -> None:
+        self._count["peers_refused"] += 1
+        if self.refusals.get(name) != why:
+            log.error("refusing %s: %s", name, why)
+        self.refusals[name] = why
+
+    # Gate ---------------------------------------------------------------------------------------
+
+    def greeting(self) -> Greeting:
+        own, standing = self._own, self._standing()
+        ring = self.ring
+        return Greeting(
+            cluster_id=self._cluster.id,
+            node_id=own.id,
+            start=standing.start,
+            write_number=standing.write_number,
+            epoch=ring.epoch if ring is not None else 0,
+            ring_digest=ring.digest() if ring is not None else b"",
+            address=own.address,
+            datacenter=own.datacenter,
+            rack=own.rack,
+            host=own.host,
+            weight=own.weight,
+        )
+
+    def admit(self, greeting: Greeting) -> Refusal | None:
+        """Why this peer may not connect, or None; what it shows of itself is remembered, synced."""
+        name = greeting.node_id
+        ring = self.ring
+        if ring is None:
+            if greeting.address not in self._peers:
+                why = f"{greeting.address} is not among the --peers of {self._own.id}"
+                self._refuse(name, why)
+                return Refusal("not_member", why)
+        elif ring.member(name) is None:
+            why = f"{name} is not a member of the ring of {self._own.id}"
+            self._refuse(name, why)
+            return Refusal("not_member", why)
+        elif (
+            greeting.ring_digest
+            and greeting.epoch == ring.epoch
+            and greeting.ring_digest != ring.digest()
+        ):
+            why = f"the ring of {name} differs from that of {self._own.id}, in epoch {ring.epoch}"
+            self._refuse(name, why)
+            return Refusal("ring_differs", why)
+        known = self._known.get(name)
+        if known is not None and (
+            greeting.start < known.start or greeting.write_number < known.write_number
+        ):
+            self._count["peers_behind"] += 1
+            log.error(
+                "ALARM %s shows start %s and %s synced writes, and has shown %s and %s before",
+                name,
+                greeting.start,
+                greeting.write_number,
+                known.start,
+                known.write_number,
+            )
+            why = f"{name} has lost what it had: it must start above what is known and refill"
+            return Refusal("behind", why, known.start, known.write_number)
+        shown = Known(greeting.start, greeting.write_number)
+        if known != shown:
+            self._known[name] = shown
+            self._blobs.write_blob(PEERS_BLOB, msgspec.msgpack.encode(self._known))
+        self.refusals.pop(name, None)
+        self.refusals.pop(greeting.address, None)
+        return None
+
+    def refused(self, address: str, refusal: Refusal) -> None:
+        """A peer refused this node."""
+        self._count["refused_by_peers"] += 1
+        if self.refusals.get(address) != refusal.message:
+            log.error("refused by %s: %s", address, refusal.message)
+        self.refusals[address] = refusal.message
+        if refusal.code == "behind":
+            self.on_behind(Known(refusal.known_start, refusal.known_write_number))
+
+    def connected(self, greeting: Greeting) -> None:
+        """A peer is connected: while there is no ring, note it; with all of them, form the ring."""
+        if self.ring is None:
+            if greeting.epoch:
+                self._ask_ring(greeting.node_id)
+            self._met[greeting.node_id] = Member(
+                id=greeting.node_id,
+                address=greeting.address,
+                datacenter=greeting.datacenter,
+                rack=greeting.rack,
+                host=greeting.host,
+                weight=greeting.weight,
+            )
+            if not self.missing():
+                try:
+                    self._adopt(self._build((self._own, *self._met.values())))
+                except ConfigError as error:
+                    self._refuse(greeting.node_id, error.message)
+        self.on_connected(greeting.node_id)
+
+    def disconnected(self, node_id: str) -> None:
+        """A peer's connection is gone."""
+        self._count["peers_lost"] += 1
+
+
+def _read_known(blobs: Blobs) -> dict[str, Known]:
+    data = blobs.read_blob(PEERS_BLOB)
+    if data is None:
+        return {}
+    try:
+        return _known_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise StorageCorrupt(f"what is known of the peers cannot be read: {error}") from error

@@ -1,0 +1,322 @@
+"""Puts, gets and deletes at quorum, on behalf of any client.
+
+A node has one; a service can embed one. One function a request: plan, then let an operation mint,
+store, fetch and tally, then answer. Knows nothing of HTTP, sockets or storage: its replicas, its own
+node's included, are reached through the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from dynamo.context import ContextSealer
+from dynamo.errors import (
+    InvalidArgument,
+    KeyTooLong,
+    NotReady,
+    PreconditionFailed,
+    RecordFull,
+    UnknownBucketType,
+    ValueTooLarge,
+)
+from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
+from dynamo.metrics import Metrics
+from dynamo.ports import Clock, Transport
+from dynamo.quorum import ReadTally, WriteTally, resolve_count
+from dynamo.read_operation import ReadOperation, RepairWaiter
+from dynamo.record import (
+    EMPTY,
+    TOMBSTONE,
+    VALUE,
+    Content,
+    Record,
+    decode_record,
+    encode_content,
+    encode_record,
+)
+from dynamo.requests import (
+    TIMEOUT_MS_DEFAULT,
+    TIMEOUT_MS_MAX,
+    Found,
+    ReadOptions,
+    WriteOptions,
+    Written,
+)
+from dynamo.resolve import holds, view
+from dynamo.rpc.messages import Fetch, Mint, Minted
+from dynamo.version import Vector
+from dynamo.write_operation import WriteOperation
+from ring.preference import Plan, Planner
+from ring.ring import ReplicationClass, Ring
+
+VALUE_BYTES_MAX: Final = 8 << 20
+#: A peer that has left a request without any reply for so long (seconds) is asked last.
+STALLED_AFTER: Final = 0.25
+
+READ: Final = ReadOptions()
+WRITE: Final = WriteOptions()
+
+
+class Coordinator:
+    """The client's way in. Every method may be called concurrently from one event loop."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        datacenter: str,
+        transport: Transport,
+        clock: Clock,
+        sealer: ContextSealer,
+        metrics: Metrics,
+        value_bytes_max: int = 1 << 20,
+    ) -> None:
+        """`value_bytes_max`: largest value accepted, at most 8 MiB."""
+        self._node_id = node_id
+        self._datacenter = datacenter
+        self._transport = transport
+        self._clock = clock
+        self._sealer = sealer
+        self._metrics = metrics
+        self._count = metrics.count
+        self._value_bytes_max = min(value_bytes_max, VALUE_BYTES_MAX)
+        self._repair = RepairWaiter(metrics)
+        self._planner: Planner | None = None
+        self._epoch = 0
+        self._classes: dict[bytes, ReplicationClass] = {}
+
+    def adopt(self, ring: Ring) -> None:
+        """Plan by this ring from now on."""
+        self._planner = Planner(ring, self._datacenter)
+        self._epoch = ring.epoch
+        self._classes = {class_.name.encode(): class_ for class_ in ring.classes}
+
+    # Requests -----------------------------------------------------------------------------------
+
+    async def get(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions = READ
+    ) -> Found:
+        """What r replicas hold of the key, merged.
+
+        Raises InvalidArgument, KeyTooLong, UnknownBucketType, NotReady, Unavailable, ReadUncertain.
+        """
+        routing, plan = self._plan(bucket_type, bucket, key)
+        self._count["gets"] += 1
+        return self._found(routing, await self._read(routing, plan, options))
+
+    async def put(
+        self,
+        bucket_type: bytes,
+        bucket: bytes,
+        key: bytes,
+        content: Content,
+        context: bytes = b"",
+        options: WriteOptions = WRITE,
+    ) -> Written:
+        """Store a value. It replaces what `context` covers and nothing else; b"" covers nothing.
+
+        Raises as `get`, and BadContext, ValueTooLarge, RecordFull, PreconditionFailed, StorageFull
+        (nothing was written), WriteUncertain (it may have been).
+        """
+        routing, plan = self._plan(bucket_type, bucket, key)
+        if len(content.value) > self._value_bytes_max:
+            raise ValueTooLarge(
+                f"the value is over {self._value_bytes_max} bytes", limit=self._value_bytes_max
+            )
+        seen = self._sealer.open(routing, context) if context else ()
+        self._count["puts"] += 1
+        return await self._write(routing, plan, VALUE, encode_content(content), seen, options)
+
+    async def delete(
+        self,
+        bucket_type: bytes,
+        bucket: bytes,
+        key: bytes,
+        context: bytes = b"",
+        options: WriteOptions = WRITE,
+    ) -> Found | Written:
+        """Replace what `context` covers with a tombstone; without one, what a read at r shows.
+
+        Returns Found, absent or deleted, where there was nothing to delete. Raises as `put`.
+        """
+        routing, plan = self._plan(bucket_type, bucket, key)
+        self._count["deletes"] += 1
+        if context:
+            seen = self._sealer.open(routing, context)
+        else:
+            record = await self._read(routing, plan, _read_of(options))
+            found = self._found(routing, record)
+            if not found.siblings:
+                return found
+            seen = record.vector
+        return await self._write(routing, plan, TOMBSTONE, b"", seen, options)
+
+    # Steps --------------------------------------------------------------------------------------
+
+    def _plan(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[bytes, Plan]:
+        if not key or not bucket:
+            empty = "bucket" if key else "key"
+            raise InvalidArgument(f"the {empty} is empty", field=empty, allowed="1 byte or more")
+        if len(key) > KEY_BYTES_MAX:
+            raise KeyTooLong(
+                f"the key is over {KEY_BYTES_MAX} bytes", field="key", limit=KEY_BYTES_MAX
+            )
+        if len(bucket) > BUCKET_BYTES_MAX:
+            raise KeyTooLong(
+                f"the bucket is over {BUCKET_BYTES_MAX} bytes",
+                field="bucket",
+                limit=BUCKET_BYTES_MAX,
+            )
+        if self._planner is None:
+            raise NotReady("this node has no ring yet")
+        class_ = self._classes.get(bucket_type)
+        if class_ is None:
+            raise UnknownBucketType("no such bucket type")
+        routing = routing_key(bucket_type, bucket, key)
+        return routing, self._planner.plan(class_, routing)
+
+    async def _read(self, routing: bytes, plan: Plan, options: ReadOptions) -> Record:
+        nodes = self._best_first(plan.primaries)
+        n = len(nodes)
+        r = resolve_count("r", options.r, n, lowest=1, default=n // 2 + 1)
+        pr = resolve_count("pr", options.pr, n, lowest=0, default=0)
+        confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
+        timeout_ms = _timeout_ms(options.timeout_ms)
+        done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        operation = ReadOperation(
+            fetch=Fetch(routing, plan.class_id, plan.partition, plan.epoch, timeout_ms, True),
+            nodes=nodes,
+            tally=ReadTally(
+                nodes,
+                r=r,
+                pr=pr,
+                node_confirms=confirms,
+                notfound_ok=options.notfound_ok,
+                basic_quorum=options.basic_quorum,
+            ),
+            holders_needed=n - r + 1 if options.read_repair == "blocking" else 0,
+            transport=self._transport,
+            clock=self._clock,
+            metrics=self._metrics,
+            repair=self._repair,
+            deadline=self._clock.monotonic() + timeout_ms / 1000,
+            done=done,
+        )
+        operation.start()
+        return await done
+
+    async def _write(
+        self,
+        routing: bytes,
+        plan: Plan,
+        kind: int,
+        content: bytes,
+        seen: Vector,
+        options: WriteOptions,
+    ) -> Written:
+        nodes = self._best_first(plan.primaries)
+        n = len(nodes)
+        w = resolve_count("w", options.w, n, lowest=1, default=n // 2 + 1)
+        dw = resolve_count("dw", options.dw, n, lowest=0, default=0)
+        pw = resolve_count("pw", options.pw, n, lowest=0, default=0)
+        confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
+        timeout_ms = _timeout_ms(options.timeout_ms)
+        deadline = self._clock.monotonic() + timeout_ms / 1000
+        merged = b""
+        if options.condition is not None:
+            record = await self._read(routing, plan, _read_of(options))
+            if not holds(options.condition, record, self._clock.wall_ms()):
+                raise PreconditionFailed("the condition does not hold")
+            merged = encode_record(record) if record else b""
+            timeout_ms = max(1, int((deadline - self._clock.monotonic()) * 1000))
+        tally = WriteTally(n, w=max(w, dw), pw=pw, node_confirms=confirms)
+        done: asyncio.Future[Minted] = asyncio.get_running_loop().create_future()
+        operation = WriteOperation(
+            mint=Mint(
+                routing,
+                plan.class_id,
+                plan.partition,
+                plan.epoch,
+                timeout_ms,
+                seen,
+                kind,
+                content,
+                options.expires_ms,
+                merged,
+                options.condition,
+            ),
+            candidates=nodes,
+            tally=tally,
+            transport=self._transport,
+            clock=self._clock,
+            metrics=self._metrics,
+            deadline=deadline,
+            done=done,
+        )
+        operation.start()
+        try:
+            return self._written(routing, await done, tally)
+        except RecordFull as error:
+            found = self._found(routing, error.record if isinstance(error.record, Record) else EMPTY)
+            raise RecordFull(error.message, record=found, **error.details) from None
+
+    def _best_first(self, primaries: Sequence[str]) -> Sequence[str]:
+        """This node if it is a primary, then those that are connected and answer, then the rest."""
+        own = self._node_id
+        if own in primaries:
+            return primaries if primaries[0] == own else (own, *(p for p in primaries if p != own))
+        transport = self._transport
+        return sorted(
+            primaries,
+            key=lambda node: (
+                not transport.is_connected(node),
+                transport.stalled_for(node) > STALLED_AFTER,
+            ),
+        )
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def _found(self, routing: bytes, record: Record) -> Found:
+        if not record:
+            return ABSENT
+        seen = view(record, self._clock.wall_ms())
+        return Found(record, seen.siblings, seen.deleted, self._context(routing, record.vector))
+
+    def _context(self, routing: bytes, vector: Vector) -> bytes:
+        """The token for what was shown; b"", counted, if merges have made it too long to give."""
+        try:
+            return self._sealer.seal(routing, vector)
+        except RecordFull:
+            self._count["contexts_too_long"] += 1
+            return b""
+
+    def _written(self, routing: bytes, minted: Minted, tally: WriteTally) -> Written:
+        record = decode_record(minted.record)
+        seen = view(record, self._clock.wall_ms())
+        dot = (minted.birth, minted.counter)
+        vtag = next((s.vtag() for s in record.siblings if s.dot == dot), "")
+        return Written(
+            record,
+            seen.siblings,
+            seen.deleted,
+            self._context(routing, record.vector),
+            vtag,
+            tally.primaries,
+            tally.fallbacks,
+        )
+
+
+ABSENT: Final = Found(EMPTY, (), False, b"")
+
+
+def _read_of(options: WriteOptions) -> ReadOptions:
+    """The read that a conditional write, or a delete without context, makes first."""
+    return ReadOptions(r=options.r, pr=options.pr, timeout_ms=options.timeout_ms)
+
+
+def _timeout_ms(asked: int) -> int:
+    if asked < 0:
+        raise InvalidArgument("timeout must be 1 or more", field="timeout", allowed="1 or more")
+    return min(asked or TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX)

@@ -1,0 +1,179 @@
+"""A node's data directory: its lock, its identity, its start number, its few small files.
+
+Opening it proves that no other process uses it and that it is this node's of this cluster, and takes
+a new start number with 64 new random bits, synced before anything is minted under them: so neither
+a crash nor a wiped, cloned or restored disk can repeat a dot. Knows nothing of what the database
+beside it holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from dynamo.errors import DataDirectoryError, Malformed, StorageCorrupt, StorageError
+from dynamo.store.files import read_sealed, sync_directory, write_sealed
+from dynamo.version import RANDOM_BYTES
+
+FORMAT: Final = 1
+LOCK_FILE: Final = "lock"
+IDENTITY_FILE: Final = "identity"
+BLOB_SUFFIX: Final = ".blob"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose directory it is. `random`: hex of the 64 bits drawn with `start`. `database`: one has been
+    made here, so that one that is missing has been lost."""
+
+    format: int
+    cluster_id: str
+    node_id: str
+    start: int
+    random: str
+    database: bool
+
+
+class DataDirectory:
+    """An open, locked data directory. Make one with `DataDirectory.open`."""
+
+    def __init__(
+        self, path: Path, lock: int, identity: Identity, entropy: Callable[[int], bytes]
+    ) -> None:
+        self._path = path
+        self._lock = lock
+        self._identity = identity
+        self._entropy = entropy
+
+    @classmethod
+    def open(
+        cls, path: Path, *, cluster_id: str, node_id: str, entropy: Callable[[int], bytes]
+    ) -> DataDirectory:
+        """Create or open the directory, locked, with a new start number on disk.
+
+        `entropy(n)` gives n random bytes. Raises DataDirectoryError: in use, of another node, cluster
+        or format, damaged, or not usable at all.
+        """
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = _lock(path)
+        except OSError as error:
+            raise DataDirectoryError(f"cannot use the data directory {path}: {error}") from error
+        try:
+            before = _read_identity(path)
+            if before is None:
+                before = Identity(FORMAT, cluster_id, node_id, 0, "", database=False)
+            _check_identity(path, before, cluster_id, node_id)
+            directory = cls(path, lock, before, entropy)
+            directory.raise_start(before.start)
+        except BaseException:
+            os.close(lock)
+            raise
+        return directory
+
+    @property
+    def start(self) -> int:
+        """This start's number, from 1; larger than that of any start before on this disk."""
+        return self._identity.start
+
+    @property
+    def random(self) -> bytes:
+        """The 8 random bytes that were drawn with the start number."""
+        return bytes.fromhex(self._identity.random)
+
+    @property
+    def has_database(self) -> bool:
+        """True if an earlier start has made a database here."""
+        return self._identity.database
+
+    def note_database(self) -> None:
+        """Remember, synced, that there is a database here from now on."""
+        if not self._identity.database:
+            self._write(msgspec.structs.replace(self._identity, database=True))
+
+    def raise_start(self, above: int) -> None:
+        """Take a start number above `above`, and new random bits, synced on return.
+
+        Raises DataDirectoryError if they cannot be written.
+        """
+        self._write(
+            msgspec.structs.replace(
+                self._identity,
+                start=max(above, self._identity.start) + 1,
+                random=self._entropy(RANDOM_BYTES).hex(),
+            )
+        )
+
+    def read_blob(self, name: str) -> bytes | None:
+        """The small file last written under this name, or None. Raises StorageCorrupt, StorageError."""
+        try:
+            return read_sealed(self._path / (name + BLOB_SUFFIX))
+        except Malformed as error:
+            raise StorageCorrupt(error.message) from error
+        except OSError as error:
+            raise StorageError(f"{name} cannot be read: {error}") from error
+
+    def write_blob(self, name: str, data: bytes) -> None:
+        """Replace a small file atomically, synced on return. Raises StorageError."""
+        try:
+            write_sealed(self._path / (name + BLOB_SUFFIX), data)
+        except OSError as error:
+            raise StorageError(f"{name} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Release the lock. May be called twice."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _write(self, identity: Identity) -> None:
+        try:
+            write_sealed(self._path / IDENTITY_FILE, msgspec.json.encode(identity))
+        except OSError as error:
+            raise DataDirectoryError(f"cannot write in {self._path}: {error}") from error
+        self._identity = identity
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise DataDirectoryError(f"{path} is in use by another running node") from None
+    except BaseException:
+        os.close(lock)
+        raise
+    sync_directory(path)
+    return lock
+
+
+def _read_identity(path: Path) -> Identity | None:
+    try:
+        content = read_sealed(path / IDENTITY_FILE)
+        if content is None:
+            return None
+        found = msgspec.json.decode(content, type=dict[str, object])
+        if found.get("format") != FORMAT:
+            raise DataDirectoryError(
+                f"{path} is of format {found.get('format')}, this program reads format {FORMAT}"
+            )
+        return msgspec.json.decode(content, type=Identity)
+    except (Malformed, msgspec.DecodeError, OSError) as error:
+        raise DataDirectoryError(
+            f"{path / IDENTITY_FILE} cannot be read ({error}); without it the node could mint the"
+            " same dot twice. Move the directory away to start with an empty one, which is refilled"
+        ) from error
+
+
+def _check_identity(path: Path, found: Identity, cluster_id: str, node_id: str) -> None:
+    if found.cluster_id != cluster_id:
+        raise DataDirectoryError(
+            f"{path} is of cluster {found.cluster_id}, this node is of {cluster_id}"
+        )
+    if found.node_id != node_id:
+        raise DataDirectoryError(f"{path} is of node {found.node_id}, this node is {node_id}")

@@ -1,0 +1,58 @@
+"""What the HTTP edge needs of a node. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from dynamo.record import Content
+from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether a node takes requests, and if not, why: one short line a reason."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """A coordinator and its node.
+
+    Types, buckets and keys are within the limits of `dynamo.keys` and never empty. Any DynamoError
+    may be raised. A RecordFull whose `record` is a `Found` is answered with its siblings and
+    context.
+    """
+
+    async def get(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions
+    ) -> Found:
+        """What a quorum read saw; `Found.absent` or `Found.deleted` where there is no value."""
+        ...
+
+    async def put(
+        self,
+        bucket_type: bytes,
+        bucket: bytes,
+        key: bytes,
+        content: Content,
+        context: bytes,
+        options: WriteOptions,
+    ) -> Written:
+        """The write is on disk at w replicas. `context` b"" is a blind write."""
+        ...
+
+    async def delete(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> Found | Written:
+        """Written once a tombstone is on disk at w replicas; Found if there was nothing to do."""
+        ...
+
+    def ready(self) -> Readiness:
+        """Whether requests would be taken now. Costs no I/O."""
+        ...
+
+    def stats(self) -> dict[str, Any]:
+        """Plain JSON values by name. Costs no I/O."""
+        ...

@@ -1,0 +1,97 @@
+"""Reading a request's body: within its limit, at a bearable pace, all of it or nothing.
+
+Knows nothing of what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import HttpVersion11, hdrs
+from aiohttp.web_protocol import RequestPayloadError
+
+from dynamo.errors import ValueTooLarge
+from dynamo.http.errors import Refusal
+from dynamo.http.request import Request
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, undecoded.
+
+    Raises ValueTooLarge, before reading anything where the length is declared; Refusal: 408 after a
+    silence or below the least rate, 417 for an expectation other than 100-continue, 400 for a body
+    that is cut off or malformed.
+    """
+    payload = request._payload
+    limit = request.edge.limits.value_bytes_max
+    expectation = request.headers.get(hdrs.EXPECT)
+    if expectation is not None:
+        check_expectation(expectation)
+    if payload.is_eof():
+        if payload.total_bytes > limit:
+            raise _too_large(limit)
+        return payload.read_nowait()
+    declared = request.headers.get(hdrs.CONTENT_LENGTH)
+    if declared is not None and int(declared) > limit:
+        raise _too_large(limit)
+    if expectation is not None:
+        _send_continue(request)
+    return await _read_slowly(request, limit)
+
+
+def check_expectation(expectation: str) -> None:
+    """Raises Refusal (417) unless it is 100-continue."""
+    if expectation.lower() != "100-continue":
+        raise Refusal(
+            417, "expectation_failed", "the only expectation met is 100-continue", close=True
+        )
+
+
+def _send_continue(request: Request) -> None:
+    transport = request._protocol.transport
+    # A client of HTTP/1.0 does not know the answer (RFC 9110, 10.1.1).
+    if transport is not None and request._message.version == HttpVersion11:
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _read_slowly(request: Request, limit: int) -> bytes:
+    payload = request._payload
+    clock, limits, count = request.edge.clock, request.edge.limits, request.edge.metrics.count
+    payload.set_read_chunk_size(limit)
+    if request._protocol._messages:
+        # What follows an unfinished body can only be the parser's error.
+        raise _cut_off(request)
+    began = clock.monotonic()
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        # The average is asked for only after the time that a silence may last.
+        due = began + limits.body_silence_s + size / limits.body_rate_min
+        wait = min(limits.body_silence_s, due - clock.monotonic())
+        try:
+            async with asyncio.timeout(wait):
+                chunk = await payload.readany()
+        except TimeoutError:
+            count["http_bodies_too_slow"] += 1
+            raise Refusal(
+                408, "request_timeout", "the body did not come in time", abort=True
+            ) from None
+        except (ConnectionError, RequestPayloadError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and request._protocol.connected:
+                raise
+            raise _cut_off(request) from None
+        if not chunk:
+            return b"".join(chunks)
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+
+
+def _cut_off(request: Request) -> Refusal:
+    request.edge.metrics.count["http_bodies_cut_off"] += 1
+    return Refusal(400, "malformed", "the body is cut off or malformed", abort=True)
+
+
+def _too_large(limit: int) -> ValueTooLarge:
+    return ValueTooLarge(f"a value has at most {limit} bytes here", limit=limit)

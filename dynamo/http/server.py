@@ -1,0 +1,235 @@
+"""The HTTP server of a node: sockets in, handlers out, every error a JSON reply.
+
+On aiohttp's low-level server, which parses; what to do with a request is decided by the table in
+`dynamo.http.routes`. Knows nothing of quorums or storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestPayloadError
+
+from dynamo.errors import ConfigError, DynamoError
+from dynamo.http.backend import Backend
+from dynamo.http.errors import Refusal, error_reply, failure_reply, refusal_reply
+from dynamo.http.ids import Ids
+from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Limits
+from dynamo.http.reply import HttpReply
+from dynamo.http.request import Edge, Request
+from dynamo.http.routes import ALL_METHODS, ROUTES, Router
+from dynamo.http.target import split_target
+from dynamo.metrics import Metrics
+from dynamo.ports import Clock
+
+BACKLOG: Final = 1024
+FLUSH_S: Final = 1.0
+
+
+class HttpServer:
+    """Serves one backend on one address.
+
+    `metrics` gets counters that start with `http_`. `address` is known once it started.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._edge = Edge(
+            backend=backend,
+            clock=clock,
+            ids=ids,
+            limits=limits or Limits(),
+            metrics=metrics or Metrics(),
+        )
+        self._router = Router(ROUTES)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._web: _WebServer | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, address: str) -> str:
+        """Listen on `host:port` (`[host]:port` for IPv6; port 0 takes a free one).
+
+        Returns the address in use. Raises ConfigError for a malformed address, OSError for one that
+        is taken.
+        """
+        host, port = parse_address(address)
+        limits = self._edge.limits
+        loop = asyncio.get_running_loop()
+        self._web = _WebServer(
+            self._handle,
+            request_factory=self._request,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=limits.header_timeout_s,
+            lingering_time=limits.lingering_s,
+            max_line_size=TARGET_BYTES_MAX,
+            max_field_size=FIELD_BYTES_MAX,
+            max_headers=FIELDS_MAX,
+        )
+        self._listener = await loop.create_server(self._web, host, port, backlog=BACKLOG)
+        name = self._listener.sockets[0].getsockname()
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+    async def close(self, *, drain_s: float = 10.0) -> None:
+        """Stop listening, let running requests finish for up to `drain_s`, close all connections.
+
+        No task of the server is left. Requests that come meanwhile are answered, and their
+        connections closed.
+        """
+        if self._listener is None or self._web is None:
+            return
+        self._listener.close()
+        self._edge.closing = True
+        if self._running:
+            self._idle.clear()
+            try:
+                async with asyncio.timeout(drain_s):
+                    await self._idle.wait()
+            except TimeoutError:
+                self._edge.metrics.count["http_requests_cut_off"] += self._running
+        tasks, transports = self._web.tasks(), self._web.transports()
+        # Whoever is idle is closed at once; whoever still runs has had its time.
+        await self._web.shutdown(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Replies on their way out get a moment more; a peer that does not read gets no longer.
+        flushed_by = self._edge.clock.monotonic() + FLUSH_S
+        while any(transport.get_write_buffer_size() for transport in transports):
+            if self._edge.clock.monotonic() >= flushed_by:
+                break
+            await asyncio.sleep(0.01)
+        for transport in transports:
+            transport.abort()
+        await self._listener.wait_closed()
+        self._listener = self._web = None
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> Request:
+        return Request(message, payload, protocol, writer, task, self._edge)
+
+    async def _handle(self, request: web.BaseRequest) -> HttpReply:
+        assert isinstance(request, Request)
+        self._running += 1
+        try:
+            return await self._route(request)
+        except DynamoError as error:
+            return error_reply(request, error)
+        except Refusal as refusal:
+            return refusal_reply(request, refusal)
+        except Exception as error:  # noqa: BLE001  # logged with its traceback, told as a 500
+            return failure_reply(request, error, "unknown")
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _route(self, request: Request) -> HttpReply:
+        message = request._message
+        version = message.version
+        if version not in (HttpVersion11, HttpVersion10):
+            raise Refusal(400, "malformed", "the request names no HTTP/1 version", close=True)
+        method = message.method
+        if method == "CONNECT" or message.path == "*":
+            raise _not_allowed(ALL_METHODS, close=True)
+        path, request.raw_query = split_target(message.path, request.headers.get("Host"))
+        request.segments = segments = path.split("/")
+        route = self._router.find(segments)
+        if route is None:
+            raise Refusal(404, "no_such_resource", "there is nothing at this path")
+        handler = route.methods.get(method)
+        if handler is None:
+            raise _not_allowed(route.methods)
+        return await handler(request)
+
+
+class _WebServer(web.Server):
+    """aiohttp's server, with connections of ours."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+    def transports(self) -> list[asyncio.Transport]:
+        """The open connections."""
+        return list(self._connections.values())
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The task of each connection that still has one."""
+        return [
+            connection._task_handler
+            for connection in self._connections
+            if connection._task_handler is not None
+        ]
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection, which here answers bad HTTP in JSON, and at once."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; if that fails within a body, its reader is told rather than left to wait."""
+        super().data_received(data)
+        request = self._current_request
+        if request is not None and self._messages and not request._payload.is_eof():
+            # What follows an unfinished body can only be the parser's error.
+            request._payload.set_exception(RequestPayloadError("malformed body"))
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The reply to bytes that are not HTTP (400), or to a failure outside of any handler."""
+        assert isinstance(request, Request)
+        if status == 400:
+            return refusal_reply(
+                request,
+                Refusal(400, "malformed", "the request is not well-formed HTTP", close=True),
+            )
+        return failure_reply(request, exc or RuntimeError(message), "unknown")
+
+
+def _not_allowed(methods: Iterable[str], *, close: bool = False) -> Refusal:
+    return Refusal(
+        405,
+        "method_not_allowed",
+        "this method is not built here",
+        fields=b"Allow: %b\r\n" % ", ".join(methods).encode("ascii"),
+        close=close,
+        allowed=list(methods),
+    )
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """(host, port) of `host:port` or `[host]:port`. Raises ConfigError."""
+    host, separator, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        separator = ""
+    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise ConfigError(f"{address!r} is not host:port")
+    return host, int(port)

@@ -1,0 +1,104 @@
+"""What the headers of a write say: what is stored with the value, and the context.
+
+Links and secondary indexes are not built: a request that brings them is refused by name, so that
+nobody believes they were stored. Knows nothing of the body.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from typing import Final
+
+from dynamo.errors import BadContext, InvalidArgument
+from dynamo.http.limits import METADATA_BYTES_MAX
+
+_META: Final = b"x-riak-meta-"
+_INDEX: Final = b"x-riak-index-"
+_VCLOCK: Final = b"x-riak-vclock"
+#: Of a context of 16 KiB, in base64.
+_VCLOCK_BYTES_MAX: Final = 21_848
+
+
+class WriteHeaders:
+    """Read once from the raw headers. `content_type` is b"" if there is none.
+
+    Raises InvalidArgument (Link, X-Riak-Index-*, too much metadata) and BadContext.
+    """
+
+    __slots__ = ("content_encoding", "content_type", "context", "metadata")
+
+    def __init__(self, raw_headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        self.content_type = b""
+        self.content_encoding = b""
+        self.context = b""
+        metadata: list[tuple[bytes, bytes]] | None = None
+        size = 0
+        for name, value in raw_headers:
+            name = name.lower()
+            if name.startswith(b"x-riak-"):
+                if name == _VCLOCK:
+                    if self.context:
+                        raise BadContext("X-Riak-Vclock is given twice")
+                    self.context = read_context(value)
+                elif name.startswith(_META):
+                    if metadata is None:
+                        metadata = []
+                    name = name[len(_META) :]
+                    metadata.append((name, value))
+                    size += len(name) + len(value)
+                elif name.startswith(_INDEX):
+                    raise InvalidArgument(
+                        "secondary indexes are not supported",
+                        field="X-Riak-Index-*",
+                        allowed="none",
+                    )
+            elif name == b"content-type":
+                self.content_type = value
+                size += len(value)
+            elif name == b"content-encoding":
+                # It may come on several lines, which mean one list.
+                known = self.content_encoding
+                self.content_encoding = b"%b, %b" % (known, value) if known else value
+                size += len(value)
+            elif name == b"link":
+                check_links(value)
+        if size > METADATA_BYTES_MAX:
+            raise InvalidArgument(
+                "content type, encoding and metadata are too long together",
+                field="X-Riak-Meta-*",
+                allowed=f"{METADATA_BYTES_MAX} bytes",
+            )
+        self.metadata = () if metadata is None else tuple(metadata)
+
+
+def read_context(value: bytes) -> bytes:
+    """The context token of an X-Riak-Vclock. Raises BadContext unless it is canonical base64."""
+    if len(value) <= _VCLOCK_BYTES_MAX:
+        try:
+            token = a2b_base64(value, strict_mode=True)
+        except Base64Error:
+            token = b""
+        # Two spellings of one token would let a damaged header pass.
+        if token and b2a_base64(token, newline=False) == value:
+            return token
+    raise BadContext("X-Riak-Vclock is not a context of this store")
+
+
+def find_context(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The context of a request without content, b"" if there is none. Raises BadContext."""
+    context = b""
+    for name, value in raw_headers:
+        if name.lower() == _VCLOCK:
+            if context:
+                raise BadContext("X-Riak-Vclock is given twice")
+            context = read_context(value)
+    return context
+
+
+def check_links(value: bytes) -> None:
+    """Raises InvalidArgument unless each link is rel="up", which clients of Riak echo."""
+    for link in value.split(b","):
+        parameters = [part.strip().lower() for part in link.split(b";")[1:]]
+        if b'rel="up"' not in parameters and b"rel=up" not in parameters:
+            raise InvalidArgument("links are not supported", field="Link", allowed='rel="up"')

@@ -1,0 +1,263 @@
+"""How many answers are enough: tallies that say PENDING, MET or LOST.
+
+A tally is fed with what replicas answer and is read like a value; it knows nothing of sockets,
+time or who feeds it. LOST as soon as it is certain, not at the timeout. After Dynamo 4.5 and
+Riak's get and put cores.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from antientropy.stale import stale
+from dynamo.errors import InvalidArgument
+from dynamo.record import EMPTY, Record, merge, record_digest
+from dynamo.requests import Count
+from dynamo.version import Vector, descends, strictly_below
+
+
+class State(enum.Enum):
+    """Where a quorum stands."""
+
+    PENDING = "pending"
+    MET = "met"
+    LOST = "lost"
+
+
+PENDING, MET, LOST = State.PENDING, State.MET, State.LOST
+
+
+def resolve_count(field: str, value: Count, n: int, *, lowest: int, default: int) -> int:
+    """The number that a count or a word stands for, among `n` replicas.
+
+    Raises InvalidArgument naming the allowed range for anything else.
+    """
+    if value == "default":
+        return default
+    if value == "quorum":
+        return n // 2 + 1
+    if value == "all":
+        return n
+    if value == "one":
+        return min(1, n)
+    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= n:
+        return value
+    allowed = f"{lowest} to {n}, or one, quorum, all, default"
+    raise InvalidArgument(f"{field} must be {allowed}", field=field, allowed=allowed)
+
+
+class WriteTally:
+    """Acknowledgements of one write. Every acknowledgement is a distinct node that synced it."""
+
+    __slots__ = ("_needed", "_open", "_primaries_open", "_pw", "acked", "fallbacks", "reasons")
+
+    def __init__(self, nodes: int, *, w: int, pw: int, node_confirms: int) -> None:
+        """`nodes`: how many are asked, all primaries. `w` already includes `dw`."""
+        self._needed = max(w, node_confirms)
+        self._pw = pw
+        self._open = self._primaries_open = nodes
+        self.fallbacks = 0
+        #: Primaries that have it on disk.
+        self.acked: list[str] = []
+        #: Why a node did not acknowledge, by node.
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def primaries(self) -> int:
+        """How many primaries have it on disk."""
+        return len(self.acked)
+
+    @property
+    def received(self) -> int:
+        """Distinct nodes that hold the write on disk."""
+        return len(self.acked) + self.fallbacks
+
+    @property
+    def required(self) -> int:
+        """Acknowledgements that make it MET."""
+        return max(self._needed, self._pw)
+
+    @property
+    def settled(self) -> bool:
+        """True once every node has answered or failed."""
+        return self._open == 0
+
+    def ack(self, node: str) -> State:
+        """A primary has it on disk."""
+        self.acked.append(node)
+        self._open -= 1
+        self._primaries_open -= 1
+        return self.state
+
+    def fail(self, node: str, reason: str) -> State:
+        """A primary will not acknowledge."""
+        self.reasons[node] = reason
+        self._open -= 1
+        self._primaries_open -= 1
+        return self.state
+
+    @property
+    def state(self) -> State:
+        primaries = len(self.acked)
+        received = primaries + self.fallbacks
+        if received >= self._needed and primaries >= self._pw:
+            return MET
+        if received + self._open < self._needed or primaries + self._primaries_open < self._pw:
+            return LOST
+        return PENDING
+
+    def __repr__(self) -> str:
+        return (
+            f"WriteTally({self.state.value} {self.received}/{self.required}"
+            f" open={self._open} failed={sorted(self.reasons)})"
+        )
+
+
+class ReadTally:
+    """Answers to one read, merged as their bodies arrive.
+
+    An answer counts only while its siblings are in hand: a digest equal to that of the merged
+    bodies, or a vector strictly below theirs, counts at once; any other only when its body has
+    arrived and is merged, and it is withdrawn if that replica is lost first.
+    """
+
+    __slots__ = (
+        "_basic_quorum",
+        "_bodies",
+        "_digests",
+        "_need",
+        "_nodes",
+        "_notfound_ok",
+        "_vectors",
+        "merged",
+        "merged_digest",
+        "reasons",
+    )
+
+    def __init__(
+        self,
+        nodes: Sequence[str],
+        *,
+        r: int,
+        pr: int = 0,
+        node_confirms: int = 0,
+        notfound_ok: bool = True,
+        basic_quorum: bool = False,
+    ) -> None:
+        """`nodes`: all that are asked, all primaries."""
+        self._nodes = nodes
+        self._need = max(r, pr, node_confirms)
+        self._notfound_ok = notfound_ok
+        self._basic_quorum = basic_quorum
+        self._digests: dict[str, bytes] = {}
+        self._vectors: dict[str, Vector] = {}
+        self._bodies: set[str] = set()
+        self.merged: Record = EMPTY
+        self.merged_digest = b""
+        #: Why a node did not answer, by node.
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def required(self) -> int:
+        return self._need
+
+    @property
+    def has_body(self) -> bool:
+        """True once some body has arrived (an absent record's counts)."""
+        return bool(self._bodies)
+
+    def add_body(self, node: str, record: Record) -> None:
+        """The node's whole record (EMPTY if it has none)."""
+        digest = record_digest(record)
+        self._digests[node] = digest
+        self._vectors[node] = record.vector
+        self._bodies.add(node)
+        self.reasons.pop(node, None)
+        if digest == self.merged_digest:
+            return
+        if self.merged:
+            self.merged = merge(self.merged, record)
+            self.merged_digest = (
+                digest if self.merged == record else record_digest(self.merged)
+            )
+        else:
+            self.merged, self.merged_digest = record, digest
+
+    def add_digest(self, node: str, vector: Vector, digest: bytes) -> None:
+        """The node's vector and digest (() and b"" if it has no record)."""
+        self._digests[node] = digest
+        self._vectors[node] = vector
+
+    def fail(self, node: str, reason: str) -> None:
+        """The node will not answer (again): what it had announced without a body is withdrawn."""
+        if node not in self._bodies:
+            self._digests.pop(node, None)
+            self._vectors.pop(node, None)
+            self.reasons[node] = reason
+
+    def _in_hand(self, node: str, digest: bytes) -> bool:
+        return (
+            digest == self.merged_digest
+            or node in self._bodies
+            or strictly_below(self._vectors[node], self.merged.vector)
+        )
+
+    def wanting(self) -> list[str]:
+        """Nodes whose body is needed before their answer counts."""
+        return [node for node, digest in self._digests.items() if not self._in_hand(node, digest)]
+
+    @property
+    def received(self) -> int:
+        """Answers that count."""
+        return sum(
+            1
+            for node, digest in self._digests.items()
+            if self._in_hand(node, digest) and (digest or self._notfound_ok)
+        )
+
+    @property
+    def not_found(self) -> bool:
+        """True if what was lost was lost to replicas that have no record, not to failures."""
+        absent = sum(1 for digest in self._digests.values() if not digest)
+        if self._notfound_ok or self.merged or not absent:
+            return False
+        if self._basic_quorum and absent >= len(self._nodes) // 2 + 1:
+            return True
+        return not self.reasons
+
+    @property
+    def state(self) -> State:
+        received = self.received
+        if received >= self._need:
+            return MET
+        absent = sum(1 for digest in self._digests.values() if not digest)
+        if (
+            self._basic_quorum
+            and not self._notfound_ok
+            and not self.merged
+            and absent >= len(self._nodes) // 2 + 1
+        ):
+            return LOST
+        hopeless = len(self.reasons) + (0 if self._notfound_ok else absent)
+        if len(self._nodes) - hopeless < self._need:
+            return LOST
+        return PENDING
+
+    def holders(self, vector: Vector) -> list[str]:
+        """Nodes known to hold, on disk, a record that has seen all of `vector`."""
+        return [node for node, seen in self._vectors.items() if descends(seen, vector)]
+
+    def stale(self) -> tuple[str, ...]:
+        """Nodes that answered with something other than the merged record."""
+        return stale(self._digests, self.merged_digest)
+
+    def digest_of(self, node: str) -> bytes | None:
+        """The digest a node answered with, None if it has not."""
+        return self._digests.get(node)
+
+    def __repr__(self) -> str:
+        return (
+            f"ReadTally({self.state.value} {self.received}/{self._need}"
+            f" wanting={self.wanting()} failed={sorted(self.reasons)})"
+        )

@@ -1,0 +1,341 @@
+"""One read on its way: the record from the best replica, vector and digest from the others, merged.
+
+Fed by the transport, straight from the bytes that arrive; one future tells the client's task. After
+the answer it goes on until every replica has answered, failed or run out of time, and then repairs
+whoever was behind (Dynamo 5, read repair). With blocking repair the answer itself waits until
+n - r + 1 primaries hold what it shows. Knows nothing of sockets or storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
+from dynamo.metrics import Metrics
+from dynamo.ports import Clock, Failure, Timer, Transport, Waiter
+from dynamo.quorum import LOST, MET, ReadTally
+from dynamo.record import EMPTY, Record, decode_record, encode_record
+from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
+
+#: Answers enough are in and a body is not: ask another replica for it after so long (seconds).
+HEDGE_DELAY: Final = 0.05
+#: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
+LOST_GRACE: Final = 0.5
+REPAIR_TIMEOUT: Final = 10.0
+
+
+class RepairWaiter:
+    """Counts what becomes of asynchronous repairs; nobody waits for them."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._count = metrics.count
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        self._count["read_repairs_done" if type(reply) is Synced else "read_repairs_refused"] += 1
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        self._count["read_repairs_failed"] += 1
+
+
+class ReadOperation:
+    """A `Waiter` for the Fetches of one read."""
+
+    __slots__ = (
+        "_asked_bodies",
+        "_clock",
+        "_count",
+        "_done",
+        "_fetch",
+        "_grace",
+        "_hedge",
+        "_holders_needed",
+        "_merged",
+        "_nodes",
+        "_open",
+        "_repair",
+        "_repaired",
+        "_tally",
+        "_timer",
+        "_transport",
+        "deadline",
+    )
+
+    def __init__(
+        self,
+        *,
+        fetch: Fetch,
+        nodes: Sequence[str],
+        tally: ReadTally,
+        holders_needed: int,
+        transport: Transport,
+        clock: Clock,
+        metrics: Metrics,
+        repair: Waiter,
+        deadline: float,
+        done: asyncio.Future[Record],
+    ) -> None:
+        """`fetch`: asks for the body. `nodes`: the primaries, best first. `holders_needed`: how many
+        must hold the answer before it is given, 0 without blocking repair."""
+        self._fetch = fetch
+        self._nodes = nodes
+        self._tally = tally
+        self._holders_needed = holders_needed
+        self._transport = transport
+        self._clock = clock
+        self._count = metrics.count
+        self._repair = repair
+        self.deadline = deadline
+        self._done = done
+        self._open: set[str] = set(nodes)
+        self._asked_bodies: set[str] = set()
+        self._merged: Record | None = None
+        self._repaired: BlockingRepair | None = None
+        self._hedge: Timer | None = None
+        self._grace: Timer | None = None
+        self._timer: Timer = clock.call_later(deadline - clock.monotonic(), self._expired)
+
+    def start(self) -> None:
+        """Ask the best replica for its record and the others for vector and digest."""
+        fetch = self._fetch
+        nodes = self._nodes
+        remaining = self._remaining()
+        self._asked_bodies.add(nodes[0])
+        self._transport.request(nodes[:1], fetch, self, remaining)
+        if len(nodes) > 1:
+            digests = Fetch(
+                fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, False
+            )
+            self._transport.request(nodes[1:], digests, self, remaining)
+
+    # Waiter -------------------------------------------------------------------------------------
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        self._open.discard(node)
+        kind = type(reply)
+        tally = self._tally
+        if kind is Digest:
+            assert isinstance(reply, Digest)
+            tally.add_digest(node, reply.vector, reply.digest)
+        elif kind is Body:
+            assert isinstance(reply, Body)
+            try:
+                record = decode_record(reply.record) if reply.record else EMPTY
+            except Malformed as error:
+                tally.fail(node, error.message)
+            else:
+                tally.add_body(node, record)
+        elif kind is Refused:
+            assert isinstance(reply, Refused)
+            tally.fail(node, reply.detail or reply.code)
+        else:
+            tally.fail(node, "unexpected reply")
+        self._judge()
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        self._open.discard(node)
+        self._tally.fail(node, failure.reason)
+        self._judge()
+
+    # Steps --------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        tally = self._tally
+        if self._merged is None and not self._done.done():
+            state = tally.state
+            if state is MET:
+                self._met(tally.merged)
+            elif state is LOST:
+                self._lost()
+        wanting = tally.wanting()
+        if wanting:
+            self._want_bodies(wanting)
+        elif not self._open:
+            self._settled()
+
+    def _want_bodies(self, wanting: list[str]) -> None:
+        """Ask whoever is ahead for the body: at once, unless the first one is still on its way."""
+        tally = self._tally
+        if not tally.has_body and self._asked_bodies & self._open:
+            if self._hedge is None:
+                self._hedge = self._clock.call_later(HEDGE_DELAY, self._hedged)
+            return
+        # Without any body the replica that was asked is lost: one of those that answered has it.
+        # Of several that hold the same record one is enough.
+        on_the_way = {tally.digest_of(node) for node in self._asked_bodies & self._open}
+        targets: list[str] = []
+        for node in wanting:
+            digest = tally.digest_of(node)
+            if node not in self._asked_bodies and digest not in on_the_way:
+                on_the_way.add(digest)
+                targets.append(node)
+        self._ask_bodies(targets if tally.has_body else targets[:1])
+
+    def _ask_bodies(self, targets: list[str]) -> None:
+        if not targets:
+            return
+        self._asked_bodies.update(targets)
+        self._open.update(targets)
+        self._count["bodies_fetched_again"] += len(targets)
+        fetch = self._fetch
+        remaining = self._remaining()
+        again = Fetch(
+            fetch.key,
+            fetch.cls,
+            fetch.partition,
+            fetch.epoch,
+            max(1, int(remaining * 1000)),
+            True,
+        )
+        self._transport.request(targets, again, self, remaining)
+
+    def _hedged(self) -> None:
+        self._hedge = None
+        if self._tally.has_body:
+            return
+        self._count["reads_hedged"] += 1
+        self._ask_bodies([n for n in self._tally.wanting() if n not in self._asked_bodies][:1])
+
+    def _met(self, merged: Record) -> None:
+        self._merged = merged
+        if self._holders_needed:
+            holders = self._tally.holders(merged.vector) if merged else list(self._nodes)
+            missing = self._holders_needed - len(holders)
+            if missing > 0:
+                self._repaired = BlockingRepair(self, holders, missing)
+                self._repaired.start()
+                return
+        self._answer(merged)
+
+    def _settled(self) -> None:
+        """Every replica has answered or failed: repair those that are behind."""
+        if self._hedge is not None:
+            self._hedge.cancel()
+            self._hedge = None
+        tally = self._tally
+        if self._grace is not None or (self._merged is None and not self._done.done()):
+            self._fail_lost()
+        if self._done.done():
+            self._timer.cancel()
+        if not tally.merged:
+            return
+        already: Sequence[str] = ()
+        if self._repaired is not None and tally.merged == self._merged:
+            already = self._repaired.targets
+        stale = [node for node in tally.stale() if node not in already]
+        if stale:
+            self._count["read_repairs"] += len(stale)
+            self._transport.request(
+                stale, self.store_of(tally.merged), self._repair, REPAIR_TIMEOUT
+            )
+
+    def store_of(self, record: Record) -> Store:
+        """The message that brings a replica up to `record`."""
+        fetch = self._fetch
+        return Store(
+            fetch.key,
+            fetch.cls,
+            fetch.partition,
+            fetch.epoch,
+            int(REPAIR_TIMEOUT * 1000),
+            encode_record(record),
+            True,
+        )
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def _answer(self, record: Record) -> None:
+        if not self._done.done():
+            self._done.set_result(record)
+
+    def _lost(self) -> None:
+        if self._tally.not_found:
+            self._merged = self._tally.merged
+            self._answer(self._tally.merged)
+        elif self._open and self._grace is None:
+            self._grace = self._clock.call_later(LOST_GRACE, self._fail_lost)
+
+    def _fail_lost(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+        tally = self._tally
+        self._fail(
+            Unavailable(
+                f"{tally.received} of {tally.required} replicas answered",
+                required=tally.required,
+                received=tally.received,
+                alive=len(self._nodes) - len(tally.reasons),
+                reasons=dict(tally.reasons),
+            )
+        )
+
+    def _expired(self) -> None:
+        """The client's time is up; the transport ends what is still open at the same moment."""
+        if self._done.done():
+            return
+        if self._repaired is not None:
+            self._fail(self._repaired.error())
+            return
+        for node in self._open:
+            self._tally.reasons.setdefault(node, "no answer in time")
+        self._fail_lost()
+
+    def _fail(self, error: DynamoError) -> None:
+        self._timer.cancel()
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _remaining(self) -> float:
+        return max(0.001, self.deadline - self._clock.monotonic())
+
+
+class BlockingRepair:
+    """Waits until enough primaries hold the merged record, synced."""
+
+    __slots__ = ("_missing", "_operation", "_reasons", "_required", "_tried", "targets")
+
+    def __init__(self, operation: ReadOperation, holders: Sequence[str], missing: int) -> None:
+        self._operation = operation
+        self._missing = missing
+        self._required = missing + len(holders)
+        self._reasons: dict[str, str] = {}
+        self.targets = [node for node in operation._nodes if node not in holders]
+
+    def start(self) -> None:
+        operation = self._operation
+        merged = operation._merged
+        assert merged is not None
+        operation._count["read_repairs_blocking"] += len(self.targets)
+        operation._transport.request(
+            self.targets, operation.store_of(merged), self, operation._remaining()
+        )
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        if type(reply) is Synced:
+            self._missing -= 1
+            if self._missing <= 0:
+                assert self._operation._merged is not None
+                self._operation._answer(self._operation._merged)
+            return
+        reason = (reply.detail or reply.code) if isinstance(reply, Refused) else "unexpected reply"
+        self._failed(node, reason)
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        self._failed(node, failure.reason)
+
+    def _failed(self, node: str, reason: str) -> None:
+        self._reasons[node] = reason
+        if len(self.targets) - len(self._reasons) < self._missing:
+            self._operation._fail(self.error())
+
+    def error(self) -> ReadUncertain:
+        """The repair that could not be confirmed, with who did not."""
+        return ReadUncertain(
+            "too few primaries hold what was read; it might vanish again",
+            required=self._required,
+            received=self._required - self._missing,
+            reasons=dict(self._reasons),
+        )

@@ -1,0 +1,528 @@
+"""One node's copy of its partitions: mints, merges, answers. The only writer of storage.
+
+Every read-merge-write is one plain call without an await, so it is atomic without a lock; only the
+flush is waited for, through the group commit. An acknowledgement leaves after the write-ahead log
+is synced, and a Fetch that meets a record whose sync is pending waits for it: no reply shows what
+a power loss can take back (DESIGN: a write, a read). Knows nothing of sockets, quorums or HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from dynamo.commit import GroupCommit
+from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
+from dynamo.errors import (
+    DynamoError,
+    Malformed,
+    StorageCorrupt,
+    StorageError,
+    StorageRefusesWrites,
+)
+from dynamo.keys import partition_prefix, partition_range, split_routing_key
+from dynamo.metrics import Metrics
+from dynamo.ports import Call, Clock, Storage, Write
+from dynamo.record import (
+    EMPTY,
+    RECORD_BYTES_MAX,
+    RECORD_BYTES_WARN,
+    SIBLINGS_MAX,
+    SIBLINGS_WARN,
+    Record,
+    decode_record,
+    encode_record,
+    merge,
+    mint,
+    record_digest,
+)
+from dynamo.resolve import holds
+from dynamo.rpc.messages import (
+    NO_HINT,
+    Body,
+    Digest,
+    Fetch,
+    Mint,
+    Minted,
+    Page,
+    Refused,
+    Scan,
+    Store,
+    Synced,
+)
+from dynamo.stored import Stored, decode_stored, encode_stored
+from dynamo.version import Vector, birth_bytes, birth_sequence
+from ring.ring import Ring
+
+log = logging.getLogger(__name__)
+
+PAGE_BYTES_MAX: Final = 4 << 20
+PAGE_ENTRIES_MAX: Final = 10_000
+REFILL_PREFIX: Final = b"refill/"
+QUARANTINE_PREFIX: Final = b"quarantine/"
+
+Partition = tuple[int, int]
+
+
+class RefillMark(msgspec.Struct, frozen=True, array_like=True):
+    """A partition that may have lost writes. `owed`: peers not yet read. `serving`: counts again."""
+
+    owed: tuple[str, ...]
+    serving: bool
+
+
+class Replica:
+    """The records of one node. Handlers are called by the transport, one message each."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        storage: Storage,
+        commit: GroupCommit,
+        clock: Clock,
+        metrics: Metrics,
+        incarnation: bytes,
+    ) -> None:
+        """`incarnation`: as `version.incarnation_bytes`, synced before this is called."""
+        self._node_id = node_id
+        self._storage = storage
+        self._commit = commit
+        self._clock = clock
+        self._count = metrics.count
+        self._incarnation = incarnation
+        self._sequence = 0
+        self._unsynced: dict[bytes, int] = {}
+        self._prefixes: dict[Partition, bytes] = {}
+        self._changed_epochs: dict[Partition, int] = {}
+        self._epoch = 0
+        self.refilling: dict[Partition, RefillMark] = {}
+        self.damaged: set[bytes] = set()
+        #: Called when a record is found damaged, so that it can be mended.
+        self.on_damage: Callable[[], None] = _nothing
+        #: Called when a dot shows that someone else runs under this incarnation.
+        self.on_foreign_dot: Callable[[], None] = _nothing
+        self._load_marks()
+
+    # Membership ---------------------------------------------------------------------------------
+
+    def adopt(self, ring: Ring) -> None:
+        """Serve the partitions that this ring gives this node."""
+        self._epoch = ring.epoch
+        self._prefixes = {}
+        self._changed_epochs = {}
+        for class_ in ring.classes:
+            for partition in ring.partitions_of(self._node_id, class_.id):
+                place = (class_.id, partition)
+                self._prefixes[place] = partition_prefix(class_.id, partition)
+                self._changed_epochs[place] = ring.changed_epoch(class_.id, partition)
+
+    def renew_incarnation(self, incarnation: bytes) -> None:
+        """From now on mint under another incarnation; the births of the old one are left alone."""
+        self._incarnation = incarnation
+        self._sequence = 0
+
+    # Requests -----------------------------------------------------------------------------------
+
+    def on_mint(self, message: Mint, call: Call) -> None:
+        """Give a write its dot, answer Minted at once and Synced once it is on disk."""
+        place = (message.cls, message.partition)
+        prefix = self._prefixes.get(place)
+        refused = self._refusal(place, prefix, message.epoch, message.hint_for)
+        if refused is not None:
+            self._refuse(call, refused)
+            return
+        assert prefix is not None
+        storage_key = prefix + message.key
+        try:
+            split_routing_key(message.key)
+            stored = self._load(storage_key)
+            record = EMPTY if stored is None else decode_record(stored.record)
+            if message.seen:
+                record = merge(record, decode_record(message.seen))
+            now_ms = self._clock.wall_ms()
+            if message.condition is not None and not holds(message.condition, record, now_ms):
+                self._count["preconditions_failed"] += 1
+                self._refuse(
+                    call,
+                    Refused(
+                        "precondition_failed",
+                        True,
+                        "the condition does not hold at the minting replica",
+                        record=encode_record(record) if record else b"",
+                    ),
+                )
+                return
+            birth, counter = self._next_dot(stored)
+            minted = mint(
+                record,
+                message.context,
+                birth=birth,
+                counter=counter,
+                kind=message.kind,
+                content=message.content,
+                written_ms=now_ms,
+                expires_ms=message.expires_ms,
+            )
+            encoded = encode_record(minted)
+            cap = _cap_passed(minted, encoded)
+            if cap:
+                self._count["records_full"] += 1
+                self._refuse(
+                    call,
+                    Refused(
+                        "record_full",
+                        True,
+                        "the write would pass a cap of the record",
+                        record=encode_record(record) if record else b"",
+                        limit=cap,
+                    ),
+                )
+                return
+            number = self._put(storage_key, birth, counter, encoded)
+        except DynamoError as error:
+            self._refuse_error(call, error)
+            return
+        self._count["mints"] += 1
+        if len(minted.siblings) > SIBLINGS_WARN or len(encoded) > RECORD_BYTES_WARN:
+            self._count["records_large"] += 1
+        call.reply(Minted(encoded, birth, counter), last=False)
+        self._reply_synced(number, storage_key, call)
+
+    def on_store(self, message: Store, call: Call) -> None:
+        """Merge a record into this node's, answer Synced once the result is on disk."""
+        place = (message.cls, message.partition)
+        prefix = self._prefixes.get(place)
+        refused = self._refusal(place, prefix, message.epoch, message.hint_for)
+        if refused is not None:
+            self._refuse(call, refused)
+            return
+        assert prefix is not None
+        storage_key = prefix + message.key
+        try:
+            number = self._merge_in(storage_key, message)
+        except DynamoError as error:
+            self._refuse_error(call, error)
+            return
+        self._count["repairs_stored" if message.repair else "stores"] += 1
+        if number is None:
+            call.reply(SYNCED)
+        else:
+            self._reply_synced(number, storage_key, call)
+
+    def on_fetch(self, message: Fetch, call: Call) -> None:
+        """Answer with the record or its vector and digest, once what was met is on disk."""
+        place = (message.cls, message.partition)
+        prefix = self._prefixes.get(place)
+        if prefix is None or message.epoch < self._changed_epochs[place]:
+            self._refuse(call, self._not_mine(place, prefix))
+            return
+        mark = self.refilling.get(place)
+        if mark is not None and not mark.serving:
+            self._refuse(call, Refused("refilling", True, "this partition is being refilled"))
+            return
+        storage_key = prefix + message.key
+        try:
+            stored = self._load(storage_key)
+            if stored is None:
+                if storage_key in self.damaged:
+                    self._refuse(call, DAMAGED)
+                    return
+                reply: Body | Digest = ABSENT_BODY if message.body else ABSENT_DIGEST
+            elif storage_key in self.damaged:
+                self._refuse(call, DAMAGED)
+                return
+            elif message.body:
+                reply = Body(stored.record)
+            else:
+                record = decode_record(stored.record)
+                reply = Digest(record.vector, record_digest(record))
+        except DynamoError as error:
+            self._refuse_error(call, error)
+            return
+        self._count["fetches"] += 1
+        pending = self._unsynced.get(storage_key)
+        if pending is None:
+            call.reply(reply)
+            return
+        self._count["fetches_waited"] += 1
+
+        def synced(error: DynamoError | None) -> None:
+            if error is None:
+                call.reply(reply)
+            else:
+                self._refuse_error(call, error)
+
+        self._commit.when_synced(pending, synced)
+
+    def on_scan(self, message: Scan, call: Call) -> None:
+        """Answer with a page of a partition's records, once all of them are on disk."""
+        place = (message.cls, message.partition)
+        prefix = self._prefixes.get(place)
+        if prefix is None or message.epoch < self._changed_epochs[place]:
+            self._refuse(call, self._not_mine(place, prefix))
+            return
+        start, end = partition_range(message.cls, message.partition)
+        if message.after:
+            start = prefix + message.after + b"\0"
+        bytes_max = min(max(message.bytes_max, 1), PAGE_BYTES_MAX)
+        try:
+            found = self._storage.scan(
+                "records", start, end, count_max=PAGE_ENTRIES_MAX, bytes_max=bytes_max
+            )
+        except DynamoError as error:
+            self._refuse_error(call, error)
+            return
+        entries: list[tuple[bytes, bytes]] = []
+        skipped = 0
+        for storage_key, data in found:
+            try:
+                stored = decode_stored(storage_key, data)
+            except StorageCorrupt:
+                self._quarantine(storage_key, data)
+                skipped += 1
+                continue
+            entries.append((storage_key[len(prefix) :], stored.record))
+        size = sum(len(key) + len(data) for key, data in found)
+        more = len(found) >= PAGE_ENTRIES_MAX or size >= bytes_max
+        last = found[-1][0][len(prefix) :] if more else b""
+        page = Page(tuple(entries), more, skipped, last)
+        self._count["scans"] += 1
+
+        def synced(error: DynamoError | None) -> None:
+            if error is None:
+                call.reply(page)
+            else:
+                self._refuse_error(call, error)
+
+        self._commit.when_synced(self._storage.write_number, synced)
+
+    # Read, merge, write -------------------------------------------------------------------------
+
+    def _load(self, storage_key: bytes) -> Stored | None:
+        """What is stored, or None. A damaged record is put aside and raised as StorageCorrupt."""
+        data: bytes | None = b""
+        try:
+            data = self._storage.get("records", storage_key)
+            return None if data is None else decode_stored(storage_key, data)
+        except StorageCorrupt:
+            self._quarantine(storage_key, data or b"")
+            raise
+
+    def _load_for_merge(self, storage_key: bytes) -> Stored | None:
+        """As `_load`, but a damaged record counts as gone: what comes in is kept beside the mark."""
+        try:
+            return self._load(storage_key)
+        except StorageCorrupt:
+            return None
+
+    def _merge_in(self, storage_key: bytes, message: Store) -> int | None:
+        """Write number to wait for, or None if what is on disk already covers the message."""
+        stored = self._load_for_merge(storage_key)
+        if stored is not None and stored.record == message.record:
+            return self._unsynced.get(storage_key)
+        split_routing_key(message.key)
+        incoming = decode_record(message.record)
+        if not incoming:
+            raise Malformed("a store of an empty record")
+        self._check_births(incoming.vector, stored)
+        if stored is None:
+            return self._put(storage_key, b"", 0, message.record)
+        local = decode_record(stored.record)
+        merged = merge(local, incoming)
+        if merged == local:
+            return self._unsynced.get(storage_key)
+        dots = {(s.birth, s.counter) for s in merged.siblings}
+        if len(dots) < len(merged.siblings):
+            self._alarm("dots_with_two_values", "one dot has two values; both are kept")
+        encoded = message.record if merged == incoming else encode_record(merged)
+        return self._put(storage_key, stored.birth, stored.counter, encoded)
+
+    def _put(self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes) -> int:
+        number = self._storage.put(
+            "records", storage_key, encode_stored(storage_key, birth, counter, encoded)
+        )
+        self._unsynced[storage_key] = number
+        return number
+
+    def _next_dot(self, stored: Stored | None) -> tuple[bytes, int]:
+        """The dot of the next mint: this incarnation's birth of the key, or a new birth."""
+        if stored is not None and stored.birth.startswith(self._incarnation):
+            return stored.birth, stored.counter + 1
+        self._sequence += 1
+        return birth_bytes(self._incarnation, self._sequence), 1
+
+    def _check_births(self, vector: Vector, stored: Stored | None) -> None:
+        """A dot of this incarnation that it never minted: alarm, and a new incarnation at once.
+
+        Someone else runs under this incarnation (a cloned disk or memory), so going on under it
+        could mint the same dot twice.
+        """
+        incarnation = self._incarnation
+        for birth, counter in vector:
+            if not birth.startswith(incarnation):
+                continue
+            ours = stored is not None and stored.birth == birth
+            if birth_sequence(birth) > self._sequence or (
+                ours and stored is not None and counter > stored.counter
+            ):
+                self._alarm("foreign_dots", "a dot of this incarnation was minted elsewhere")
+                self.on_foreign_dot()
+                return
+
+    def _reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
+        def synced(error: DynamoError | None) -> None:
+            if error is not None:
+                self._refuse_error(call, error)
+                return
+            if self._unsynced.get(storage_key, number + 1) <= number:
+                del self._unsynced[storage_key]
+            call.reply(SYNCED)
+
+        self._commit.when_synced(number, synced)
+
+    # Refusals -----------------------------------------------------------------------------------
+
+    def _refusal(
+        self, place: Partition, prefix: bytes | None, epoch: int, hint_for: int
+    ) -> Refused | None:
+        if prefix is None or epoch < self._changed_epochs[place]:
+            return self._not_mine(place, prefix)
+        if hint_for != NO_HINT:
+            return Refused("hint_refused", True, "this node keeps no hints")
+        reason = self._storage.refusal()
+        if reason is not None:
+            return Refused(reason, True, "this node takes no writes", epoch=self._epoch)
+        return None
+
+    def _not_mine(self, place: Partition, prefix: bytes | None) -> Refused:
+        if not self._epoch:
+            return Refused("not_ready", True, "this node has no ring yet")
+        if prefix is None:
+            return Refused("not_owner", True, "not an owner of this partition", epoch=self._epoch)
+        return Refused("stale_epoch", True, "the partition has new owners", epoch=self._epoch)
+
+    def _refuse(self, call: Call, refused: Refused) -> None:
+        self._count["refused_" + refused.code] += 1
+        call.reply(refused)
+
+    def _refuse_error(self, call: Call, error: DynamoError) -> None:
+        if isinstance(error, StorageCorrupt):
+            code, definite = "corrupt", True
+        elif isinstance(error, StorageRefusesWrites):
+            code, definite = str(error.details.get("reason", "storage_error")), True
+        elif isinstance(error, Malformed):
+            code, definite = "malformed", True
+        else:
+            code, definite = "storage_error", error.outcome == "none"
+            if isinstance(error, StorageError) and self._storage.refusal() == "sync_failed":
+                code = "sync_failed"
+        self._refuse(call, Refused(code, definite, error.message, epoch=self._epoch))
+
+    def _alarm(self, counter: str, line: str) -> None:
+        self._count["alarms"] += 1
+        self._count[counter] += 1
+        log.error("ALARM %s: %s", counter, line)
+
+    # Damage and refill --------------------------------------------------------------------------
+
+    def _quarantine(self, storage_key: bytes, data: bytes) -> None:
+        """Put a damaged record aside, durably marked, so that it is neither served nor lost."""
+        if storage_key not in self.damaged:
+            self.damaged.add(storage_key)
+            self._count["records_quarantined"] += 1
+            self._alarm("records_damaged", "a record failed its checksum; it is put aside")
+        try:
+            self._storage.write(
+                (
+                    Write("facts", QUARANTINE_PREFIX + storage_key, data),
+                    Write("records", storage_key, None),
+                )
+            )
+        except StorageError as error:
+            # Still known in memory, and met again after a restart: the bytes stay as they were.
+            log.warning("a damaged record could not be put aside: %s", error.message)
+        self.on_damage()
+
+    def mended(self, storage_key: bytes) -> int:
+        """A peer's good copy has been merged in: serve the key again. Returns the write number."""
+        number = self._storage.write((Write("facts", QUARANTINE_PREFIX + storage_key, None),))
+        self.damaged.discard(storage_key)
+        self._count["records_mended"] += 1
+        return number
+
+    def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
+        """Durably note that these partitions may have lost writes; returns the write number."""
+        writes = []
+        for place, mark in marks:
+            self.refilling[place] = mark
+            writes.append(
+                Write("facts", REFILL_PREFIX + partition_prefix(*place), _encode_mark(mark))
+            )
+        return self._storage.write(writes) if writes else self._storage.write_number
+
+    def refilled(self, place: Partition) -> int:
+        """Every peer has been read for this partition: forget the mark."""
+        del self.refilling[place]
+        self._count["partitions_refilled"] += 1
+        return self._storage.write(
+            (Write("facts", REFILL_PREFIX + partition_prefix(*place), None),)
+        )
+
+    def _load_marks(self) -> None:
+        for key, value in self._facts(REFILL_PREFIX):
+            place = (int.from_bytes(key[:2]), int.from_bytes(key[2:6]))
+            self.refilling[place] = _decode_mark(value)
+        for key, _ in self._facts(QUARANTINE_PREFIX):
+            self.damaged.add(key)
+
+    def _facts(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])
+        while True:
+            page = self._storage.scan("facts", start, end, count_max=1000, bytes_max=1 << 20)
+            for key, value in page:
+                yield key[len(prefix) :], value
+            if not page:
+                return
+            start = page[-1][0] + b"\0"
+
+
+SYNCED: Final = Synced()
+ABSENT_BODY: Final = Body(b"")
+ABSENT_DIGEST: Final = Digest((), b"")
+DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and being mended")
+
+_encode_mark = msgspec.msgpack.Encoder().encode
+_mark_decoder = msgspec.msgpack.Decoder(RefillMark)
+
+
+def _nothing() -> None:
+    """What is called until the node says otherwise."""
+
+
+def _decode_mark(data: bytes) -> RefillMark:
+    try:
+        return _mark_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None
+
+
+def _cap_passed(record: Record, encoded: bytes) -> str:
+    """The cap that this record passes, or ""."""
+    if len(record.siblings) > SIBLINGS_MAX:
+        return "siblings"
+    if len(encoded) > RECORD_BYTES_MAX:
+        return "record_bytes"
+    if len(record.vector) > VECTOR_ENTRIES_SAFE and (
+        context_bytes(record.vector) > CONTEXT_BYTES_MAX
+    ):
+        return "context_bytes"
+    return ""
+
+
+#: Below this many entries no context can pass its cap, whatever its numbers: 16 KiB over the
+#: longest entry (10 + 8 + 10 bytes of birth, 10 of counter), less the token's head.
+VECTOR_ENTRIES_SAFE: Final = 400

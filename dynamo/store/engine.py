@@ -1,0 +1,166 @@
+"""RocksDB as this store wants it: its options, and opening and closing one database.
+
+Knows nothing of write numbers, of disks that fill up, or of what a failed open means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    ColumnFamily,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    RdictIter,
+    ReadOptions,
+)
+
+from dynamo.errors import StorageCorrupt, StorageError
+from dynamo.ports import Family
+
+FAMILIES: Final[tuple[Family, ...]] = ("records", "hints", "facts")
+_MIB: Final = 1024 * 1024
+_BLOOM_BITS_PER_KEY: Final = 10
+_BLOCK_BYTES: Final = 8 * 1024
+
+_NO_SPACE: Final = "No space left on device"
+_DAMAGE: Final = (
+    "Corruption",
+    "IO error: No such file or directory",
+    "does not exist (create_if_missing is false)",
+)
+
+
+class Sizes:
+    """Bounds of what one database takes. `cache_bytes`: blocks, indexes and filters of table files.
+    `buffer_bytes`: writes not yet in table files. `log_bytes`: log replayed at a start after a
+    crash."""
+
+    __slots__ = ("buffer_bytes", "cache_bytes", "log_bytes")
+
+    def __init__(
+        self,
+        *,
+        cache_bytes: int = 32 * _MIB,
+        buffer_bytes: int = 16 * _MIB,
+        log_bytes: int = 64 * _MIB,
+    ) -> None:
+        self.cache_bytes = cache_bytes
+        self.buffer_bytes = buffer_bytes
+        self.log_bytes = log_bytes
+
+
+class Engine:
+    """One open database."""
+
+    __slots__ = ("_maps", "db", "get", "handles", "iterate", "put")
+
+    def __init__(self, path: Path, *, sizes: Sizes, create: bool, point_in_time: bool) -> None:
+        """Opens it. Raises what rocksdict raises: see `is_damage` and `is_no_space`."""
+        cache = Cache(sizes.cache_bytes)
+        families = {name: _family_options(sizes, cache) for name in FAMILIES}
+        options = _family_options(sizes, cache)
+        _set_database_options(options, sizes, create=create, point_in_time=point_in_time)
+        self.db = Rdict(str(path), options, column_families=dict(families))
+        self._maps: dict[Family, Rdict] = {
+            name: self.db.get_column_family(name) for name in FAMILIES
+        }
+        self.get: dict[Family, Callable[[bytes], bytes | None]] = {
+            name: family.get for name, family in self._maps.items()
+        }
+        self.put: dict[Family, Callable[[bytes, bytes], None]] = {
+            name: family.put for name, family in self._maps.items()
+        }
+        self.iterate: dict[Family, Callable[[ReadOptions], RdictIter]] = {
+            name: family.iter for name, family in self._maps.items()
+        }
+        self.handles: dict[Family, ColumnFamily] = {
+            name: self.db.get_column_family_handle(name) for name in FAMILIES
+        }
+
+    def close(self) -> None:
+        """Write what is buffered to table files and release the files, whatever fails on the way.
+
+        Raises StorageError for the first thing that failed.
+        """
+        failed: Exception | None = None
+        for family in (*self._maps.values(), self.db):
+            try:
+                family.close()
+            except Exception as error:  # noqa: BLE001 - rocksdict raises plain Exception
+                failed = failed or error
+        # The files are released when the last of these is gone.
+        for table in (self._maps, self.get, self.put, self.iterate, self.handles):
+            table.clear()
+        del self.db
+        if failed is not None:
+            raise as_storage_error(failed) from failed
+
+
+def is_damage(error: Exception) -> bool:
+    """True if an engine's error says that its files are damaged or missing."""
+    text = str(error)
+    return any(sign in text for sign in _DAMAGE)
+
+
+def is_no_space(error: Exception) -> bool:
+    """True if an engine's error says that the disk is full."""
+    return _NO_SPACE in str(error)
+
+
+def as_storage_error(error: Exception) -> StorageError:
+    """The error of this store for an engine's error."""
+    if isinstance(error, StorageError):
+        return error
+    text = str(error)
+    kind = StorageCorrupt if text.startswith("Corruption") else StorageError
+    return kind(f"the storage engine failed: {text}")
+
+
+def _set_database_options(
+    options: Options, sizes: Sizes, *, create: bool, point_in_time: bool
+) -> None:
+    options.create_if_missing(create)
+    options.create_missing_column_families(create)
+    options.set_paranoid_checks(True)
+    # The default mode stops silently at the first flipped bit and drops every write after it.
+    options.set_wal_recovery_mode(
+        DBRecoveryMode.point_in_time()
+        if point_in_time
+        else DBRecoveryMode.tolerate_corrupted_tail_records()
+    )
+    # All families reach table files together: the log is never older than any of them, so that a
+    # damaged log costs a suffix of the writes, in order, across families alike.
+    options.set_atomic_flush(True)
+    options.set_db_write_buffer_size(2 * sizes.buffer_bytes)
+    options.set_max_total_wal_size(sizes.log_bytes)
+    # Every table is opened, and its footer and index checked, before the first read.
+    options.set_max_open_files(-1)
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(4)
+    options.set_max_log_file_size(_MIB)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    options.set_skip_stats_update_on_db_open(True)
+
+
+def _family_options(sizes: Sizes, cache: Cache) -> Options:
+    options = Options(raw_mode=True)
+    options.set_write_buffer_size(sizes.buffer_bytes)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_level_compaction_dynamic_level_bytes(True)
+    tables = BlockBasedOptions()
+    tables.set_block_cache(cache)
+    tables.set_cache_index_and_filter_blocks(True)
+    tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, block_based=False)
+    tables.set_block_size(_BLOCK_BYTES)
+    tables.set_format_version(5)
+    options.set_block_based_table_factory(tables)
+    return options

@@ -1,0 +1,189 @@
+"""Opens a database whatever its state, and says what may have been lost.
+
+The order: look at the files, write down what is wrong with them, and only then touch them. What was
+found stays written down, and is found again at every open, until the caller has made its own
+durable note of it and calls `settle`. Nothing damaged is ever deleted: it is kept in a directory
+beside the database. Knows nothing of partitions or of who refills them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from dynamo.errors import Malformed, StorageError
+from dynamo.store.engine import Engine, Sizes, as_storage_error, is_damage
+from dynamo.store.enginelog import Damage, check_database
+from dynamo.store.files import read_sealed, sync_directory, write_sealed
+from dynamo.store.note import SyncNote
+
+#: From nothing lost to everything lost.
+#: "clean": everything that was synced is there (also a database just created).
+#: "lost_tail": the last synced writes are missing.
+#: "point_in_time": the log or manifest was damaged; the writes behind the damage are missing.
+#: "empty": nothing could be read; the database begins anew.
+State = Literal["clean", "lost_tail", "point_in_time", "empty"]
+_STATES: Final[tuple[State, ...]] = ("clean", "lost_tail", "point_in_time", "empty")
+
+BASE_KEY: Final = b"\0write_number_base"
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """What an open found. `why`: one line, "" if clean. `recovered`: the last write number that is
+    there; `noted`: the highest known to have been synced."""
+
+    state: State
+    why: str
+    recovered: int
+    noted: int
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """An open database with its note."""
+
+    engine: Engine
+    note: SyncNote
+    base: int
+    opening: Opening
+
+
+class _Loss(msgspec.Struct, frozen=True):
+    """The content of the alarm file."""
+
+    state: State
+    why: str
+    noted: int
+
+
+def open_database(
+    path: Path, *, existed: bool, synced_number: int, sizes: Sizes, point_in_time: bool = False
+) -> Opened:
+    """Open or create the database at `path`, whose parent exists.
+
+    `existed`: the caller knows that there was one; `synced_number`: and that it was synced so far.
+    `point_in_time` opens in that mode at once. Raises StorageError if the engine cannot open for
+    another reason than damage, such as a lock or a full disk; nothing is moved then.
+    """
+    try:
+        return _Opener(path, existed, synced_number, sizes).open()
+    except OSError as error:
+        raise StorageError(f"the storage cannot be opened: {error}") from error
+
+
+def settle(path: Path) -> None:
+    """Forget what was found wrong with the database at `path`. Raises OSError."""
+    alarm = _alarm_path(path)
+    alarm.unlink(missing_ok=True)
+    sync_directory(alarm.parent)
+
+
+class _Opener:
+    def __init__(self, path: Path, existed: bool, synced_number: int, sizes: Sizes) -> None:
+        self.path = path
+        self.sizes = sizes
+        self.note = SyncNote(path.with_name(path.name + ".synced"))
+        self.noted = max(self.note.number or 0, synced_number)
+        self.existed = existed or self.noted > 0
+        self.loss = _Loss("clean", "", self.noted)
+
+    def open(self) -> Opened:
+        try:
+            self._read_alarm()
+            engine = self._open_engine()
+        except BaseException:
+            self.note.close()
+            raise
+        try:
+            base = int.from_bytes(engine.get["facts"](BASE_KEY) or b"")
+            recovered = engine.db.latest_sequence_number() + base
+            if recovered < self.noted and self.loss.state == "clean":
+                self._found("lost_tail", f"ends at write {recovered}, {self.noted} was synced")
+            # Opening wrote what it replayed to table files, and synced them.
+            self.note.create(recovered)
+        except BaseException:
+            self.note.close()
+            engine.close()
+            raise
+        opening = Opening(self.loss.state, self.loss.why, recovered, self.noted)
+        return Opened(engine, self.note, base, opening)
+
+    def _open_engine(self) -> Engine:
+        present = self.path.is_dir() and any(self.path.iterdir())
+        if not present:
+            return self._open_missing()
+        if self.note.number is None and self.existed:
+            self._found("lost_tail", "the note of what was synced is missing or damaged")
+        try:
+            check_database(self.path)
+        except Damage as damage:
+            if not self.existed and not (self.path / "CURRENT").exists():
+                self._set_aside(Path.rename)  # a creation that did not get to its first write
+                return self._try(create=True, point_in_time=False)
+            return self._open_damaged(str(damage))
+        try:
+            return self._try(create=False, point_in_time=False)
+        except Exception as error:
+            if not is_damage(error):
+                raise as_storage_error(error) from error
+            return self._open_damaged(str(error))
+
+    def _open_missing(self) -> Engine:
+        if self.existed:
+            self._found("empty", f"the directory {self.path.name} is gone or empty")
+        if self.note.number is None:
+            self.note.create(0)
+        return self._try(create=True, point_in_time=False)
+
+    def _open_damaged(self, why: str) -> Engine:
+        self._found("point_in_time", why)
+        # Recovery drops what lies behind the damage; links keep it for who wants to look.
+        self._set_aside(_link_files)
+        try:
+            return self._try(create=False, point_in_time=True)
+        except Exception as error:
+            if not is_damage(error):
+                raise as_storage_error(error) from error
+            self._found("empty", f"{why}; then: {error}")
+        self._set_aside(Path.rename)
+        return self._try(create=True, point_in_time=False)
+
+    def _try(self, *, create: bool, point_in_time: bool) -> Engine:
+        return Engine(self.path, sizes=self.sizes, create=create, point_in_time=point_in_time)
+
+    def _read_alarm(self) -> None:
+        try:
+            content = read_sealed(_alarm_path(self.path))
+            if content is not None:
+                self.loss = msgspec.json.decode(content, type=_Loss)
+                self.noted = max(self.noted, self.loss.noted)
+        except (Malformed, msgspec.DecodeError):
+            self._found("lost_tail", "the note of an earlier loss is damaged")
+
+    def _found(self, state: State, why: str) -> None:
+        """Write down a loss, synced, unless a worse one is written down already."""
+        if _STATES.index(state) <= _STATES.index(self.loss.state):
+            return
+        self.loss = _Loss(state, " ".join(why.split()), self.noted)
+        write_sealed(_alarm_path(self.path), msgspec.json.encode(self.loss))
+
+    def _set_aside(self, how: Callable[[Path, Path], object]) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        how(self.path, aside)
+        sync_directory(self.path.parent)
+
+
+def _link_files(source: Path, target: Path) -> None:
+    target.mkdir(0o700)
+    for entry in source.iterdir():
+        if entry.is_file():
+            os.link(entry, target / entry.name)
+
+
+def _alarm_path(path: Path) -> Path:
+    return path.with_name(path.name + ".alarm")

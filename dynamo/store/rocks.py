@@ -1,0 +1,349 @@
+"""The storage on disk: RocksDB, written unsynced and synced by one thread for all who wait.
+
+Write numbers are the engine's sequence numbers plus a base that is kept among the facts. The first
+failed sync ends writing for good; a full disk ends it until `recover` reopens the engine. Knows
+nothing of records: values are bytes, and carry their own checksum.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from rocksdict import ReadOptions, WriteBatch
+
+from dynamo.errors import StorageError, StorageRefusesWrites
+from dynamo.metrics import Metrics
+from dynamo.ports import Clock, Family, Write
+from dynamo.store.engine import Sizes, as_storage_error, is_no_space
+from dynamo.store.opening import BASE_KEY, Opened, Opening, open_database, settle
+from dynamo.store.space import SpaceWatch
+from dynamo.store.worker import Worker
+
+_BASE_BYTES: Final = 8
+
+
+class RocksStorage:
+    """`dynamo.ports.Storage` on RocksDB. Make one with `await RocksStorage.open(...)`."""
+
+    def __init__(
+        self,
+        path: Path,
+        opened: Opened,
+        *,
+        worker: Worker,
+        space: SpaceWatch,
+        sizes: Sizes,
+        metrics: Metrics,
+    ) -> None:
+        self._path = path
+        self._worker = worker
+        self._space = space
+        self._sizes = sizes
+        self._count = metrics.count
+        self._closed = False
+        #: Why writes are refused until something is done about it; None most of the time.
+        self._stopped: str | None = None
+        self._cause = ""
+        #: The engine met the end of the disk and takes no write until it is reopened.
+        self._stuck = False
+        #: Writes of before that may be gone: the next flush must say so, whatever it syncs.
+        self._owes_failure = False
+        self._install(opened)
+        self._synced = opened.opening.recovered
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        existed: bool,
+        synced_number: int = 0,
+        free_space_min: int | None = None,
+        sizes: Sizes | None = None,
+        statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
+    ) -> RocksStorage:
+        """Open or create the database at `path`; see `opening` for what was found.
+
+        `existed`, `synced_number`: what the caller knows of its past. `free_space_min`: bytes that
+        must stay free for writes to be taken; None for the larger of 256 MiB and 2 %. Raises
+        StorageError (a lock, a full disk); damage is no error but an `opening` that says so.
+        """
+        sizes = sizes or Sizes()
+        worker = Worker("storage")
+        try:
+            opened = await worker.run(
+                partial(
+                    open_database, path, existed=existed, synced_number=synced_number, sizes=sizes
+                )
+            )
+        except BaseException:
+            worker.stop()
+            raise
+        space = SpaceWatch(
+            path, free_bytes_min=free_space_min, clock=clock, statvfs=statvfs
+        )
+        return cls(path, opened, worker=worker, space=space, sizes=sizes, metrics=metrics)
+
+    def _install(self, opened: Opened) -> None:
+        engine = opened.engine
+        self._engine = engine
+        self._note = opened.note
+        self._base = opened.base
+        self._get = engine.get
+        self._put = engine.put
+        self._sequence = engine.db.latest_sequence_number
+        #: What the last open of the engine found; anything but "clean" is reported again at every
+        #: open until `settle`.
+        self.opening: Opening = opened.opening
+
+    @property
+    def write_number(self) -> int:
+        """Number of the last write applied."""
+        return self._sequence() + self._base
+
+    @property
+    def synced_number(self) -> int:
+        """Number of the last write known to be on disk."""
+        return self._synced
+
+    def refusal(self) -> str | None:
+        """Why writes are refused now, or None: disk_full, sync_failed, or storage_error (the engine
+        failed, or its directory is gone). Looks at the disk at most every 250 ms."""
+        if self._stopped is not None:
+            return self._stopped
+        try:
+            return "disk_full" if self._space.is_low() else None
+        except OSError as error:
+            # The log may be unlinked: a sync of it would succeed and save nothing.
+            self._stop("storage_error", str(error))
+            return self._stopped
+
+    def get(self, family: Family, key: bytes) -> bytes | None:
+        """The value, or None. Raises StorageCorrupt, StorageError."""
+        try:
+            return self._get[family](key)
+        except Exception as error:
+            raise self._read_error(error) from error
+
+    def put(self, family: Family, key: bytes, value: bytes) -> int:
+        """Write one entry, unsynced; returns its write number. Raises StorageRefusesWrites (no
+        effect) or StorageError (unknown effect, and writes are refused from then on)."""
+        if self.refusal() is not None:
+            raise self._refuse()
+        try:
+            self._put[family](key, value)
+        except Exception as error:
+            raise self._write_error(error) from error
+        return self._sequence() + self._base
+
+    def write(self, writes: Sequence[Write]) -> int:
+        """Write a batch of at least one entry atomically, unsynced; returns its write number.
+        Raises as `put`."""
+        if self.refusal() is not None:
+            raise self._refuse()
+        return self._write(writes)
+
+    def scan(
+        self, family: Family, start: bytes, end: bytes, *, count_max: int, bytes_max: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Entries with start <= key < end in order, as `dynamo.ports.Storage.scan` bounds them.
+        Raises StorageCorrupt, StorageError."""
+        if start >= end:
+            return []
+        found: list[tuple[bytes, bytes]] = []
+        bytes_left = bytes_max
+        try:
+            options = ReadOptions()
+            options.set_iterate_upper_bound(end)
+            entries = self._engine.iterate[family](options)
+            entries.seek(start)
+            while entries.valid() and len(found) < count_max:
+                key, value = entries.key(), entries.value()
+                found.append((key, value))
+                bytes_left -= len(key) + len(value)
+                if bytes_left <= 0:
+                    break
+                entries.next()
+            entries.status()
+        except Exception as error:
+            raise self._read_error(error) from error
+        return found
+
+    def raise_write_number(self, number: int) -> None:
+        """Make `write_number` at least `number`, durably once flushed. Raises as `put`."""
+        if self.write_number < number:
+            base = number - self._sequence()
+            self._write((Write("facts", BASE_KEY, base.to_bytes(_BASE_BYTES)),))
+            self._base = base
+
+    def settle(self) -> None:
+        """Forget what `opening` reported, now that the caller has its own durable note of it.
+        Raises StorageError."""
+        try:
+            settle(self._path)
+        except OSError as error:
+            raise StorageError(f"the alarm file cannot be removed: {error}") from error
+
+    async def flush(self) -> int:
+        """Put on disk everything written before the call; returns the number it is synced up to.
+
+        Raises StorageError; after a failed sync writes are refused for good (`sync_failed`). After
+        a full disk it fails once more even if `recover` came between: writes of before may be gone.
+        """
+        self._check_flush()
+        number = self._sequence() + self._base
+        if number > self._synced:
+            await self._worker.run(partial(self._sync, number))
+        return number
+
+    async def recover(self) -> bool:
+        """Reopen an engine that met the end of the disk, if there is room again; True if writes
+        are taken now. Call it now and then. Raises StorageError if reopening fails; try again
+        later. See `opening` afterwards."""
+        if not self._stuck or self._closed:
+            return not self._closed and self.refusal() is None
+        if self._is_low():
+            return False
+        number = max(self.write_number, self._synced)
+        await self._worker.run(self._close_engine)
+        self._install(await self._worker.run(self._reopen))
+        self._stuck = False
+        self._stopped = None
+        self._count["storage_reopened"] += 1
+        # What was lost keeps its numbers, so that no later write takes one that somebody waits for.
+        self.raise_write_number(number)
+        self._synced = max(self._synced, self.opening.recovered)
+        return self.refusal() is None
+
+    async def close(self) -> None:
+        """Flush and release the files; may be called twice. Raises StorageError if something
+        written may not be on disk; the files are released all the same."""
+        if self._closed:
+            return
+        try:
+            await self._worker.run(self._close_down)
+        finally:
+            self._closed = True
+            self._worker.stop()
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _write(self, writes: Sequence[Write]) -> int:
+        handles = self._engine.handles
+        batch = WriteBatch(raw_mode=True)
+        for family, key, value in writes:
+            if value is None:
+                batch.delete(key, handles[family])
+            else:
+                batch.put(key, value, handles[family])
+        try:
+            self._engine.db.write(batch)
+        except Exception as error:
+            raise self._write_error(error) from error
+        return self._sequence() + self._base
+
+    def _stop(self, reason: str, cause: str) -> None:
+        """Refuse writes from now on, unless they are refused for good already."""
+        if self._stopped != "sync_failed":
+            self._stopped = reason
+            self._cause = cause
+        self._count["storage_stopped_" + reason] += 1
+
+    def _refuse(self) -> StorageRefusesWrites:
+        reason = self.refusal() or "storage_error"
+        why = f": {self._cause}" if self._cause else ""
+        return StorageRefusesWrites(f"the storage takes no writes ({reason}){why}", reason=reason)
+
+    def _write_error(self, error: Exception) -> StorageError:
+        """Note that a write or a sync failed. What was in flight may or may not be on disk."""
+        if is_no_space(error):
+            self._stuck = self._owes_failure = True
+            self._stop("disk_full", str(error))
+        else:
+            self._stop("storage_error", str(error))
+        return as_storage_error(error)
+
+    def _read_error(self, error: Exception) -> StorageError:
+        self._count["storage_reads_failed"] += 1
+        if self._closed or self._stuck:
+            return StorageError(f"the storage cannot be read now: {error}")
+        return as_storage_error(error)
+
+    def _check_flush(self) -> None:
+        if self._closed:
+            raise StorageError("the storage is closed")
+        if self._owes_failure:
+            self._owes_failure = False
+            raise StorageError("the disk was full; writes of before may be gone")
+        if self._stuck or self._stopped == "sync_failed":
+            raise StorageError(f"the storage cannot be synced: {self._cause}")
+
+    def _sync(self, number: int) -> None:
+        """In the worker: sync the log, then note it."""
+        try:
+            self._engine.db.flush_wal(True)
+        except Exception as error:
+            if is_no_space(error):
+                self._stuck = True
+                self._stop("disk_full", str(error))
+            else:
+                # A failed fsync may have dropped the pages it could not write: no second try.
+                self._stop("sync_failed", str(error))
+            raise as_storage_error(error) from error
+        self._synced = max(self._synced, number)
+        try:
+            self._note.write(number)
+        except OSError as error:
+            # The data is on disk; only the note of it is not, which then claims less than is true.
+            self._count["storage_notes_failed"] += 1
+            self._cause = str(error)
+
+    def _is_low(self) -> bool:
+        try:
+            return self._space.look()
+        except OSError as error:
+            raise StorageError(f"the data directory cannot be asked: {error}") from error
+
+    def _close_engine(self) -> None:
+        """Release the files of an engine that met the end of the disk, whose close may fail."""
+        try:
+            self._engine.close()
+        except StorageError:
+            self._count["storage_closes_failed"] += 1
+        self._note.close()
+
+    def _reopen(self) -> Opened:
+        return open_database(
+            self._path, existed=True, synced_number=self._synced, sizes=self._sizes
+        )
+
+    def _close_down(self) -> None:
+        failed: StorageError | None = None
+        number = self.write_number
+        if number > self._synced or self._stopped is not None:
+            try:
+                self._check_flush()
+                self._engine.db.flush_wal(True)
+                self._note.write(number)
+                self._synced = number
+            except StorageError as error:
+                failed = error
+            except Exception as error:  # noqa: BLE001 - rocksdict raises plain Exception
+                failed = as_storage_error(error)
+        try:
+            self._engine.close()
+            self._note.sync()
+        except StorageError as error:
+            failed = failed or error
+        except OSError as error:
+            failed = failed or StorageError(str(error))
+        finally:
+            self._note.close()
+        if failed is not None:
+            raise failed

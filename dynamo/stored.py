@@ -1,0 +1,63 @@
+"""The envelope of a record on disk: beside it the birth that this replica mints under.
+
+The birth and its last counter are a local fact: never sent, never learnt from a peer, and gone when
+the record goes. The checksum covers the storage key too, so that neither a page of zeros nor the
+value of another key passes. Knows nothing of what the record says, nor of any storage engine.
+
+    value = format u8, crc32 u32, counter u64, birth length u8, record length u32, birth, record
+
+Integers are big-endian. The crc32 runs over the storage key and all that follows the crc32.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Layout
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from dynamo.errors import StorageCorrupt
+from dynamo.version import Birth
+
+STORED_FORMAT: Final = 1
+
+_HEAD = Layout(">BI")
+_LENGTHS = Layout(">QBI")
+_BIRTH_AT = _HEAD.size + _LENGTHS.size
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """What lies under a storage key.
+
+    `birth`: what this replica mints under for the key, b"" if it holds none. `counter`: the last it
+    minted, 0 without a birth. `record`: encoded.
+    """
+
+    birth: Birth
+    counter: int
+    record: bytes
+
+
+def encode_stored(storage_key: bytes, birth: Birth, counter: int, record: bytes) -> bytes:
+    """The bytes to store under `storage_key`."""
+    assert bool(birth) == (counter > 0)
+    rest = _LENGTHS.pack(counter, len(birth), len(record)) + birth
+    checksum = crc32(record, crc32(rest, crc32(storage_key)))
+    return b"%b%b%b" % (_HEAD.pack(STORED_FORMAT, checksum), rest, record)
+
+
+def decode_stored(storage_key: bytes, data: bytes) -> Stored:
+    """What `encode_stored` put under this key. Raises StorageCorrupt for anything else."""
+    if len(data) < _BIRTH_AT:
+        raise StorageCorrupt("a stored record is cut off")
+    found, checksum = _HEAD.unpack_from(data)
+    if found != STORED_FORMAT:
+        raise StorageCorrupt(f"stored format {found}, this node reads {STORED_FORMAT}")
+    counter, birth_bytes, record_bytes = _LENGTHS.unpack_from(data, _HEAD.size)
+    record_at = _BIRTH_AT + birth_bytes
+    if len(data) != record_at + record_bytes:
+        raise StorageCorrupt("a stored record is not of the length it says")
+    if crc32(data[_HEAD.size :], crc32(storage_key)) != checksum:
+        raise StorageCorrupt("a stored record fails its checksum")
+    return Stored(data[_BIRTH_AT:record_at], counter, data[record_at:])

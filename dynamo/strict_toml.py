@@ -1,0 +1,40 @@
+"""TOML text into a typed struct, with one clear line for whatever does not fit.
+
+Unknown fields, wrong types, a bool where a number belongs: all are errors. Knows nothing of files
+or of what the fields mean.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TypeVar
+
+import msgspec
+
+from dynamo.errors import ConfigError
+
+T = TypeVar("T")
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$?(?P<path>.*)`)?$", re.DOTALL)
+
+
+def decode_toml(text: str, shape: type[T]) -> T:
+    """The struct of type `shape` that the text spells. Raises ConfigError that names the field."""
+    try:
+        return msgspec.convert(tomllib.loads(text), shape)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"it is not TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(_readable(str(error))) from None
+
+
+def _readable(message: str) -> str:
+    """ "Expected `int`, got `bool` - at `$.seed`" as "seed: expected int, got bool"."""
+    match = _AT.match(message)
+    assert match is not None
+    what = match["what"].replace("`", "")
+    what = what.replace("Object contains", "there is an").replace("Object missing", "it misses the")
+    what = what[:1].lower() + what[1:]
+    path = (match["path"] or "").lstrip(".")
+    return f"{path}: {what}" if path else what

@@ -1,0 +1,229 @@
+"""One write on its way: mint at a live primary, store at the others, tally, answer.
+
+Fed by the transport, straight from the bytes that arrive; one future tells the client's task. A
+write is minted once: it goes to another primary only if the first certainly did not execute it, and
+no answer means unknown. After the answer, stragglers go on to their deadline and are counted.
+Knows nothing of sockets or storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from dynamo.errors import (
+    DynamoError,
+    InvalidArgument,
+    PreconditionFailed,
+    RecordFull,
+    StorageFull,
+    Unavailable,
+    WriteUncertain,
+)
+from dynamo.metrics import Metrics
+from dynamo.ports import Clock, Failure, Timer, Transport
+from dynamo.quorum import LOST, MET, WriteTally
+from dynamo.record import EMPTY, Record, decode_record
+from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store, Synced
+
+#: Once w is out of reach, answers that are on their way are still waited for so long (seconds), so
+#: that the error says who has the write and who has not.
+LOST_GRACE: Final = 0.5
+
+
+class WriteOperation:
+    """A `Waiter` for one Mint and the Stores that follow it."""
+
+    __slots__ = (
+        "_candidates",
+        "_clock",
+        "_count",
+        "_done",
+        "_grace",
+        "_mint",
+        "_minted",
+        "_primaries",
+        "_refused",
+        "_tally",
+        "_timer",
+        "_transport",
+        "deadline",
+    )
+
+    def __init__(
+        self,
+        *,
+        mint: Mint,
+        candidates: Sequence[str],
+        tally: WriteTally,
+        transport: Transport,
+        clock: Clock,
+        metrics: Metrics,
+        deadline: float,
+        done: asyncio.Future[Minted],
+    ) -> None:
+        """`candidates`: the primaries, best minter first. `done`: gets the minter's first answer."""
+        self._mint = mint
+        self._primaries = candidates
+        self._candidates = iter(candidates)
+        self._tally = tally
+        self._transport = transport
+        self._clock = clock
+        self._count = metrics.count
+        self._done = done
+        self.deadline = deadline
+        self._minted: Minted | None = None
+        self._refused: dict[str, Refused] = {}
+        self._grace: Timer | None = None
+        self._timer: Timer = clock.call_later(deadline - clock.monotonic(), self._expired)
+
+    def start(self) -> None:
+        """Ask the first candidate that can be asked to mint."""
+        self._mint_at_next()
+
+    # Waiter -------------------------------------------------------------------------------------
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        kind = type(reply)
+        if kind is Synced:
+            self._tally.ack(node)
+            self._judge()
+        elif kind is Minted:
+            assert isinstance(reply, Minted)
+            self._minted = reply
+            self._store_at_others(node)
+        elif isinstance(reply, Refused):
+            self._on_refused(node, reply)
+        else:
+            self._failed(node, "unexpected reply", definite=False)
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        self._failed(node, failure.reason, definite=failure.kind == "not_sent")
+
+    # Steps --------------------------------------------------------------------------------------
+
+    def _mint_at_next(self) -> None:
+        node = next(self._candidates, None)
+        if node is None:
+            self._fail(self._nobody_minted())
+            return
+        self._transport.request((node,), self._mint, self, self._remaining())
+
+    def _store_at_others(self, minter: str) -> None:
+        others = [node for node in self._primaries if node != minter]
+        if not others:
+            return
+        for node in others:
+            # Left from a candidate that refused to mint; it is asked again, to store.
+            self._tally.reasons.pop(node, None)
+        mint = self._mint
+        remaining = self._remaining()
+        minted = self._minted
+        assert minted is not None
+        store = Store(
+            mint.key,
+            mint.cls,
+            mint.partition,
+            mint.epoch,
+            max(1, int(remaining * 1000)),
+            minted.record,
+        )
+        self._transport.request(others, store, self, remaining)
+
+    def _on_refused(self, node: str, refused: Refused) -> None:
+        if self._minted is None:
+            self._refused[node] = refused
+            if refused.code in ("precondition_failed", "record_full", "malformed"):
+                self._fail(_error_of(refused))
+                return
+        self._failed(node, refused.detail or refused.code, definite=refused.definite)
+
+    def _failed(self, node: str, reason: str, *, definite: bool) -> None:
+        if self._minted is not None:
+            self._tally.fail(node, reason)
+            self._count["stores_missed"] += 1
+            self._judge()
+            return
+        self._tally.reasons[node] = reason
+        if definite:
+            self._count["mints_moved_on"] += 1
+            self._mint_at_next()
+        else:
+            self._fail(
+                WriteUncertain(
+                    f"no answer from {node}, which was asked to mint the write",
+                    required=self._tally.required,
+                    received=0,
+                    reasons=dict(self._tally.reasons),
+                )
+            )
+
+    # Answers ------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        if self._done.done():
+            return
+        tally = self._tally
+        state = tally.state
+        if state is MET:
+            self._timer.cancel()
+            if self._grace is not None:
+                self._grace.cancel()
+            assert self._minted is not None
+            self._done.set_result(self._minted)
+        elif state is LOST:
+            if tally.settled:
+                self._fail(self._not_enough())
+            elif self._grace is None:
+                self._grace = self._clock.call_later(LOST_GRACE, self._expired)
+
+    def _expired(self) -> None:
+        if self._done.done():
+            return
+        tally = self._tally
+        for node in self._primaries:
+            if node not in tally.acked:
+                tally.reasons.setdefault(node, "no answer in time")
+        self._fail(self._not_enough())
+
+    def _not_enough(self) -> DynamoError:
+        tally = self._tally
+        return WriteUncertain(
+            f"{tally.received} of {tally.required} acknowledgements; the write may live on",
+            required=tally.required,
+            received=tally.received,
+            reasons=dict(tally.reasons),
+        )
+
+    def _nobody_minted(self) -> DynamoError:
+        reasons = dict(self._tally.reasons)
+        codes = {refused.code for refused in self._refused.values()}
+        if codes == {"disk_full"}:
+            return StorageFull("every replica that answered is out of disk space", reasons=reasons)
+        return Unavailable(
+            "no replica of the key could take the write; nothing was written",
+            required=self._tally.required,
+            received=0,
+            alive=sum(map(self._transport.is_connected, self._primaries)),
+            reasons=reasons,
+        )
+
+    def _fail(self, error: DynamoError) -> None:
+        self._timer.cancel()
+        if self._grace is not None:
+            self._grace.cancel()
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _remaining(self) -> float:
+        return max(0.001, self.deadline - self._clock.monotonic())
+
+
+def _error_of(refused: Refused) -> DynamoError:
+    if refused.code == "precondition_failed":
+        return PreconditionFailed(refused.detail)
+    if refused.code == "record_full":
+        record: Record = decode_record(refused.record) if refused.record else EMPTY
+        return RecordFull(refused.detail, record=record, cap=refused.limit)
+    return InvalidArgument(refused.detail, field="key")

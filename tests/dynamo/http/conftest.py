@@ -1,0 +1,65 @@
+"""A server on a free port of loopback, over a whole store in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from memory_backend import MemoryBackend
+from raw_http import RawHttp
+
+from dynamo.clock import SystemClock
+from dynamo.http.ids import Ids
+from dynamo.http.limits import Limits
+from dynamo.http.server import HttpServer
+from dynamo.metrics import Metrics
+
+
+@pytest.fixture
+def backend() -> MemoryBackend:
+    return MemoryBackend()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Short enough to wait for, where a test is about time."""
+    return Limits(
+        value_bytes_max=4096,
+        header_timeout_s=0.5,
+        body_silence_s=0.4,
+        body_rate_min=1000,
+        lingering_s=0.5,
+        reply_stall_s=0.3,
+    )
+
+
+@pytest.fixture
+async def server(
+    backend: MemoryBackend, limits: Limits, metrics: Metrics
+) -> AsyncIterator[HttpServer]:
+    server = HttpServer(
+        backend=backend,
+        clock=SystemClock(),
+        ids=Ids(random=random.Random(1)),
+        limits=limits,
+        metrics=metrics,
+    )
+    yield server
+    await server.close(drain_s=1)
+
+
+@pytest.fixture
+async def address(server: HttpServer) -> str:
+    return await server.start("127.0.0.1:0")
+
+
+@pytest.fixture
+async def http(address: str) -> AsyncIterator[RawHttp]:
+    async with RawHttp(address) as http:
+        yield http

@@ -1,0 +1,55 @@
+"""The resources that speak of the node itself."""
+
+from __future__ import annotations
+
+from memory_backend import MemoryBackend
+from raw_http import RawHttp
+
+from dynamo.http.backend import Readiness
+from dynamo.http.routes import ROUTES, Router
+
+
+async def test_ping_says_exactly_ok(http: RawHttp) -> None:
+    got = await http.request("GET", "/ping")
+    assert (got.status, got.body) == (200, b"OK")
+
+
+async def test_stats_are_the_nodes(http: RawHttp) -> None:
+    await http.request("PUT", "/buckets/b/keys/k", {"Content-Type": "a/b"}, b"v")
+    got = await http.request("GET", "/stats")
+    assert (got.status, got.json()) == (200, {"keys": 1, "writes": 1})
+    assert got.headers["content-type"] == "application/json"
+
+
+async def test_a_node_that_is_not_ready_says_why_and_is_alive(
+    http: RawHttp, backend: MemoryBackend
+) -> None:
+    assert (await http.request("GET", "/health/ready")).json() == {"ready": True, "reasons": []}
+    backend.readiness = Readiness(False, ("no ring yet", "refilling 3 partitions"))
+    got = await http.request("GET", "/health/ready")
+    assert (got.status, got.json()["code"]) == (503, "not_ready")
+    assert got.json()["reasons"] == ["no ring yet", "refilling 3 partitions"]
+    assert (await http.request("HEAD", "/health/ready")).status == 503
+    live = await http.request("GET", "/health/live")
+    assert (live.status, live.json()) == (200, {"live": True})
+
+
+async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> None:
+    got = await http.request("GET", "/")
+    assert got.json() == {
+        "dynamo_health_live": "/health/live",
+        "dynamo_health_ready": "/health/ready",
+        "dynamo_resources": "/",
+        "riak_kv_wm_object": ["/types", "/buckets", "/riak"],
+        "riak_kv_wm_ping": "/ping",
+        "riak_kv_wm_stats": "/stats",
+    }
+
+
+def test_every_route_of_the_table_is_found_by_its_path() -> None:
+    router = Router(ROUTES)
+    for route in ROUTES:
+        segments = ["x" if s.startswith("{") else s for s in route.path.split("/")]
+        assert router.find(segments) is route
+        assert route.summary
+        assert all(handler.__doc__ for handler in route.methods.values())

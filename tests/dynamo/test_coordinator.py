@@ -1,0 +1,406 @@
+"""Puts, gets and deletes at quorum, over links that tests cut."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from little_cluster import GatedStorage, LittleCluster, values
+
+from dynamo.errors import (
+    BadContext,
+    InvalidArgument,
+    KeyTooLong,
+    PreconditionFailed,
+    ReadUncertain,
+    RecordFull,
+    StorageFull,
+    Unavailable,
+    UnknownBucketType,
+    ValueTooLarge,
+    WriteUncertain,
+)
+from dynamo.record import Content
+from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.rpc.messages import Condition, Mint, Store
+
+ALL = ReadOptions(r="all")
+
+
+def gated(cluster: LittleCluster, node: str) -> GatedStorage:
+    storage = cluster.nodes[node].storage
+    assert isinstance(storage, GatedStorage)
+    return storage
+
+
+async def test_what_one_node_wrote_every_node_reads() -> None:
+    async with LittleCluster(3) as cluster:
+        written = await cluster.put("a", b"k", b"1")
+        assert written.primary_acks >= 2
+        for node in "abc":
+            assert values(await cluster.get(node, b"k")) == {b"1"}
+
+
+async def test_a_node_that_owns_nothing_of_the_key_coordinates_as_well() -> None:
+    async with LittleCluster(6) as cluster:
+        for node in "abcdef":
+            await cluster.put(node, node.encode(), node.encode())
+        for node in "abcdef":
+            for key in "abcdef":
+                assert values(await cluster.get(node, key.encode())) == {key.encode()}
+
+
+async def test_two_blind_writes_are_siblings_until_their_context_comes_back() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.put("b", b"k", b"2")
+        both = await cluster.get("c", b"k")
+        assert values(both) == {b"1", b"2"}
+        await cluster.put("c", b"k", b"3", both.context)
+        assert values(await cluster.get("a", b"k")) == {b"3"}
+
+
+async def test_a_write_with_an_old_context_leaves_what_came_since() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        seen = await cluster.get("a", b"k")
+        await cluster.put("b", b"k", b"2", seen.context)
+        await cluster.put("c", b"k", b"3", seen.context)
+        assert values(await cluster.get("a", b"k")) == {b"2", b"3"}
+
+
+async def test_a_delete_leaves_a_tombstone_with_a_context() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        assert isinstance(await cluster.delete("b", b"k"), Written)
+        gone = await cluster.get("c", b"k")
+        assert gone.deleted
+        assert gone.context
+        assert not gone.siblings
+
+
+async def test_a_blind_write_after_a_delete_shows_alone_and_its_context_covers_both() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.delete("a", b"k")
+        await cluster.put("b", b"k", b"2")
+        found = await cluster.get("c", b"k")
+        assert values(found) == {b"2"}
+        assert len(found.record.siblings) == 2
+        await cluster.put("c", b"k", b"3", found.context)
+        assert len((await cluster.get("a", b"k")).record.siblings) == 1
+
+
+async def test_deleting_what_is_not_there_writes_nothing() -> None:
+    async with LittleCluster(3) as cluster:
+        outcome = await cluster.delete("a", b"k")
+        assert isinstance(outcome, Found)
+        assert outcome.absent
+        assert not any(isinstance(message, Mint) for _, _, message in cluster.links.sent)
+
+
+async def test_a_context_of_another_key_is_refused() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        context = (await cluster.get("a", b"k")).context
+        with pytest.raises(BadContext):
+            await cluster.put("a", b"other", b"2", context)
+
+
+@pytest.mark.parametrize(
+    ("bucket_type", "bucket", "key", "value", "error"),
+    [
+        (b"default", b"b", b"", b"", InvalidArgument),
+        (b"default", b"", b"k", b"", InvalidArgument),
+        (b"default", b"b", b"k" * 1025, b"", KeyTooLong),
+        (b"default", b"b" * 257, b"k", b"", KeyTooLong),
+        (b"nobody", b"b", b"k", b"", UnknownBucketType),
+        (b"default", b"b", b"k", b"v" * ((1 << 20) + 1), ValueTooLarge),
+    ],
+)
+async def test_names_and_values_out_of_bounds_are_refused(
+    bucket_type: bytes, bucket: bytes, key: bytes, value: bytes, error: type[Exception]
+) -> None:
+    async with LittleCluster(1, replicas=1) as cluster:
+        with pytest.raises(error):
+            await cluster.nodes["a"].coordinator.put(bucket_type, bucket, key, Content(value=value))
+
+
+async def test_a_write_survives_one_dead_owner_and_says_so_when_three_were_asked() -> None:
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.add("c")
+        assert (await cluster.put("a", b"k", b"1")).primary_acks == 2
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.put("a", b"k", b"2", options=WriteOptions(w=3))
+        details = caught.value.details
+        assert (details["required"], details["received"]) == (3, 2)
+        assert list(details["reasons"]) == ["c"]
+        assert caught.value.outcome == "unknown"
+
+
+async def test_a_read_at_three_with_a_dead_owner_says_who_is_missing() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        cluster.links.down.add("c")
+        with pytest.raises(Unavailable) as caught:
+            await cluster.get("a", b"k", ALL)
+        assert (caught.value.details["required"], caught.value.details["received"]) == (3, 2)
+        assert list(caught.value.details["reasons"]) == ["c"]
+
+
+async def test_nobody_to_mint_is_a_definite_failure() -> None:
+    async with LittleCluster(4) as cluster:
+        _, plan = cluster.nodes["a"].coordinator._plan(b"default", b"b", b"k")
+        outsider = next(node for node in "abcd" if node not in plan.primaries)
+        cluster.links.down.update(plan.primaries)
+        with pytest.raises(Unavailable) as caught:
+            await cluster.put(outsider, b"k", b"1")
+        assert caught.value.outcome == "none"
+        assert caught.value.details["received"] == 0
+        assert sorted(caught.value.details["reasons"]) == sorted(plan.primaries)
+
+
+async def test_a_mint_without_an_answer_is_never_repeated_elsewhere() -> None:
+    async with LittleCluster(4) as cluster:
+        _, plan = cluster.nodes["a"].coordinator._plan(b"default", b"b", b"k")
+        outsider = next(node for node in "abcd" if node not in plan.primaries)
+        cluster.links.mute.add(plan.primaries[0])
+        writing = asyncio.create_task(cluster.put(outsider, b"k", b"1"))
+        await cluster.settle()
+        cluster.links.kill(plan.primaries[0])
+        with pytest.raises(WriteUncertain):
+            await writing
+        assert sum(isinstance(message, Mint) for _, _, message in cluster.links.sent) == 1
+
+
+async def test_a_stalled_primary_is_not_asked_to_mint() -> None:
+    async with LittleCluster(4) as cluster:
+        _, plan = cluster.nodes["a"].coordinator._plan(b"default", b"b", b"k")
+        outsider = next(node for node in "abcd" if node not in plan.primaries)
+        cluster.links.frozen.add(plan.primaries[0])
+        assert (await cluster.put(outsider, b"k", b"1")).primary_acks == 2
+
+
+async def test_a_primary_that_refuses_leaves_the_mint_to_the_next() -> None:
+    async with LittleCluster(3, storage=lambda name: GatedStorage()) as cluster:
+        gated(cluster, "a").refuses = "disk_full"
+        assert (await cluster.put("a", b"k", b"1")).primary_acks == 2
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.put("a", b"k", b"2", options=WriteOptions(w=3))
+        assert caught.value.details["received"] == 2
+        for node in "bc":
+            gated(cluster, node).refuses = "disk_full"
+        with pytest.raises(StorageFull) as full:
+            await cluster.put("a", b"k", b"3")
+        assert full.value.outcome == "none"
+        assert values(await cluster.get("a", b"k")) == {b"1", b"2"}
+
+
+async def test_no_reply_shows_what_is_not_on_disk_yet() -> None:
+    async with LittleCluster(3, storage=lambda name: GatedStorage()) as cluster:
+        for node in "abc":
+            gated(cluster, node).gate.clear()
+        writing = asyncio.create_task(cluster.put("a", b"k", b"1"))
+        await cluster.settle()
+        reading = asyncio.create_task(cluster.get("b", b"k"))
+        await cluster.settle()
+        assert not writing.done()
+        assert not reading.done()
+        for node in "abc":
+            gated(cluster, node).gate.set()
+        await writing
+        assert values(await reading) == {b"1"}
+
+
+async def test_a_read_that_waits_for_a_sync_is_not_held_up_by_later_writes() -> None:
+    async with LittleCluster(1, replicas=1, storage=lambda name: GatedStorage()) as cluster:
+        storage = gated(cluster, "a")
+        storage.gate.clear()
+        first = asyncio.create_task(cluster.put("a", b"k", b"1"))
+        await cluster.settle()
+        reading = asyncio.create_task(cluster.get("a", b"k"))
+        await cluster.settle()
+        second = asyncio.create_task(cluster.put("a", b"k", b"2"))
+        await cluster.settle()
+        storage.gate.set()
+        assert values(await reading) == {b"1"}
+        await first
+        await second
+
+
+async def test_a_failed_sync_is_never_acknowledged_and_stops_writes() -> None:
+    async with LittleCluster(3, storage=lambda name: GatedStorage()) as cluster:
+        gated(cluster, "c").broken = True
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.put("a", b"k", b"1", options=WriteOptions(w=3))
+        assert caught.value.details["received"] == 2
+        assert (await cluster.put("a", b"other", b"1")).primary_acks == 2
+        assert cluster.nodes["c"].metrics.count["refused_sync_failed"] >= 2
+
+
+async def test_a_read_repairs_who_was_behind() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        cluster.links.down.add("c")
+        seen = await cluster.get("a", b"k")
+        await cluster.put("a", b"k", b"2", seen.context)
+        await cluster.put("a", b"new", b"n")
+        cluster.links.down.clear()
+        assert values(await cluster.get("c", b"k", ALL)) == {b"2"}
+        assert values(await cluster.get("a", b"new")) == {b"n"}
+        await cluster.settle()
+        for key in (b"k", b"new"):
+            assert len({repr(record) for record in cluster.records(key).values()}) == 1
+        again = len(cluster.links.sent)
+        await cluster.get("c", b"k", ALL)
+        await cluster.settle()
+        assert not any(isinstance(m, Store) for _, _, m in cluster.links.sent[again:])
+
+
+async def test_concurrent_records_are_merged_and_repaired_both_ways() -> None:
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.update("bc")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("a", b"k", b"1")
+        cluster.links.down.clear()
+        cluster.links.down.update("ac")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("b", b"k", b"2")
+        cluster.links.down.clear()
+        assert values(await cluster.get("c", b"k", ALL)) == {b"1", b"2"}
+        await cluster.settle()
+        assert len({repr(record) for record in cluster.records(b"k").values()}) == 1
+
+
+async def test_a_newer_value_whose_body_is_lost_is_not_answered_with_the_older() -> None:
+    """r = 2 of a, b with c down: b says it is ahead, and is lost before its body arrives."""
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        cluster.links.down.update("ac")
+        seen = await cluster.get("b", b"k", ReadOptions(r=1))
+        with pytest.raises(WriteUncertain):
+            await cluster.put("b", b"k", b"2", seen.context)
+        cluster.links.down.clear()
+        cluster.links.down.add("c")
+        cluster.links.drop_replies.add(("Body", "b"))
+        reading = asyncio.create_task(cluster.get("a", b"k"))
+        await cluster.settle()
+        assert not reading.done()
+        cluster.links.kill("b")
+        with pytest.raises(Unavailable):
+            await reading
+
+
+async def test_a_body_that_does_not_come_is_asked_of_another_replica() -> None:
+    async with LittleCluster(4) as cluster:
+        _, plan = cluster.nodes["a"].coordinator._plan(b"default", b"b", b"k")
+        outsider = next(node for node in "abcd" if node not in plan.primaries)
+        await cluster.put(outsider, b"k", b"1")
+        cluster.links.mute.add(plan.primaries[0])
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        assert values(await cluster.get(outsider, b"k")) == {b"1"}
+        assert loop.time() - started < 2.0
+        assert cluster.nodes[outsider].metrics.count["reads_hedged"] == 1
+
+
+async def test_a_body_lost_with_its_connection_is_asked_of_another_at_once() -> None:
+    async with LittleCluster(4) as cluster:
+        _, plan = cluster.nodes["a"].coordinator._plan(b"default", b"b", b"k")
+        outsider = next(node for node in "abcd" if node not in plan.primaries)
+        await cluster.put(outsider, b"k", b"1")
+        cluster.links.mute.add(plan.primaries[0])
+        reading = asyncio.create_task(cluster.get(outsider, b"k"))
+        await cluster.settle()
+        cluster.links.kill(plan.primaries[0])
+        assert values(await reading) == {b"1"}
+        assert cluster.nodes[outsider].metrics.count["reads_hedged"] == 0
+
+
+async def test_blocking_repair_answers_once_enough_primaries_hold_what_it_shows() -> None:
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.update("bc")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("a", b"k", b"1")
+        cluster.links.down.clear()
+        blocking = ReadOptions(r=2, read_repair="blocking")
+        assert values(await cluster.get("a", b"k", blocking)) == {b"1"}
+        holders = sum(bool(record) for record in cluster.records(b"k").values())
+        assert holders >= 2
+
+
+async def test_a_blocking_repair_that_nobody_acknowledges_fails_the_read() -> None:
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.update("bc")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("a", b"k", b"1")
+        cluster.links.down.clear()
+        cluster.links.drop_replies.update((("Synced", "b"), ("Synced", "c")))
+        blocking = ReadOptions(r=2, read_repair="blocking", timeout_ms=200)
+        with pytest.raises(ReadUncertain):
+            await cluster.get("a", b"k", blocking)
+
+
+async def test_a_frozen_replica_costs_a_write_of_three_its_deadline_and_no_more() -> None:
+    async with LittleCluster(3) as cluster:
+        cluster.links.frozen.add("c")
+        assert (await cluster.put("a", b"k", b"1")).primary_acks == 2
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.put("a", b"k", b"2", options=WriteOptions(w=3, timeout_ms=100))
+        assert caught.value.details["received"] == 2
+        assert caught.value.details["reasons"] == {"c": "no answer in time"}
+
+
+async def test_a_condition_is_judged_by_a_read_and_by_the_minter() -> None:
+    async with LittleCluster(3) as cluster:
+        create = WriteOptions(condition=Condition(if_none_match=("*",)))
+        written = await cluster.put("a", b"k", b"1", options=create)
+        with pytest.raises(PreconditionFailed):
+            await cluster.put("b", b"k", b"2", options=create)
+        seen = await cluster.get("c", b"k")
+        match = WriteOptions(condition=Condition(if_match=(written.vtag,)))
+        await cluster.put("c", b"k", b"3", seen.context, options=match)
+        with pytest.raises(PreconditionFailed):
+            await cluster.put("c", b"k", b"4", seen.context, options=match)
+        assert values(await cluster.get("a", b"k")) == {b"3"}
+
+
+async def test_siblings_beyond_the_cap_are_refused_and_shown() -> None:
+    async with LittleCluster(3) as cluster:
+        for number in range(100):
+            await cluster.put("a", b"k", b"%d" % number)
+        with pytest.raises(RecordFull) as caught:
+            await cluster.put("a", b"k", b"too many")
+        found = caught.value.record
+        assert isinstance(found, Found)
+        assert len(found.siblings) == 100
+        await cluster.put("a", b"k", b"one", found.context)
+        assert values(await cluster.get("b", b"k")) == {b"one"}
+
+
+@pytest.mark.parametrize("field", ["r", "pr", "node_confirms"])
+async def test_reads_of_more_than_n_are_refused(field: str) -> None:
+    async with LittleCluster(3) as cluster:
+        with pytest.raises(InvalidArgument, match=field):
+            await cluster.get("a", b"k", ReadOptions(**{field: 4}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["w", "dw", "pw", "node_confirms"])
+async def test_writes_of_more_than_n_are_refused(field: str) -> None:
+    async with LittleCluster(3) as cluster:
+        with pytest.raises(InvalidArgument, match=field):
+            await cluster.put(
+                "a",
+                b"k",
+                b"",
+                options=WriteOptions(**{field: 4}),  # type: ignore[arg-type]
+            )
+
+
+async def test_two_dead_of_five_are_not_noticed_at_three() -> None:
+    async with LittleCluster(5, replicas=5) as cluster:
+        cluster.links.down.update("de")
+        written = await cluster.put("a", b"k", b"1", options=WriteOptions(w=3))
+        assert written.primary_acks == 3
+        assert values(await cluster.get("b", b"k", ReadOptions(r=3))) == {b"1"}

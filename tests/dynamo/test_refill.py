@@ -1,0 +1,104 @@
+"""A node that lost its disk, or a record, gets it back from the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from little_cluster import LittleCluster, LittleNode, values
+
+from dynamo.errors import Unavailable
+from dynamo.requests import ReadOptions
+from dynamo.store.memory import MemoryStorage
+from dynamo.version import incarnation_bytes
+
+ALL = ReadOptions(r="all")
+
+
+def wipe(node: LittleNode) -> None:
+    """Everything the node had is gone, and it knows."""
+    assert isinstance(node.storage, MemoryStorage)
+    for family in node.storage._families.values():
+        family.clear()
+    node.replica.renew_incarnation(incarnation_bytes(2, b"new disk"))
+    node.refill.mark_all()
+
+
+async def refilled(node: LittleNode) -> None:
+    async with asyncio.timeout(20):
+        while node.replica.refilling or node.replica.damaged:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_wiped_node_counts_toward_no_read_until_it_has_everything_again() -> None:
+    async with LittleCluster(3) as cluster:
+        keys = [b"k%d" % number for number in range(50)]
+        for key in keys:
+            await cluster.put("a", key, key)
+        await cluster.settle()
+        cluster.links.down.update("ab")
+        wipe(cluster.nodes["c"])
+        assert cluster.nodes["c"].refill.waiting == 8
+        await asyncio.sleep(0.05)
+        assert cluster.nodes["c"].refill.waiting == 8
+        cluster.links.down.clear()
+        cluster.nodes["c"].refill.wake()
+        await refilled(cluster.nodes["c"])
+        for key in keys:
+            assert values(await cluster.get("c", key, ALL)) == {key}
+            assert len({repr(record) for record in cluster.records(key).values()}) == 1
+
+
+async def test_a_peer_that_is_down_is_waited_for_a_while_and_read_when_it_returns() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        node = cluster.nodes["c"]
+        cluster.links.down.add("b")
+        wipe(node)
+        node.refill.wake()
+        async with asyncio.timeout(20):
+            while node.refill.waiting:
+                await asyncio.sleep(0.05)
+        assert len(node.replica.refilling) == 8
+        cluster.links.down.clear()
+        node.refill.wake()
+        await refilled(node)
+
+
+async def test_births_of_before_the_wipe_are_not_used_again() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("c", b"k", b"1")
+        await cluster.put("a", b"k", b"2")
+        await cluster.settle()
+        wipe(cluster.nodes["c"])
+        await cluster.put("c", b"k", b"3")
+        await refilled(cluster.nodes["c"])
+        assert values(await cluster.get("c", b"k", ALL)) == {b"1", b"2", b"3"}
+
+
+async def test_a_damaged_record_is_fetched_from_a_peer() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        node = cluster.nodes["c"]
+        routing, plan = node.coordinator._plan(b"default", b"b", b"k")
+        storage_key = node.replica._prefixes[(plan.class_id, plan.partition)] + routing
+        node.storage.put("records", storage_key, b"rubbish")
+        assert values(await cluster.get("c", b"k")) == {b"1"}
+        await refilled(node)
+        assert node.metrics.count["records_mended"] == 1
+        assert values(await cluster.get("a", b"k", ALL)) == {b"1"}
+
+
+async def test_a_damaged_record_without_a_good_copy_is_an_error_and_not_absent() -> None:
+    async with LittleCluster(3) as cluster:
+        node = cluster.nodes["c"]
+        routing, plan = node.coordinator._plan(b"default", b"b", b"k")
+        storage_key = node.replica._prefixes[(plan.class_id, plan.partition)] + routing
+        node.storage.put("records", storage_key, b"rubbish")
+        cluster.links.down.update("ab")
+        for _ in range(2):
+            with pytest.raises(Unavailable) as caught:
+                await cluster.get("c", b"k", ReadOptions(r=1))
+            assert "c" in caught.value.details["reasons"]

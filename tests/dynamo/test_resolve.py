@@ -1,0 +1,127 @@
+"""What a client sees of a record, and conditions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from record_strategies import BIRTHS, NOW_MS, records
+
+from dynamo.record import (
+    EMPTY,
+    FORMAT,
+    TOMBSTONE,
+    VALUE,
+    Content,
+    Record,
+    Sibling,
+    content_hash,
+    encode_content,
+    record_digest,
+)
+from dynamo.resolve import View, etag, holds, view
+from dynamo.rpc.messages import Condition
+
+
+def sibling(
+    birth: int, *, kind: int = VALUE, written_ms: int = NOW_MS, expires_ms: int = 0
+) -> Sibling:
+    content = encode_content(Content(b"%d" % birth)) if kind == VALUE else b""
+    hashed = content_hash(kind, written_ms, 0, content)
+    return Sibling(BIRTHS[birth], 1, kind, written_ms, 0, expires_ms, hashed, content)
+
+
+def record(*siblings: Sibling) -> Record:
+    return Record(FORMAT, tuple((s.birth, 1) for s in siblings), siblings)
+
+
+LIVE, OLDER = sibling(0), sibling(1, written_ms=NOW_MS - 1)
+TOMB, EXPIRED = sibling(2, kind=TOMBSTONE), sibling(3, expires_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        (EMPTY, View((), False)),
+        (record(LIVE), View((LIVE,), False)),
+        (record(LIVE, OLDER), View((OLDER, LIVE), False)),
+        (record(LIVE, TOMB), View((LIVE,), False)),
+        (record(LIVE, EXPIRED), View((LIVE,), False)),
+        (record(TOMB), View((), True)),
+        (record(EXPIRED), View((), True)),
+        (record(TOMB, EXPIRED), View((), True)),
+        (Record(FORMAT, ((BIRTHS[0], 1),), ()), View((), True)),
+    ],
+)
+def test_only_live_siblings_are_shown(held: Record, shown: View) -> None:
+    assert view(held, NOW_MS) == shown
+
+
+def test_a_value_is_shown_until_its_expiry() -> None:
+    assert view(record(EXPIRED), NOW_MS - 1) == View((EXPIRED,), False)
+
+
+@given(records())
+def test_a_view_is_the_live_siblings_in_order_of_age(held: Record) -> None:
+    shown = view(held, NOW_MS)
+    assert set(shown.siblings) == {s for s in held.siblings if s.is_live(NOW_MS)}
+    ages = [(s.written_ms, s.birth, s.counter, s.content_hash) for s in shown.siblings]
+    assert ages == sorted(ages)
+    assert shown.deleted == (bool(held) and not shown.siblings)
+
+
+def test_the_etag_is_the_vtag_of_a_single_value_else_the_digest() -> None:
+    for held in (record(LIVE, TOMB), record(LIVE)):
+        assert etag(held, view(held, NOW_MS).siblings) == LIVE.vtag()
+    for held in (record(LIVE, OLDER), record(TOMB)):
+        assert etag(held, view(held, NOW_MS).siblings) == record_digest(held).hex()
+    assert etag(EMPTY, ()) == ""
+
+
+ONE, TWO, GONE = record(LIVE), record(LIVE, OLDER), record(TOMB)
+SECOND = NOW_MS // 1000 * 1000
+
+
+@pytest.mark.parametrize(
+    ("condition", "one", "two", "gone", "absent"),
+    [
+        (Condition(), True, True, True, True),
+        (Condition(if_match=("*",)), True, True, False, False),
+        (Condition(if_match=(LIVE.vtag(),)), True, True, False, False),
+        (Condition(if_match=("other", LIVE.vtag())), True, True, False, False),
+        (Condition(if_match=(OLDER.vtag(),)), False, True, False, False),
+        (Condition(if_match=(record_digest(TWO).hex(),)), False, True, False, False),
+        (Condition(if_match=(record_digest(ONE).hex(),)), False, False, False, False),
+        (Condition(if_match=(TOMB.vtag(), record_digest(GONE).hex())), False, False, False, False),
+        (Condition(if_match=("",)), False, False, False, False),
+        (Condition(if_none_match=("*",)), False, False, True, True),
+        (Condition(if_none_match=(LIVE.vtag(),)), False, False, True, True),
+        (Condition(if_none_match=(OLDER.vtag(),)), True, False, True, True),
+        (Condition(if_none_match=(record_digest(TWO).hex(),)), True, False, True, True),
+        (Condition(unmodified_since_ms=SECOND), True, True, True, True),
+        (Condition(unmodified_since_ms=SECOND - 1), False, False, True, True),
+        (Condition(("*",), ("other",), SECOND), True, True, False, False),
+        (Condition(("*",), ("*",), SECOND), False, False, False, False),
+        (Condition(("*",), (), SECOND - 1), False, False, False, False),
+    ],
+)
+def test_a_condition_holds_where_all_its_parts_do(
+    condition: Condition, one: bool, two: bool, gone: bool, absent: bool
+) -> None:
+    assert [holds(condition, r, NOW_MS) for r in (ONE, TWO, GONE, EMPTY)] == [
+        one,
+        two,
+        gone,
+        absent,
+    ]
+
+
+def test_a_date_covers_its_whole_second() -> None:
+    late = record(sibling(0, written_ms=SECOND + 999))
+    assert holds(Condition(unmodified_since_ms=SECOND), late, NOW_MS)
+    next_second = record(sibling(0, written_ms=SECOND + 1000))
+    assert not holds(Condition(unmodified_since_ms=SECOND), next_second, NOW_MS)
+
+
+def test_a_tombstone_written_later_is_no_modification() -> None:
+    held = record(OLDER, sibling(2, kind=TOMBSTONE, written_ms=NOW_MS + 5000))
+    assert holds(Condition(unmodified_since_ms=SECOND), held, NOW_MS)

@@ -1,0 +1,85 @@
+"""The envelope of a record on disk."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from record_strategies import BIRTHS
+
+from dynamo.errors import StorageCorrupt
+from dynamo.stored import Stored, decode_stored, encode_stored
+
+KEY = b"\x00\x00\x00\x00\x00\x01key"
+RECORD = b"\x93\x01\x90\x90"
+DATA = encode_stored(KEY, BIRTHS[1], 3, RECORD)
+
+counters = st.integers(1, (1 << 63) - 1)
+
+
+def test_a_stored_record_has_these_bytes() -> None:
+    assert DATA.hex() == ("0130717d1c00000000000000030a000000040101010101010101010193019090")
+    assert encode_stored(KEY, b"", 0, RECORD).hex() == (
+        "0193d456090000000000000000000000000493019090"
+    )
+
+
+@given(st.binary(max_size=30), st.sampled_from(BIRTHS), counters, st.binary(max_size=60))
+def test_what_was_stored_is_read_back(
+    key: bytes, birth: bytes, counter: int, record: bytes
+) -> None:
+    data = encode_stored(key, birth, counter, record)
+    assert decode_stored(key, data) == Stored(birth, counter, record)
+    assert decode_stored(key, encode_stored(key, b"", 0, record)) == Stored(b"", 0, record)
+
+
+def test_every_flipped_bit_is_found() -> None:
+    for bit in range(8 * len(DATA)):
+        flipped = bytearray(DATA)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(StorageCorrupt):
+            decode_stored(KEY, bytes(flipped))
+
+
+def test_every_cut_and_extension_is_found() -> None:
+    for data in (*(DATA[:size] for size in range(len(DATA))), DATA + b"\x00"):
+        with pytest.raises(StorageCorrupt):
+            decode_stored(KEY, data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 18, len(DATA), 4096])
+def test_a_page_of_zeros_is_no_record(size: int) -> None:
+    with pytest.raises(StorageCorrupt):
+        decode_stored(KEY, bytes(size))
+    with pytest.raises(StorageCorrupt):
+        decode_stored(b"", b"\x01" + bytes(size))
+
+
+@pytest.mark.parametrize("key", [b"", KEY[:-1], KEY + b"\x00", b"\x00\x00\x00\x00\x00\x02key"])
+def test_a_value_under_another_key_is_found(key: bytes) -> None:
+    with pytest.raises(StorageCorrupt):
+        decode_stored(key, DATA)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_corrupt(data: bytes) -> None:
+    for forged in (data, DATA[:5] + data, DATA[:18] + data):
+        if forged != DATA:
+            with pytest.raises(StorageCorrupt):
+                decode_stored(KEY, forged)
+
+
+@given(st.data())
+def test_bytes_swapped_between_two_places_are_found(data: st.DataObject) -> None:
+    one, other = (data.draw(st.integers(0, len(DATA) - 1)) for _ in range(2))
+    swapped = bytearray(DATA)
+    swapped[one], swapped[other] = swapped[other], swapped[one]
+    if swapped != DATA:
+        with pytest.raises(StorageCorrupt):
+            decode_stored(KEY, bytes(swapped))
+
+
+def test_a_counter_without_a_birth_is_a_bug_of_the_caller() -> None:
+    for birth, counter in ((b"", 1), (BIRTHS[1], 0)):
+        with pytest.raises(AssertionError):
+            encode_stored(KEY, birth, counter, RECORD)

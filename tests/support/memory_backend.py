@@ -1,0 +1,127 @@
+"""A whole store in one process and one dictionary, behind the protocol of the HTTP edge.
+
+Versions, contexts, siblings, tombstones and conditions are the real ones; there is one replica, which
+counts as three primaries that all answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynamo.context import ContextSealer
+from dynamo.errors import PreconditionFailed, RecordFull
+from dynamo.http import Readiness
+from dynamo.keys import routing_key
+from dynamo.quorum import resolve_count
+from dynamo.record import (
+    EMPTY,
+    SIBLINGS_MAX,
+    TOMBSTONE,
+    VALUE,
+    Content,
+    Record,
+    encode_content,
+    mint,
+)
+from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.resolve import holds, view
+from dynamo.version import Vector, birth_bytes, incarnation_bytes
+
+N = 3
+
+
+class MemoryBackend:
+    """A `dynamo.http.Backend`. `now_ms` is its wall clock: it stands still until it is set."""
+
+    def __init__(self, *, cluster_id: str = "test", now_ms: int = 1_700_000_000_000) -> None:
+        self.records: dict[bytes, Record] = {}
+        self.now_ms = now_ms
+        self.readiness = Readiness(True)
+        self.writes = 0
+        self.read_options = ReadOptions()
+        self.write_options = WriteOptions()
+        self._sealer = ContextSealer(cluster_id=cluster_id, secret=b"secret")
+        self._incarnation = incarnation_bytes(1, b"\x01" * 8)
+        self._births: dict[bytes, bytes] = {}
+
+    async def get(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions
+    ) -> Found:
+        self.read_options = options
+        resolve_count("r", options.r, N, lowest=1, default=2)
+        resolve_count("pr", options.pr, N, lowest=0, default=0)
+        resolve_count("node_confirms", options.node_confirms, N, lowest=0, default=0)
+        return self.found(routing_key(bucket_type, bucket, key))
+
+    async def put(
+        self,
+        bucket_type: bytes,
+        bucket: bytes,
+        key: bytes,
+        content: Content,
+        context: bytes,
+        options: WriteOptions,
+    ) -> Written:
+        routing = routing_key(bucket_type, bucket, key)
+        seen = self._sealer.open(routing, context) if context else ()
+        return self._write(routing, VALUE, encode_content(content), seen, options)
+
+    async def delete(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> Found | Written:
+        routing = routing_key(bucket_type, bucket, key)
+        if context:
+            seen = self._sealer.open(routing, context)
+        else:
+            found = self.found(routing)
+            if not found.siblings:
+                return found
+            seen = found.record.vector
+        return self._write(routing, TOMBSTONE, b"", seen, options)
+
+    def ready(self) -> Readiness:
+        return self.readiness
+
+    def stats(self) -> dict[str, Any]:
+        return {"keys": len(self.records), "writes": self.writes}
+
+    def found(self, routing: bytes) -> Found:
+        record = self.records.get(routing, EMPTY)
+        shown = view(record, self.now_ms)
+        context = self._sealer.seal(routing, record.vector) if record else b""
+        return Found(record, shown.siblings, shown.deleted, context)
+
+    def _write(
+        self, routing: bytes, kind: int, content: bytes, seen: Vector, options: WriteOptions
+    ) -> Written:
+        self.write_options = options
+        resolve_count("w", options.w, N, lowest=1, default=2)
+        for name in ("pw", "dw", "node_confirms"):
+            resolve_count(name, getattr(options, name), N, lowest=0, default=0)
+        record = self.records.get(routing, EMPTY)
+        if options.condition is not None and not holds(options.condition, record, self.now_ms):
+            raise PreconditionFailed("the condition does not hold")
+        birth = self._births.get(routing)
+        if birth is None:
+            birth = birth_bytes(self._incarnation, len(self._births) + 1)
+            self._births[routing] = birth
+        counter = max(dict(record.vector).get(birth, 0), dict(seen).get(birth, 0)) + 1
+        minted = mint(
+            record,
+            seen,
+            birth=birth,
+            counter=counter,
+            kind=kind,
+            content=content,
+            written_ms=self.now_ms,
+            expires_ms=options.expires_ms,
+        )
+        if len(minted.siblings) > SIBLINGS_MAX:
+            raise RecordFull(
+                "too many siblings", record=self.found(routing), cap="siblings", limit=SIBLINGS_MAX
+            )
+        self.records[routing] = minted
+        self.writes += 1
+        found = self.found(routing)
+        vtag = next(s.vtag() for s in minted.siblings if s.dot == (birth, counter))
+        return Written(minted, found.siblings, found.deleted, found.context, vtag, 2, 0)
