@@ -32,9 +32,9 @@ from dynamo.record import (
     VALUE,
     Content,
     Record,
-    decode_record,
     encode_content,
     encode_record,
+    read_record,
 )
 from dynamo.requests import (
     TIMEOUT_MS_DEFAULT,
@@ -259,7 +259,9 @@ class Coordinator:
         try:
             return self._written(routing, await done, tally)
         except RecordFull as error:
-            found = self._found(routing, error.record if isinstance(error.record, Record) else EMPTY)
+            found = self._found(
+                routing, error.record if isinstance(error.record, Record) else EMPTY
+            )
             raise RecordFull(error.message, record=found, **error.details) from None
 
     def _best_first(self, primaries: Sequence[str]) -> Sequence[str]:
@@ -293,7 +295,7 @@ class Coordinator:
             return b""
 
     def _written(self, routing: bytes, minted: Minted, tally: WriteTally) -> Written:
-        record = decode_record(minted.record)
+        record = read_record(minted.record)
         seen = view(record, self._clock.wall_ms())
         dot = (minted.birth, minted.counter)
         vtag = next((s.vtag() for s in record.siblings if s.dot == dot), "")

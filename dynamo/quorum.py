@@ -178,9 +178,7 @@ class ReadTally:
             return
         if self.merged:
             self.merged = merge(self.merged, record)
-            self.merged_digest = (
-                digest if self.merged == record else record_digest(self.merged)
-            )
+            self.merged_digest = digest if self.merged == record else record_digest(self.merged)
         else:
             self.merged, self.merged_digest = record, digest
 
@@ -196,25 +194,29 @@ class ReadTally:
             self._vectors.pop(node, None)
             self.reasons[node] = reason
 
-    def _in_hand(self, node: str, digest: bytes) -> bool:
-        return (
-            digest == self.merged_digest
-            or node in self._bodies
-            or strictly_below(self._vectors[node], self.merged.vector)
-        )
-
     def wanting(self) -> list[str]:
         """Nodes whose body is needed before their answer counts."""
-        return [node for node, digest in self._digests.items() if not self._in_hand(node, digest)]
+        merged = self.merged_digest
+        if list(self._digests.values()).count(merged) == len(self._digests):
+            return []
+        vector = self.merged.vector
+        return [
+            node
+            for node, digest in self._digests.items()
+            if digest != merged
+            and node not in self._bodies
+            and not strictly_below(self._vectors[node], vector)
+        ]
 
     @property
     def received(self) -> int:
         """Answers that count."""
-        return sum(
-            1
-            for node, digest in self._digests.items()
-            if self._in_hand(node, digest) and (digest or self._notfound_ok)
-        )
+        digests = list(self._digests.values())
+        counted = len(digests) - len(self.wanting())
+        if self._notfound_ok:
+            return counted
+        # A replica without a record is never one that is wanted: it has nothing to give.
+        return counted - digests.count(b"")
 
     @property
     def not_found(self) -> bool:
@@ -231,18 +233,17 @@ class ReadTally:
         received = self.received
         if received >= self._need:
             return MET
-        absent = sum(1 for digest in self._digests.values() if not digest)
-        if (
-            self._basic_quorum
-            and not self._notfound_ok
-            and not self.merged
-            and absent >= len(self._nodes) // 2 + 1
-        ):
-            return LOST
-        hopeless = len(self.reasons) + (0 if self._notfound_ok else absent)
-        if len(self._nodes) - hopeless < self._need:
-            return LOST
-        return PENDING
+        hopeless = len(self.reasons)
+        if not self._notfound_ok:
+            absent = list(self._digests.values()).count(b"")
+            if (
+                self._basic_quorum
+                and not self.merged.vector
+                and absent >= len(self._nodes) // 2 + 1
+            ):
+                return LOST
+            hopeless += absent
+        return LOST if len(self._nodes) - hopeless < self._need else PENDING
 
     def holders(self, vector: Vector) -> list[str]:
         """Nodes known to hold, on disk, a record that has seen all of `vector`."""

@@ -127,14 +127,20 @@ def encode_record(record: Record) -> bytes:
 
 def decode_record(data: bytes) -> Record:
     """The record of `encode_record`. Raises Malformed for anything it would not have written."""
-    try:
-        record = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"not a record: {error}") from None
+    record = read_record(data)
     _check(record)
     if _encoder.encode(record) != data:
         raise Malformed("a record is not in its canonical form")
     return record
+
+
+def read_record(data: bytes) -> Record:
+    """As `decode_record`, for bytes that are known to come from `encode_record`: those that lay
+    under a checksum of this node. Raises Malformed for bytes that are no record at all."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"not a record: {error}") from None
 
 
 def _check(record: Record) -> None:

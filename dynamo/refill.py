@@ -101,9 +101,7 @@ class Refill:
             if not self._transport.is_connected(peer):
                 continue
             if await self._read_partition(place, peer):
-                mark = RefillMark(
-                    tuple(p for p in mark.owed if p != peer), serving=mark.serving
-                )
+                mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
                 self._replica.mark_refill(((place, mark),))
         if not mark.owed:
             self._replica.refilled(place)

@@ -37,6 +37,7 @@ from dynamo.record import (
     encode_record,
     merge,
     mint,
+    read_record,
     record_digest,
 )
 from dynamo.resolve import holds
@@ -140,7 +141,7 @@ class Replica:
         try:
             split_routing_key(message.key)
             stored = self._load(storage_key)
-            record = EMPTY if stored is None else decode_record(stored.record)
+            record = EMPTY if stored is None else read_record(stored.record)
             if message.seen:
                 record = merge(record, decode_record(message.seen))
             now_ms = self._clock.wall_ms()
@@ -238,7 +239,7 @@ class Replica:
             elif message.body:
                 reply = Body(stored.record)
             else:
-                record = decode_record(stored.record)
+                record = read_record(stored.record)
                 reply = Digest(record.vector, record_digest(record))
         except DynamoError as error:
             self._refuse_error(call, error)
@@ -331,7 +332,7 @@ class Replica:
         self._check_births(incoming.vector, stored)
         if stored is None:
             return self._put(storage_key, b"", 0, message.record)
-        local = decode_record(stored.record)
+        local = read_record(stored.record)
         merged = merge(local, incoming)
         if merged == local:
             return self._unsynced.get(storage_key)

@@ -58,7 +58,15 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 class Planner:
     """Plans for one ring, seen from one datacenter; a plan is made once per (class, partition)."""
 
-    __slots__ = ("_fallback_ids", "_fallbacks", "_plans", "_seed", "_shift", "datacenter", "ring")
+    __slots__ = (
+        "_fallbacks",
+        "_plans",
+        "_seed",
+        "_shift",
+        "datacenter",
+        "kept_fallback_ids",
+        "ring",
+    )
 
     def __init__(self, ring: Ring, datacenter: str) -> None:
         """Raises ValueError for a datacenter that has no member."""
@@ -70,7 +78,8 @@ class Planner:
         self._shift = token_shift(ring.partitions)
         self._plans: dict[int, list[Plan | None]] = {}
         self._fallbacks: dict[tuple[int, int], tuple[str, ...]] = {}
-        self._fallback_ids = 0
+        #: Member ids in the fallback lists kept now; at most FALLBACK_IDS_MAX.
+        self.kept_fallback_ids = 0
 
     def plan(self, class_: ReplicationClass | int, routing_key: bytes) -> Plan:
         """The plan for a key. Raises KeyError for a class that the ring does not have."""
@@ -101,11 +110,11 @@ class Planner:
         found = self._fallbacks.get(key)
         if found is None:
             found = self._walk(class_id, partition)
-            while self._fallbacks and self._fallback_ids + len(found) > FALLBACK_IDS_MAX:
+            while self._fallbacks and self.kept_fallback_ids + len(found) > FALLBACK_IDS_MAX:
                 oldest = next(iter(self._fallbacks))
-                self._fallback_ids -= len(self._fallbacks.pop(oldest))
+                self.kept_fallback_ids -= len(self._fallbacks.pop(oldest))
             self._fallbacks[key] = found
-            self._fallback_ids += len(found)
+            self.kept_fallback_ids += len(found)
         return found
 
     def _walk(self, class_id: int, partition: int) -> tuple[str, ...]:

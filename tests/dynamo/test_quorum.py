@@ -41,7 +41,14 @@ def digest(tally: ReadTally, node: str, record: Record) -> None:
 
 @pytest.mark.parametrize(
     ("value", "n", "expected"),
-    [("default", 3, 7), ("one", 3, 1), ("quorum", 3, 2), ("quorum", 4, 3), ("all", 5, 5), (2, 3, 2)],
+    [
+        ("default", 3, 7),
+        ("one", 3, 1),
+        ("quorum", 3, 2),
+        ("quorum", 4, 3),
+        ("all", 5, 5),
+        (2, 3, 2),
+    ],
 )
 def test_counts_and_words_are_resolved(value: Count, n: int, expected: int) -> None:
     assert resolve_count("r", value, n, lowest=1, default=7) == expected

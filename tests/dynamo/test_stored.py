@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from struct import Struct
+from zlib import crc32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +48,16 @@ def test_every_cut_and_extension_is_found() -> None:
     for data in (*(DATA[:size] for size in range(len(DATA))), DATA + b"\x00"):
         with pytest.raises(StorageCorrupt):
             decode_stored(KEY, data)
+
+
+@pytest.mark.parametrize(("birth_bytes", "record_bytes"), [(255, 4), (10, 5), (10, 3), (9, 4)])
+def test_lengths_that_do_not_add_up_are_found_under_a_valid_checksum(
+    birth_bytes: int, record_bytes: int
+) -> None:
+    rest = Struct(">QBI").pack(3, birth_bytes, record_bytes) + BIRTHS[1] + RECORD
+    data = Struct(">BI").pack(1, crc32(KEY + rest)) + rest
+    with pytest.raises(StorageCorrupt, match="length"):
+        decode_stored(KEY, data)
 
 
 @pytest.mark.parametrize("size", [0, 1, 18, len(DATA), 4096])

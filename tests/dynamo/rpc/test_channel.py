@@ -38,7 +38,7 @@ class Wire:
             writer=self,
             close=self.close,
             clock=clock,
-            call_soon=self.soon.append,
+            call_soon=lambda callback: self.soon.append(callback),
             metrics=self.metrics,
             handlers=handlers,
         )
