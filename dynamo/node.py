@@ -22,7 +22,7 @@ from dynamo.config import NodeConfig
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.datadir import DataDirectory
-from dynamo.errors import NotReady, StorageError
+from dynamo.errors import DynamoError, NotReady, StorageError
 from dynamo.http.backend import Readiness
 from dynamo.http.ids import Ids
 from dynamo.http.limits import Limits
@@ -33,7 +33,7 @@ from dynamo.record import Content
 from dynamo.refill import Refill
 from dynamo.replica import Replica
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Pong, Request, RingIs, Scan, Store
+from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Request, RingIs, Scan, Store
 from dynamo.rpc.peers import PeerTransport
 from dynamo.rpc.tcp import TcpNetwork
 from dynamo.store.rocks import RocksStorage
@@ -103,7 +103,7 @@ class Node:
             cluster=config.cluster,
             peers=config.peers,
             blobs=directory,
-            standing=lambda: Known(directory.start, storage.synced_number),
+            standing=lambda: Known(directory.start, storage.synced_number, directory.random),
             metrics=self.metrics,
         )
         self._transport = transport = PeerTransport(
@@ -120,7 +120,7 @@ class Node:
                 Fetch: replica.on_fetch,
                 Scan: replica.on_scan,
                 AskRing: self._on_ask_ring,
-                Ping: _on_ping,
+                Ping: topology.on_ping,
             },
         )
         self._refill = refill = Refill(
@@ -149,6 +149,7 @@ class Node:
             self._on_ring(topology.ring)
         self._own("refill", self._run_refill())
         self._own("storage watch", self._watch_storage())
+        self._own("heartbeat", topology.run_heartbeat(asyncio.sleep))
         self.rpc_address = await transport.start(config.rpc)
         transport.dial(topology.addresses)
         self._http = HttpServer(
@@ -231,16 +232,17 @@ class Node:
         assert self._directory is not None
         assert self._storage is not None
         directory, storage = self._directory, self._storage
-        if directory.start >= known.start and storage.write_number >= known.write_number:
-            return  # another peer has said so already; this one is dialled again
-        if directory.start < known.start:
-            directory.raise_start(known.start)
+        if directory.start > known.start and storage.write_number > known.write_number:
+            return  # another peer has said so already, and this one is dialled again
+        directory.raise_start(known.start)
         self._replica.renew_incarnation(incarnation_bytes(directory.start, directory.random))
         self._must_refill = "a peer has seen later writes of this node than it has itself"
         try:
             storage.raise_write_number(known.write_number + 1)
             if self._topology.ring is not None:
                 self._mark_all()
+            # Synced at once: peers let this node in again when it shows the new number.
+            self._commit.when_synced(storage.write_number, _log_failure)
         except StorageError as error:
             log.error("the refill could not be marked: %s", error.message)
 
@@ -344,8 +346,9 @@ class Node:
         }
 
 
-def _on_ping(request: Request, call: Call) -> None:
-    call.reply(Pong())
+def _log_failure(error: DynamoError | None) -> None:
+    if error is not None:
+        log.error("the refill marks are not on disk: %s", error.message)
 
 
 def _member(config: NodeConfig) -> Member:

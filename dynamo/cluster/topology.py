@@ -10,17 +10,17 @@ Knows nothing of requests about keys.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import msgspec
 
 from dynamo.cluster_file import ClusterFile
-from dynamo.errors import ConfigError, StorageCorrupt
+from dynamo.errors import ConfigError, StorageCorrupt, StorageError
 from dynamo.metrics import Metrics
-from dynamo.ports import Failure, Transport
+from dynamo.ports import Call, Failure, Transport
 from dynamo.rpc.handshake import Greeting, Refusal
-from dynamo.rpc.messages import AskRing, Reply, RingIs
+from dynamo.rpc.messages import AskRing, Ping, Pong, Reply, RingIs
 from ring.member import Member
 from ring.ring import ReplicationClass, Ring
 
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 RING_BLOB: Final = "ring"
 PEERS_BLOB: Final = "peers"
 ASK_TIMEOUT: Final = 5.0
+HEARTBEAT_INTERVAL: Final = 1.0
+#: What was heard is written down after so many heartbeats.
+KEEP_BEATS: Final = 5
 
 
 class Blobs(Protocol):
@@ -40,10 +43,19 @@ class Blobs(Protocol):
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
-    """The most that a peer has shown: start number, synced write number."""
+    """The most that a peer has shown: start number with its random bytes, synced write number."""
 
     start: int
     write_number: int
+    random: bytes = b""
+
+    def lacks(self, other: Known) -> bool:
+        """True if who shows this has less than who showed `other`, or is another copy of it."""
+        return (
+            self.start < other.start
+            or self.write_number < other.write_number
+            or (self.start == other.start and self.random != other.random)
+        )
 
 
 _known_decoder = msgspec.msgpack.Decoder(dict[str, Known])
@@ -75,6 +87,7 @@ class Topology:
         self._count = metrics.count
         self._met: dict[str, Member] = {}
         self._known = _read_known(blobs)
+        self._heard = False
         self._transport: Transport | None = None
         #: Why peers refused this node, or this node them, by address or id: for people.
         self.refusals: dict[str, str] = {}
@@ -164,7 +177,53 @@ class Topology:
         ask = AskRing(int(ASK_TIMEOUT * 1000))
         self._transport.request((node_id,), ask, self, ASK_TIMEOUT)
 
+    # Heartbeat ----------------------------------------------------------------------------------
+
+    async def run_heartbeat(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Tell every peer, once a second, how far this node is synced; for ever.
+
+        A peer that comes back with less has lost some, whatever it says of itself; and one that is
+        frozen is noticed while nothing else is asked of it. What was heard is put on disk now and
+        then: a peer that shows less than was heard since is found out all the same, until this node
+        itself restarts.
+        """
+        assert self._transport is not None
+        while True:
+            for _ in range(KEEP_BEATS):
+                await sleep(HEARTBEAT_INTERVAL)
+                if self.ring is not None:
+                    peers = [m.id for m in self.ring.members if m.id != self._own.id]
+                    up = [peer for peer in peers if self._transport.is_connected(peer)]
+                    ping = Ping(int(ASK_TIMEOUT * 1000), self._standing().write_number)
+                    self._transport.request(up, ping, self, ASK_TIMEOUT)
+            if self._heard:
+                self._write_known()
+
+    def on_ping(self, message: Ping, call: Call) -> None:
+        """Note how far the peer is synced, and answer with the same of this node."""
+        self._hear(call.peer, message.write_number)
+        call.reply(Pong(self._standing().write_number))
+
+    def _hear(self, name: str, write_number: int) -> None:
+        known = self._known.get(name)
+        if known is not None and write_number > known.write_number:
+            self._known[name] = msgspec.structs.replace(known, write_number=write_number)
+            self._heard = True
+
+    def _write_known(self) -> None:
+        try:
+            self._blobs.write_blob(PEERS_BLOB, msgspec.msgpack.encode(self._known))
+            self._heard = False
+        except StorageError as error:
+            # A full disk: it is known in memory, and written at the next heartbeats that can.
+            self._heard = True
+            self._count["known_peers_unwritten"] += 1
+            log.warning("what is known of the peers could not be kept: %s", error.message)
+
     def on_reply(self, node: str, reply: Reply) -> None:
+        if isinstance(reply, Pong):
+            self._hear(node, reply.write_number)
+            return
         if not isinstance(reply, RingIs) or not reply.ring:
             return
         if self.ring is not None:
@@ -178,7 +237,7 @@ class Topology:
             self._refuse(node, f"the ring it sent is not usable: {error}")
 
     def on_failure(self, node: str, failure: Failure) -> None:
-        self._count["ring_requests_failed"] += 1
+        self._count["peer_requests_failed"] += 1
 
     def _refuse(self, name: str, why: str) -> None:
         self._count["peers_refused"] += 1
@@ -203,6 +262,7 @@ class Topology:
             rack=own.rack,
             host=own.host,
             weight=own.weight,
+            random=standing.random,
         )
 
     def admit(self, greeting: Greeting) -> Refusal | None:
@@ -227,9 +287,8 @@ class Topology:
             self._refuse(name, why)
             return Refusal("ring_differs", why)
         known = self._known.get(name)
-        if known is not None and (
-            greeting.start < known.start or greeting.write_number < known.write_number
-        ):
+        shown = Known(greeting.start, greeting.write_number, greeting.random)
+        if known is not None and shown.lacks(known):
             self._count["peers_behind"] += 1
             log.error(
                 "ALARM %s shows start %s and %s synced writes, and has shown %s and %s before",
@@ -241,10 +300,9 @@ class Topology:
             )
             why = f"{name} has lost what it had: it must start above what is known and refill"
             return Refusal("behind", why, known.start, known.write_number)
-        shown = Known(greeting.start, greeting.write_number)
         if known != shown:
             self._known[name] = shown
-            self._blobs.write_blob(PEERS_BLOB, msgspec.msgpack.encode(self._known))
+            self._write_known()
         self.refusals.pop(name, None)
         self.refusals.pop(greeting.address, None)
         return None

@@ -35,7 +35,7 @@ FLUSH_S: Final = 1.0
 class HttpServer:
     """Serves one backend on one address.
 
-    `metrics` gets counters that start with `http_`. `address` is known once it started.
+    `metrics` gets counters that start with `http_`. It starts once; it does not start again.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class HttpServer:
             metrics=metrics or Metrics(),
         )
         self._router = Router(ROUTES)
-        self._running = 0
+        #: The connection's task of each running request; a client that left does not end it.
+        self._running: dict[bytes, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
         self._web: _WebServer | None = None
         self._listener: asyncio.Server | None = None
@@ -100,12 +101,15 @@ class HttpServer:
                 async with asyncio.timeout(drain_s):
                     await self._idle.wait()
             except TimeoutError:
-                self._edge.metrics.count["http_requests_cut_off"] += self._running
-        tasks, transports = self._web.tasks(), self._web.transports()
+                self._edge.metrics.count["http_requests_cut_off"] += len(self._running)
+        tasks = {*self._web.tasks(), *self._running.values()}
+        transports = self._web.transports()
         # Whoever is idle is closed at once; whoever still runs has had its time.
         await self._web.shutdown(0.05)
         for task in tasks:
-            task.cancel()
+            # A second cancel would break into what the first one is tidying up.
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         # Replies on their way out get a moment more; a peer that does not read gets no longer.
         flushed_by = self._edge.clock.monotonic() + FLUSH_S
@@ -130,7 +134,7 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> HttpReply:
         assert isinstance(request, Request)
-        self._running += 1
+        self._running[request.id] = request._task
         try:
             return await self._route(request)
         except DynamoError as error:
@@ -140,8 +144,8 @@ class HttpServer:
         except Exception as error:  # noqa: BLE001  # logged with its traceback, told as a 500
             return failure_reply(request, error, "unknown")
         finally:
-            self._running -= 1
-            if not self._running:
+            del self._running[request.id]
+            if self._edge.closing and not self._running:
                 self._idle.set()
 
     async def _route(self, request: Request) -> HttpReply:

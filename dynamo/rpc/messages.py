@@ -32,6 +32,7 @@ _ClassId = Annotated[int, Meta(ge=0, le=0xFFFE)]
 _Partition = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 _Epoch = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _DeadlineMs = Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
+_WriteNumber = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Milliseconds = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Kind = Annotated[int, Meta(ge=0, le=1)]
 _MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
@@ -46,9 +47,10 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
 
 
 class Ping(_Message, frozen=True, array_like=True, tag=1):
-    """Answered by Pong."""
+    """Answered by Pong. `write_number`: the sender's last synced write, 0 to say nothing of it."""
 
     deadline_ms: _DeadlineMs
+    write_number: _WriteNumber = 0
 
 
 class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -136,7 +138,9 @@ class AskRing(_Message, frozen=True, array_like=True, tag=6):
 
 
 class Pong(_Message, frozen=True, array_like=True, tag=64):
-    """The peer is alive."""
+    """The peer is alive. `write_number` as in Ping."""
+
+    write_number: _WriteNumber = 0
 
 
 class Minted(_Message, frozen=True, array_like=True, tag=65):

@@ -37,7 +37,8 @@ def test_members_and_classes_are_found_by_name_and_by_number() -> None:
     assert ring.class_named("nothing") is ring.class_with(1) is None
     assert ring.member("dc1-n1") == ring.members[1]
     assert ring.index("dc1-n1") == 1
-    assert ring.member("nobody") is ring.index("nobody") is None
+    assert ring.member("nobody") is None
+    assert ring.index("nobody") is None
 
 
 def test_owners_owns_and_partitions_of_agree() -> None:

@@ -201,4 +201,4 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait until the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

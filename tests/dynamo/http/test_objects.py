@@ -9,7 +9,8 @@ from email.message import Message
 from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
-from dynamo.record import Content
+from dynamo.http.siblings import multipart_body
+from dynamo.record import VALUE, Content, Sibling, encode_content
 from dynamo.requests import ReadOptions, WriteOptions
 
 KEY = "/buckets/carts/keys/alice"
@@ -111,6 +112,19 @@ async def test_multipart_holds_every_sibling(http: RawHttp) -> None:
     assert second["Last-Modified"] == "Tue, 14 Nov 2023 22:13:20 GMT"
     assert (await http.request("GET", f"{KEY}?vtag={second['Etag']}")).body == b"<two>"
     assert got.body.count(b"\n") == got.body.count(b"\r\n")
+
+
+def test_no_value_can_end_the_multipart_it_is_in() -> None:
+    def sibling(counter: int, value: bytes) -> Sibling:
+        content = encode_content(Content(value, b"text/plain"))
+        return Sibling(b"\x01" + b"\x02" * 8 + b"\x01", counter, VALUE, 0, 0, 0, b"h" * 16, content)
+
+    boundary, _ = multipart_body((sibling(1, b"a"), sibling(2, b"b")))
+    value = b"\r\n--" + boundary + b"--\r\n"
+    another, body = multipart_body((sibling(1, value), sibling(2, b"b")))
+    assert another != boundary
+    first, second = _parts(f"multipart/mixed; boundary={another.decode()}", body)
+    assert (first.get_payload(decode=True), second.get_payload(decode=True)) == (value, b"b")
 
 
 async def test_json_holds_every_sibling_and_the_context(http: RawHttp) -> None:

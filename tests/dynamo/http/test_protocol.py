@@ -220,11 +220,13 @@ async def test_a_connection_lives_on_between_requests_that_come_in_time(http: Ra
         await asyncio.sleep(0.3)
 
 
+@pytest.mark.parametrize("sent", [0, 3000])
 async def test_a_body_promised_then_silence_is_408(
-    http: RawHttp, backend: MemoryBackend, metrics: Metrics
+    sent: int, http: RawHttp, backend: MemoryBackend, metrics: Metrics
 ) -> None:
     began = time.monotonic()
-    await _refused(http, HEAD + b"Content-Length: 100\r\n\r\nhalf", 408, "request_timeout")
+    data = HEAD + b"Content-Length: 4000\r\n\r\n" + b"x" * sent
+    await _refused(http, data, 408, "request_timeout")
     assert await http.is_closed(within=1)
     assert 0.3 < time.monotonic() - began < 1.5
     assert not backend.records

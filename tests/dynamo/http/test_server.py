@@ -26,6 +26,7 @@ class SlowBackend(MemoryBackend):
         self.go = asyncio.Event()
         self.asked = asyncio.Event()
         self.ended = 0
+        self.tidy_s = 0.0
 
     async def get(
         self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions
@@ -35,6 +36,7 @@ class SlowBackend(MemoryBackend):
             await self.go.wait()
             return await super().get(bucket_type, bucket, key, options)
         finally:
+            await asyncio.sleep(self.tidy_s)
             self.ended += 1
 
 
@@ -65,6 +67,7 @@ async def test_close_lets_a_running_request_finish(
 async def test_close_cuts_off_what_takes_too_long_and_leaves_no_task(
     server: HttpServer, address: str, backend: SlowBackend, metrics: Metrics
 ) -> None:
+    backend.tidy_s = 0.2
     before = _others()
     async with RawHttp(address) as busy, RawHttp(address) as idle:
         await busy.send(b"GET /buckets/b/keys/k HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -78,6 +81,19 @@ async def test_close_cuts_off_what_takes_too_long_and_leaves_no_task(
     assert metrics.count["http_requests_cut_off"] == 1
     with pytest.raises(ConnectionRefusedError):
         await RawHttp(address).__aenter__()
+
+
+async def test_close_ends_a_request_whose_client_is_long_gone(
+    server: HttpServer, address: str, backend: SlowBackend
+) -> None:
+    before = _others()
+    async with RawHttp(address) as http:
+        await http.send(b"GET /buckets/b/keys/k HTTP/1.1\r\nHost: x\r\n\r\n")
+        await backend.asked.wait()
+    await asyncio.sleep(0.05)
+    await server.close(drain_s=0.1)
+    assert backend.ended == 1
+    assert _others() <= before
 
 
 async def test_close_is_quick_when_nothing_runs_and_may_come_twice(
@@ -136,7 +152,7 @@ async def test_a_client_that_does_not_read_its_reply_is_dropped() -> None:
         get = b"GET /buckets/b/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
         await http.send(get * 3)
         async with asyncio.timeout(5):
-            while not metrics.count["http_replies_stalled"]:  # noqa: ASYNC110
+            while not metrics.count["http_replies_stalled"]:
                 await asyncio.sleep(0.02)
     await server.close(drain_s=1)
 

@@ -143,6 +143,7 @@ def test_a_second_last_reply_and_one_past_the_deadline_are_dropped() -> None:
     first, second = pair.calls
     first.reply(Pong())
     first.reply(Pong())
+    pair.carry()
     pair.clock.advance(1.5)
     second.reply(Pong())
     pair.carry()

@@ -151,7 +151,7 @@ def test_an_unknown_operation_is_told_from_a_malformed_one(tag: int) -> None:
 
 
 def test_fields_of_a_newer_sender_are_passed_over() -> None:
-    assert decode_request(raw(1, 5, "new", {"a": 1})) == Ping(5)
+    assert decode_request(raw(6, 5, "new", {"a": 1})) == AskRing(5)
 
 
 @settings(max_examples=500)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 
 from dynamo.ports import Call, Handler
 from dynamo.rpc import links as links_module
@@ -21,14 +20,6 @@ from dynamo.rpc.tcp import TcpNetwork, join_address, split_address
 from rpc_nodes import SECRET, Answers, PeerNode, running, until
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Every test here runs on both loops."""
-    if request.param == "uvloop":
-        return uvloop.EventLoopPolicy()
-    return asyncio.DefaultEventLoopPolicy()
 
 
 def together(*nodes: PeerNode) -> bool:
