@@ -258,9 +258,12 @@ class Node:
         while True:
             if storage.refusal() == "disk_full":
                 try:
-                    if await storage.recover() and storage.opening.state != "clean":
-                        self._must_refill = storage.opening.why
-                        self._mark_all()
+                    if await storage.recover():
+                        # Writes whose dots have left may be gone, so their births must not go on.
+                        self._renew_incarnation()
+                        if storage.opening.state != "clean":
+                            self._must_refill = storage.opening.why
+                            self._mark_all()
                 except StorageError as error:
                     log.error("the storage could not be reopened: %s", error.message)
             if storage.opening.state != "clean" and not self._must_refill:

@@ -157,6 +157,11 @@ class Replica:
                     ),
                 )
                 return
+            # What the client was shown cannot be ahead of this record's own birth, unless this
+            # record went back: then that birth must not go on.
+            self._check_births(message.context, stored)
+            if message.seen:
+                self._check_births(record.vector, stored)
             birth, counter = self._next_dot(stored)
             minted = mint(
                 record,

@@ -385,3 +385,18 @@ async def test_a_scan_after_a_broken_engine_is_an_error(node: LittleNode) -> Non
     assert refusal(call.replies[0])[0] == "storage_error"
     with pytest.raises(StorageError):
         node.storage.get("records", b"k")
+
+
+async def test_a_context_ahead_of_the_own_birth_ends_the_incarnation(node: LittleNode) -> None:
+    """The record went back in time under a running incarnation: its birth must not go on."""
+    node.replica.on_foreign_dot = lambda: node.replica.renew_incarnation(
+        incarnation_bytes(2, b"restart!")
+    )
+    await do_mint(node, b"1")
+    old = node.storage.get("records", storage_key(node))
+    assert old is not None
+    second = record_of((await do_mint(node, b"2"))[0])
+    node.storage.put("records", storage_key(node), old)
+    third = record_of((await do_mint(node, b"3", second.vector))[0])
+    assert len(third.vector) == 2
+    assert node.metrics.count["foreign_dots"] == 1
