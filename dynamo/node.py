@@ -258,7 +258,9 @@ class Node:
         while True:
             if storage.refusal() == "disk_full":
                 try:
-                    if await storage.recover():
+                    before = self.metrics.count["storage_reopened"]
+                    await storage.recover()
+                    if self.metrics.count["storage_reopened"] > before:
                         # Writes whose dots have left may be gone, so their births must not go on.
                         self._renew_incarnation()
                         if storage.opening.state != "clean":

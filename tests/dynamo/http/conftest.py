@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
@@ -14,6 +16,12 @@ from dynamo.http.ids import Ids
 from dynamo.http.limits import Limits
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]]:
+    """The loop that nodes run on: its sockets end and pause in ways of their own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -1,0 +1,28 @@
+"""Waiting for what a cluster of processes does by itself."""
+
+from __future__ import annotations
+
+import time
+
+from cluster_process import ClusterProcess
+
+SECONDS = 60.0
+
+
+def wait_connected(cluster: ClusterProcess) -> None:
+    """Until every running node is connected to every other running one."""
+    running = [i for i in range(len(cluster)) if cluster.is_running(i)]
+    names = {f"n{i + 1}" for i in running}
+    until = time.monotonic() + SECONDS
+    for i in running:
+        while not names - {f"n{i + 1}"} <= set(cluster.stats(i)["connected_nodes"]):
+            assert time.monotonic() < until, cluster.stats(i)
+            time.sleep(0.02)
+
+
+def wait_stat(cluster: ClusterProcess, i: int, name: str, least: int) -> None:
+    """Until a counter of node i has reached `least`."""
+    until = time.monotonic() + SECONDS
+    while cluster.stats(i).get(name, 0) < least:
+        assert time.monotonic() < until, cluster.stats(i)
+        time.sleep(0.02)
