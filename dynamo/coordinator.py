@@ -257,7 +257,7 @@ class Coordinator:
         )
         operation.start()
         try:
-            return self._written(routing, await done, tally)
+            return self._written(routing, await done, tally, options.returnbody)
         except RecordFull as error:
             found = self._found(
                 routing, error.record if isinstance(error.record, Record) else EMPTY
@@ -294,20 +294,21 @@ class Coordinator:
             self._count["contexts_too_long"] += 1
             return b""
 
-    def _written(self, routing: bytes, minted: Minted, tally: WriteTally) -> Written:
+    def _written(
+        self, routing: bytes, minted: Minted, tally: WriteTally, returnbody: bool
+    ) -> Written:
         record = read_record(minted.record)
-        seen = view(record, self._clock.wall_ms())
-        dot = (minted.birth, minted.counter)
-        vtag = next((s.vtag() for s in record.siblings if s.dot == dot), "")
-        return Written(
-            record,
-            seen.siblings,
-            seen.deleted,
-            self._context(routing, record.vector),
-            vtag,
-            tally.primaries,
-            tally.fallbacks,
+        vtag = next(
+            s.vtag()
+            for s in record.siblings
+            if s.counter == minted.counter and s.birth == minted.birth
         )
+        primaries, fallbacks = tally.primaries, tally.fallbacks
+        if not returnbody:
+            return Written(record, (), False, b"", vtag, primaries, fallbacks)
+        seen = view(record, self._clock.wall_ms())
+        context = self._context(routing, record.vector)
+        return Written(record, seen.siblings, seen.deleted, context, vtag, primaries, fallbacks)
 
 
 ABSENT: Final = Found(EMPTY, (), False, b"")

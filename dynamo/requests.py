@@ -45,7 +45,8 @@ class WriteOptions(msgspec.Struct, frozen=True):
     `w`: acknowledgements (default `quorum`); here each of them is synced to disk, so `dw` only raises w.
     `pw`: of them, from primaries (default 0). `node_confirms`: distinct nodes (default 0).
     `r`: for the read that a conditional write or a delete without context makes first.
-    `expires_ms`: absolute wall-clock milliseconds, 0 for never.
+    `expires_ms`: absolute wall-clock milliseconds, 0 for never. `returnbody`: also say what the key
+    holds after the write.
     """
 
     w: Count = "default"
@@ -56,6 +57,7 @@ class WriteOptions(msgspec.Struct, frozen=True):
     pr: Count = "default"
     timeout_ms: int = 0
     expires_ms: int = 0
+    returnbody: bool = False
     condition: Condition | None = None
 
 
@@ -82,7 +84,8 @@ class Found(msgspec.Struct, frozen=True):
 class Written(msgspec.Struct, frozen=True):
     """A write that reached w.
 
-    `record`: the minter's record right after the mint; `siblings`, `deleted`, `context` as in Found.
+    `record`: the minter's record right after the mint; `siblings`, `deleted`, `context` as in Found, of
+    that record; without `returnbody` they are empty, False and b"".
     `vtag`: names the write itself. `primary_acks`, `fallback_acks`: synced nodes when it was answered.
     """
 

@@ -171,23 +171,58 @@ class _Mover:
         feasible flow, and a shortest augmenting path keeps every limit.
         """
         came: dict[int, tuple[int, int]] = {}
-        # Takers first: each is an end, so none is looked at twice.
-        unseen = dict.fromkeys((*takers, *range(len(self.quota))))
-        queue = deque(node for node in slots if slots[node] and self._gives(node))
-        for node in queue:
-            unseen.pop(node, None)
-        while queue:
-            giver = queue.popleft()
-            for slot in slots[giver]:
-                row, at = self.rows[slot // self.width], slot % self.width
-                found = [node for node in unseen if self.spread.allows(row, at, node)]
-                for node in found:
-                    del unseen[node]
-                    came[node] = slot, giver
-                    if self._over(node) < 0:
-                        return _traced(node, came)
-                queue.extend(found)
+        unseen = _Unseen(self.spread, (n for n in range(len(self.quota)) if not self._gives(n)))
+        level = [node for node in slots if slots[node] and self._gives(node)]
+        while level:
+            # Is a taker in reach? Asked before all others are noted, which costs far more.
+            for giver in level:
+                for slot in slots[giver]:
+                    row, at = self.rows[slot // self.width], slot % self.width
+                    for taker in takers:
+                        if self.spread.allows(row, at, taker):
+                            came[taker] = slot, giver
+                            return _traced(taker, came)
+            found = []
+            for giver in level:
+                for slot in slots[giver]:
+                    row, at = self.rows[slot // self.width], slot % self.width
+                    for node in unseen.taken_for(row, at):
+                        came[node] = slot, giver
+                        found.append(node)
+            level = found
         raise AssertionError("no placement within these quotas exists")
+
+
+class _Unseen:
+    """Nodes that a search has not met, by rack and host, so that full ones are passed over."""
+
+    __slots__ = ("racks", "spread")
+
+    def __init__(self, spread: Spread, nodes: Iterable[int]) -> None:
+        self.spread = spread
+        self.racks: dict[int, dict[int, list[int]]] = {}
+        for node in nodes:
+            hosts = self.racks.setdefault(spread.racks[node], {})
+            hosts.setdefault(spread.hosts[node], []).append(node)
+
+    def taken_for(self, row: Sequence[int], slot: int) -> list[int]:
+        """Take out all that may take this slot of a row."""
+        spread = self.spread
+        found: list[int] = []
+        for rack, hosts in list(self.racks.items()):
+            if not spread.has_room_in_rack(row, slot, rack):
+                continue
+            for host, nodes in list(hosts.items()):
+                if not spread.has_room_in_host(row, slot, host):
+                    continue
+                found += [node for node in nodes if node not in row]
+                if left := [node for node in nodes if node in row]:
+                    hosts[host] = left
+                else:
+                    del hosts[host]
+            if not hosts:
+                del self.racks[rack]
+        return found
 
 
 def _traced(end: int, came: dict[int, tuple[int, int]]) -> list[tuple[int, int]]:

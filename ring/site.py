@@ -90,6 +90,14 @@ class Spread:
                     host_room -= 1
         return rack_room > 0 and host_room > 0
 
+    def has_room_in_rack(self, row: Sequence[int], slot: int, rack: int) -> bool:
+        """True if the rack may have one more of a row that gives this slot up."""
+        return _others(row, slot, rack, self.racks) < self.rack_limit[rack]
+
+    def has_room_in_host(self, row: Sequence[int], slot: int, host: int) -> bool:
+        """True if the host may have one more of a row that gives this slot up."""
+        return _others(row, slot, host, self.hosts) < self.host_limit[host]
+
     def excess(self, row: Sequence[int]) -> list[int]:
         """The nodes of the row in a host or rack that has too many of them; [] if all is well."""
         for groups, limit in ((self.hosts, self.host_limit), (self.racks, self.rack_limit)):
@@ -97,6 +105,11 @@ class Spread:
                 if count > limit[group]:
                     return [node for node in row if groups[node] == group]
         return []
+
+
+def _others(row: Sequence[int], slot: int, group: int, groups: Sequence[int]) -> int:
+    """How many nodes of a group the row has, apart from the one at `slot`."""
+    return sum(groups[node] == group for at, node in enumerate(row) if at != slot and node != EMPTY)
 
 
 def _limits(groups: Sequence[int], quota: Sequence[int], partitions: int) -> list[int]:

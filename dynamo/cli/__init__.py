@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(arguments.failure)
     except OSError as error:
-        return _complain(str(error), arguments.failure)
+        return _complain(_reason(error), arguments.failure)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -54,6 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
     for module in (cluster, init, serve, objects):
         module.add_commands(commands)
     return parser
+
+
+def _reason(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def _complain(message: str, code: int) -> int:

@@ -74,11 +74,17 @@ def add_commands(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the cluster until SIGINT or SIGTERM. Raises ConfigError, CannotStart, OSError."""
     directory = Path(arguments.data_dir).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
     cluster_path = directory / "cluster.toml"
-    cluster = open_cluster(cluster_path, arguments)
+    is_new = not cluster_path.exists()
+    cluster = make_cluster(arguments) if is_new else read_cluster_file(cluster_path)
+    if not is_new:
+        _check_same(cluster, cluster_path, arguments)
     nodes = plan_nodes(cluster, directory, cluster_path, arguments)
     check_ports(nodes)
+    directory.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        # Not before: a first try with ports that are taken must not settle the cluster's ports.
+        write_cluster_file(cluster_path, cluster)
     signals = _Signals()
     try:
         for node in nodes:
@@ -92,15 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def open_cluster(path: Path, arguments: argparse.Namespace) -> ClusterFile:
-    """The directory's cluster: the one that is there if it is as the flags say, or a new one.
-
-    Raises ConfigError where the flags and the file differ.
-    """
-    if path.exists():
-        cluster = read_cluster_file(path)
-        _check_same(cluster, path, arguments)
-        return cluster
+def make_cluster(arguments: argparse.Namespace) -> ClusterFile:
+    """A new cluster as the flags say. Raises ConfigError."""
     count = NODES_DEFAULT if arguments.nodes is None else arguments.nodes
     if not 1 <= count <= NODES_MAX:
         raise ConfigError(f"--nodes: {count} is not in 1..{NODES_MAX}")
@@ -109,14 +108,12 @@ def open_cluster(path: Path, arguments: argparse.Namespace) -> ClusterFile:
         replicas = min(REPLICAS_DEFAULT, count)
     if not 1 <= replicas <= count:
         raise ConfigError(f"--replicas: {replicas} is not in 1..{count}, the number of nodes")
-    cluster = new_cluster(
+    return new_cluster(
         members=_members(count, _first(arguments.rpc_port, RPC_PORT_DEFAULT)),
         classes=[(DEFAULT_CLASS, replicas)],
         partitions=_first(arguments.partitions, PARTITIONS_DEFAULT),
         entropy=os.urandom,
     )
-    write_cluster_file(path, cluster)
-    return cluster
 
 
 def plan_nodes(
@@ -208,11 +205,13 @@ Try, in another terminal:
   curl -i -H 'Accept: multipart/mixed' {here}/buckets/carts/keys/alice
 
   # a write with the context of that read replaces what it showed
-  context=$(curl -si {here}/buckets/carts/keys/alice | tr -d '\\r' \
-    | grep -i '^x-riak-vclock:' | cut -d ' ' -f 2)
+  context=$(curl -si {here}/buckets/carts/keys/alice | tr -d '\\r' | sed -n 's/^X-Riak-Vclock: //p')
   curl -X PUT -H 'Content-Type: {text}' -H "X-Riak-Vclock: $context" -d 'bread and milk' \
 {here}/buckets/carts/keys/alice
+
+  # deleted: a 404, with the context that a later write needs
   curl -X DELETE {there}/buckets/carts/keys/alice
+  curl -i {here}/buckets/carts/keys/alice
 
   # lose {last.node_id}, and bring it back
   kill -9 {last.pid}
@@ -230,8 +229,10 @@ class _Signals:
 
     def __init__(self) -> None:
         self._received = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, self._on_signal)
 
     def stop(self) -> bool:
         return self._received > 0
@@ -274,18 +275,19 @@ def _check_ports_in_range(flag: str, first: int, count: int) -> None:
 
 def _check_same(cluster: ClusterFile, path: Path, arguments: argparse.Namespace) -> None:
     has = len(cluster.members)
-    wants = _first(arguments.nodes, has)
-    if not cluster.members or cluster.members != tuple(
-        _members(has, int(cluster.members[0].address.rpartition(":")[2]))
+    first_port = int(cluster.members[0].address.rpartition(":")[2]) if has else 0
+    if (
+        not first_port
+        or cluster.members != tuple(_members(has, first_port))
+        or [name for name, _ in cluster.classes] != [DEFAULT_CLASS]
     ):
         raise ConfigError(f"{path} is not a cluster file that `dynamo cluster` wrote")
-    first_port = int(cluster.members[0].address.rpartition(":")[2])
-    replicas = dict(cluster.classes).get(DEFAULT_CLASS)
+    replicas = dict(cluster.classes)[DEFAULT_CLASS]
     for flag, said, agreed in (
-        ("--nodes", wants, has),
+        ("--nodes", _first(arguments.nodes, has), has),
         ("--rpc-port", _first(arguments.rpc_port, first_port), first_port),
-        ("--replicas", arguments.replicas or replicas, replicas),
-        ("--partitions", arguments.partitions or cluster.partitions, cluster.partitions),
+        ("--replicas", _first(arguments.replicas, replicas), replicas),
+        ("--partitions", _first(arguments.partitions, cluster.partitions), cluster.partitions),
     ):
         if said != agreed:
             raise ConfigError(

@@ -2,7 +2,8 @@
 
 Every child holds the reading end of a pipe whose writing end is here only (`--exit-with-parent`),
 so that the children stop even when this process is killed with no chance to stop them. They are in
-process groups of their own: a terminal's Ctrl-C reaches this process alone, which then stops them. Knows nothing of rings or of what a node does.
+process groups of their own: a terminal's Ctrl-C reaches this process alone, which then stops them.
+Knows nothing of rings or of what a node does.
 """
 
 from __future__ import annotations

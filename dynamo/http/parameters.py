@@ -78,6 +78,7 @@ def _parameters(given: dict[str, Any]) -> Parameters:
         r=counts["r"],
         pr=counts["pr"],
         timeout_ms=timeout_ms,
+        returnbody=given.get("returnbody", False),
     )
     return Parameters(
         read=ReadOptions(
