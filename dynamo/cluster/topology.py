@@ -329,7 +329,7 @@ class Topology:
                 host=greeting.host,
                 weight=greeting.weight,
             )
-            if not self.missing():
+            if self.ring is None and not self.missing():
                 try:
                     self._adopt(self._build((self._own, *self._met.values())))
                 except ConfigError as error:

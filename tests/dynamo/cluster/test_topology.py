@@ -1,0 +1,282 @@
+"""How a ring is formed, kept and defended at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from dynamo.cluster.topology import Known, Topology
+from dynamo.cluster_file import DEVELOPMENT, ClusterFile
+from dynamo.errors import ConfigError, StorageCorrupt, StorageError
+from dynamo.metrics import Metrics
+from dynamo.ports import Waiter
+from dynamo.rpc.handshake import Greeting
+from dynamo.rpc.messages import AskRing, Ping, Pong, Reply, Request, RingIs
+from ring.member import Member
+from ring.ring import Ring
+
+A, B, C = (Member(id=name, address=f"{name}:1", host=name) for name in "abc")
+NAMED = ClusterFile(id="named", secret=b"s" * 32, seed=7, partitions=8, members=(A, B, C))
+
+
+class Blobs:
+    """Small files that a test can look into, or break."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.full = False
+
+    def read_blob(self, name: str) -> bytes | None:
+        return self.files.get(name)
+
+    def write_blob(self, name: str, data: bytes) -> None:
+        if self.full:
+            raise StorageError("no space")
+        self.files[name] = data
+
+
+class Wire:
+    """Hands a request to the topology of its target at once."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Topology] = {}
+        self.disconnected: list[str] = []
+
+    def request(
+        self, targets: Sequence[str], message: Request, waiter: Waiter, timeout: float
+    ) -> None:
+        for target in targets:
+            peer = self.nodes[target]
+            if isinstance(message, AskRing):
+                ring = peer.ring
+                waiter.on_reply(target, RingIs(ring.to_bytes() if ring is not None else b""))
+
+    def is_connected(self, node: str) -> bool:
+        return True
+
+    def stalled_for(self, node: str) -> float:
+        return 0.0
+
+
+class Asked:
+    peer = "b"
+    deadline = float("inf")
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        self.replies.append(reply)
+
+
+def node(
+    member: Member,
+    *,
+    cluster: ClusterFile = NAMED,
+    peers: tuple[str, ...] = (),
+    blobs: Blobs | None = None,
+    standing: Callable[[], Known] = lambda: Known(1, 10, b"r"),
+    wire: Wire | None = None,
+) -> Topology:
+    topology = Topology(
+        own=member,
+        cluster=cluster,
+        peers=peers,
+        blobs=blobs or Blobs(),
+        standing=standing,
+        metrics=Metrics(),
+    )
+    if wire is not None:
+        wire.nodes[member.id] = topology
+        topology.attach(wire)
+    return topology
+
+
+def meet(one: Topology, other: Topology) -> None:
+    """Both let each other in."""
+    for here, there in ((one, other), (other, one)):
+        assert here.admit(there.greeting()) is None
+    for here, there in ((one, other), (other, one)):
+        here.connected(there.greeting())
+
+
+def three(wire: Wire) -> list[Topology]:
+    return [
+        node(
+            member,
+            cluster=DEVELOPMENT,
+            peers=tuple(m.address for m in (A, B, C) if m is not member),
+            wire=wire,
+        )
+        for member in (A, B, C)
+    ]
+
+
+def ring_of(topology: Topology) -> Ring:
+    assert topology.ring is not None
+    return topology.ring
+
+
+def test_the_members_of_the_cluster_file_are_the_ring_from_the_start() -> None:
+    rings = [ring_of(node(member)) for member in (A, B, C)]
+    assert len({ring.digest() for ring in rings}) == 1
+    assert node(A).addresses == ("b:1", "c:1")
+
+
+def test_a_node_that_is_not_in_the_cluster_file_does_not_start() -> None:
+    with pytest.raises(ConfigError, match="d is not a member"):
+        node(Member(id="d", address="d:1"))
+
+
+def test_without_members_the_ring_is_formed_once_all_peers_have_answered() -> None:
+    wire = Wire()
+    a, b, c = three(wire)
+    formed: list[Ring] = []
+    a.on_ring = formed.append
+    assert a.ring is None
+    assert a.missing() == ("b:1", "c:1")
+    meet(a, b)
+    assert a.ring is None
+    assert a.missing() == ("c:1",)
+    meet(a, c)
+    assert formed == [a.ring]
+    meet(b, c)
+    assert len({ring_of(topology).digest() for topology in (a, b, c)}) == 1
+    assert [member.id for member in ring_of(a).members] == ["a", "b", "c"]
+
+
+def test_a_ring_is_kept_and_later_starts_need_nobody() -> None:
+    wire, blobs = Wire(), Blobs()
+    a, b, c = three(wire)
+    meet(a, b)
+    meet(a, c)
+    blobs.write_blob("ring", ring_of(a).to_bytes())
+    again = node(A, cluster=DEVELOPMENT, peers=("b:1", "c:1"), blobs=blobs)
+    assert ring_of(again).digest() == ring_of(a).digest()
+
+
+def test_a_node_without_a_ring_learns_it_from_a_peer_that_has_one() -> None:
+    wire = Wire()
+    a, b, c = three(wire)
+    for one, other in ((a, b), (a, c), (b, c)):
+        meet(one, other)
+    wiped = node(C, cluster=DEVELOPMENT, peers=("a:1", "b:1"), wire=wire)
+    meet(wiped, a)
+    assert ring_of(wiped).digest() == ring_of(a).digest()
+
+
+def test_nodes_whose_rings_differ_refuse_each_other_by_name() -> None:
+    other = ClusterFile(id="named", secret=b"s" * 32, seed=7, partitions=8, members=(A, B))
+    refusal = node(A).admit(node(B, cluster=other).greeting())
+    assert refusal is not None
+    assert refusal.code == "ring_differs"
+    assert "b" in refusal.message
+    assert "a" in refusal.message
+
+
+def test_whoever_forms_a_ring_later_finds_out_that_its_peers_ring_differs() -> None:
+    wire = Wire()
+    a = node(A, cluster=DEVELOPMENT, peers=("b:1",), wire=wire)
+    b = node(B, cluster=DEVELOPMENT, peers=("a:1", "c:1"), wire=wire)
+    c = node(C, cluster=DEVELOPMENT, peers=("a:1", "b:1"), wire=wire)
+    meet(a, b)
+    assert a.ring is not None
+    refused = c.admit(a.greeting()) or a.admit(c.greeting())
+    assert refused is not None
+    assert refused.code == "not_member"
+
+
+@pytest.mark.parametrize("formed", [True, False])
+def test_a_stranger_is_refused(formed: bool) -> None:
+    stranger = Greeting(
+        cluster_id="x",
+        node_id="z",
+        start=1,
+        write_number=0,
+        epoch=0,
+        ring_digest=b"",
+        address="z:1",
+        datacenter="dc1",
+        rack="r",
+        host="z",
+    )
+    topology = node(A) if formed else node(A, cluster=DEVELOPMENT, peers=("b:1",))
+    refusal = topology.admit(stranger)
+    assert refusal is not None
+    assert refusal.code == "not_member"
+
+
+@pytest.mark.parametrize(
+    ("shown", "behind"),
+    [
+        (Known(5, 100, b"r"), False),
+        (Known(6, 100, b"s"), False),
+        (Known(6, 250, b"s"), False),
+        (Known(4, 300, b"q"), True),
+        (Known(6, 99, b"s"), True),
+        (Known(5, 300, b"another copy"), True),
+    ],
+    ids=str,
+)
+def test_a_peer_that_shows_less_than_it_did_is_told_so(shown: Known, behind: bool) -> None:
+    standing = Known(5, 100, b"r")
+    a, b = node(A), node(B, standing=lambda: standing)
+    assert a.admit(b.greeting()) is None
+    standing = shown
+    refusal = a.admit(b.greeting())
+    assert (refusal is not None) == behind
+    if refusal is not None:
+        assert refusal.code == "behind"
+        assert (refusal.known_start, refusal.known_write_number) == (5, 100)
+
+
+def test_what_was_heard_in_a_heartbeat_counts_like_what_was_shown_in_a_handshake() -> None:
+    a, b = node(A), node(B, standing=lambda: Known(5, 100, b"r"))
+    assert a.admit(b.greeting()) is None
+    asked = Asked()
+    a.on_ping(Ping(1000, 200), asked)
+    assert asked.replies == [Pong(10)]
+    a.on_reply("b", Pong(300))
+    a.on_reply("b", Pong(50))
+    restored = node(B, standing=lambda: Known(6, 250, b"s"))
+    refusal = a.admit(restored.greeting())
+    assert refusal is not None
+    assert refusal.known_write_number == 300
+
+
+def test_what_is_known_of_the_peers_outlives_a_restart() -> None:
+    blobs = Blobs()
+    a, b = node(A, blobs=blobs), node(B, standing=lambda: Known(5, 100, b"r"))
+    assert a.admit(b.greeting()) is None
+    again = node(A, blobs=blobs)
+    refusal = again.admit(node(B, standing=lambda: Known(1, 0, b"new")).greeting())
+    assert refusal is not None
+    assert refusal.code == "behind"
+
+
+def test_a_full_disk_does_not_keep_peers_out() -> None:
+    blobs = Blobs()
+    a, b = node(A, blobs=blobs), node(B)
+    blobs.full = True
+    assert a.admit(b.greeting()) is None
+
+
+def test_whoever_is_told_that_it_is_behind_tells_the_node() -> None:
+    told: list[Known] = []
+    b = node(B, standing=lambda: Known(1, 0, b"new"))
+    b.on_behind = told.append
+    a = node(A)
+    assert a.admit(node(B, standing=lambda: Known(5, 100, b"r")).greeting()) is None
+    refusal = a.admit(b.greeting())
+    assert refusal is not None
+    b.refused("a:1", refusal)
+    assert told == [Known(5, 100)]
+
+
+@pytest.mark.parametrize("name", ["ring", "peers"])
+def test_a_damaged_file_is_an_error_and_not_a_first_start(name: str) -> None:
+    blobs = Blobs()
+    blobs.files[name] = b"rubbish"
+    with pytest.raises(StorageCorrupt):
+        node(A, blobs=blobs)
