@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from email.message import Message
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -73,7 +74,9 @@ class ObjectClient:
         target = self._path + ("?" + urlencode(query) if query else "")
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request(method, target, body=body, headers=dict(headers))
+            # A node may answer before it has read all, as with a 413, and close: then that counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, target, body=body, headers=dict(headers))
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
@@ -84,18 +87,15 @@ class ObjectClient:
 
 
 def siblings_of(answer: Answer) -> list[dict[str, Any]]:
-    """The values in an answer of 200 or 300: {"vtag", "content_type", "value" (bytes), ...}."""
+    """The values in an answer of 200 or 300, one or more.
+
+    Each is {"vtag", "content_type", "last_modified", "metadata" ([[name, value], ...]), "value"
+    (bytes)}, and "content_encoding" if it has one.
+    """
     if answer.status == http.client.OK:
-        return [
-            {
-                "vtag": answer.headers.get("ETag", "").strip('"'),
-                "content_type": answer.headers.get("Content-Type", ""),
-                "metadata": _metadata(answer.headers),
-                "value": answer.body,
-            }
-        ]
+        return [_only(answer)]
     siblings: list[dict[str, Any]] = json.loads(answer.body)["siblings"]
-    return [{**sibling, "value": _value(sibling)} for sibling in siblings]
+    return [{"metadata": [], **sibling, "value": _value(sibling)} for sibling in siblings]
 
 
 def as_json(sibling: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,12 +117,22 @@ def _value(sibling: Mapping[str, Any]) -> bytes:
     return str(sibling["value"]).encode()
 
 
-def _metadata(headers: Message) -> dict[str, str]:
-    return {
-        name[len(_META) :].lower(): value
-        for name, value in headers.items()
-        if name.lower().startswith(_META)
+def _only(answer: Answer) -> dict[str, Any]:
+    headers = answer.headers
+    out: dict[str, Any] = {
+        "vtag": headers.get("ETag", "").strip('"'),
+        "content_type": headers.get("Content-Type", ""),
+        "last_modified": headers.get("Last-Modified", ""),
+        "metadata": [
+            [name[len(_META) :], value]
+            for name, value in headers.items()
+            if name.lower().startswith(_META)
+        ],
+        "value": answer.body,
     }
+    if "Content-Encoding" in headers:
+        out["content_encoding"] = headers["Content-Encoding"]
+    return out
 
 
 def _address(node: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from typing import Final, TextIO
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+,-]+", re.ASCII)
@@ -17,12 +18,14 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one line of `key=value` fields; `extra` comes last, sorted."""
+    """Formats a record as one line of `key=value` fields, in UTC; `extra` comes last, sorted."""
+
+    converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a newline."""
         fields = [
-            ("time", f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}"),
+            ("time", f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"),
             ("level", record.levelname.lower()),
             ("logger", record.name),
             ("msg", record.getMessage()),

@@ -241,7 +241,7 @@ def _explain(arguments: argparse.Namespace, answer: Answer) -> int:
     outcome = ""
     if error.get("outcome") == "unknown":
         outcome = " (outcome unknown: it may have taken effect)"
-    _tell(f"{error['message']}{outcome}")
+    _tell(f"dynamo: {error['message']}{outcome}")
     reasons = error.get("reasons")
     if isinstance(reasons, dict):
         for node, reason in reasons.items():

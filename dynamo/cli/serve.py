@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import stat
 import sys
@@ -73,6 +74,8 @@ def add_commands(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the node to its end. Raises DynamoError, OSError where it cannot start."""
     config = load_config(arguments)
+    if arguments.exit_with_parent:
+        _check_pipe(sys.stdin.fileno())
     start_logging(sys.stderr, config.log_level)
     # Here, not above: `dynamo get` should not pay for importing a whole node.
     import uvloop
@@ -126,6 +129,13 @@ def _file(path: Path) -> Settings:
 def _warn_if_readable_to_all(path: Path) -> None:
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         print(f"dynamo: {path} holds a secret and others may read it: chmod 600", file=sys.stderr)
+
+
+def _check_pipe(descriptor: int) -> None:
+    # uvloop aborts the whole process for a file that cannot be polled.
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        raise ConfigError("--exit-with-parent: standard input is not a pipe")
 
 
 async def _serve(config: NodeConfig, *, exit_with_parent: bool) -> int:

@@ -41,6 +41,13 @@ class TcpListener:
         return f"TcpListener({self.address})"
 
     async def close(self) -> None:
+        # asyncio drops, unclosed, what it has accepted but not yet given its protocol when the
+        # server closes: accept no more first, and let that happen. (uvloop has no such gap.)
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets:
+            loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         # Not wait_closed(): from Python 3.12 on it also waits for the connections.
         self._server.close()
         await asyncio.sleep(0)

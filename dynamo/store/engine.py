@@ -29,7 +29,7 @@ _MIB: Final = 1024 * 1024
 _BLOOM_BITS_PER_KEY: Final = 10
 _BLOCK_BYTES: Final = 8 * 1024
 
-_NO_SPACE: Final = "No space left on device"
+_NO_SPACE: Final = ("No space left on device", "Disk quota exceeded")
 _DAMAGE: Final = (
     "Corruption",
     "IO error: No such file or directory",
@@ -64,10 +64,10 @@ class Engine:
     def __init__(self, path: Path, *, sizes: Sizes, create: bool, point_in_time: bool) -> None:
         """Opens it. Raises what rocksdict raises: see `is_damage` and `is_no_space`."""
         cache = Cache(sizes.cache_bytes)
-        families = {name: _family_options(sizes, cache) for name in FAMILIES}
+        families: dict[str, Options] = {name: _family_options(sizes, cache) for name in FAMILIES}
         options = _family_options(sizes, cache)
         _set_database_options(options, sizes, create=create, point_in_time=point_in_time)
-        self.db = Rdict(str(path), options, column_families=dict(families))
+        self.db = Rdict(str(path), options, column_families=families)
         self._maps: dict[Family, Rdict] = {
             name: self.db.get_column_family(name) for name in FAMILIES
         }
@@ -87,8 +87,10 @@ class Engine:
     def close(self) -> None:
         """Write what is buffered to table files and release the files, whatever fails on the way.
 
-        Raises StorageError for the first thing that failed.
+        May be called twice. Raises StorageError for the first thing that failed.
         """
+        if not self._maps:
+            return
         failed: Exception | None = None
         for family in (*self._maps.values(), self.db):
             try:
@@ -111,7 +113,8 @@ def is_damage(error: Exception) -> bool:
 
 def is_no_space(error: Exception) -> bool:
     """True if an engine's error says that the disk is full."""
-    return _NO_SPACE in str(error)
+    text = str(error)
+    return any(sign in text for sign in _NO_SPACE)
 
 
 def as_storage_error(error: Exception) -> StorageError:

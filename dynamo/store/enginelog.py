@@ -4,8 +4,8 @@ RocksDB verifies the checksum of every log record, but takes several kinds of da
 a log, or for padding, and opens with the writes behind it gone (measured: a zeroed page in mid-log,
 a flipped length or type in the last block, a cut in a log that is not the last, a cut manifest). So
 before it opens, this walks the same files strictly: every record must follow the one before, and
-the sequence numbers must have no gap. Checksums are left to RocksDB. Knows nothing of options or of
-what the writes mean.
+the sequence numbers must have no gap, from the table files to the end of the last log. Checksums
+are left to RocksDB. Knows nothing of options or of what the writes mean.
 """
 
 from __future__ import annotations
@@ -24,52 +24,58 @@ _HEADER: Final = Layout("<IHB")  # checksum, length, type
 _HEADER_BYTES: Final = _HEADER.size
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _BATCH_HEAD: Final = Layout("<QI")  # sequence number of the first entry, number of entries
-_HEAD_BYTES_MAX: Final = 64
 
-#: Fields of a manifest record (`version_edit.h`); these come before all others in each record.
+# Fields of a manifest record (`version_edit.h`), in the order in which they are written.
 _EDIT_COMPARATOR = 1
 _EDIT_NUMBERS: Final = frozenset((2, 3, 4, 9, 10, 203))
-_EDIT_LAST_SEQUENCE = 4
 _EDIT_LOG_KEPT = 10
+_EDIT_CURSOR = 5
+_EDIT_TABLE_GONE = 6
+_EDIT_TABLE_NEW = 103
+_EDIT_TABLE_END = 1
+#: Fields from here on may be skipped by who does not know them: each is its length and its bytes.
+_EDIT_SKIPPABLE_MIN = 1 << 13
 
 _LOG_NAME = re.compile(r"(\d+)\.log")
 _CURRENT = re.compile(rb"(MANIFEST-\d+)\n")
 
 
-class Damage(Exception):  # noqa: N818 - a finding, not an error of the program
+class Damage(Exception):
     """The files cannot be what RocksDB wrote; the message says where and why."""
 
 
-class _Torn(Exception):  # noqa: N818
+class _Torn(Exception):
     """A log ends in the middle of a record, as it may after a crash."""
 
 
-class Manifest(NamedTuple):
-    """What a manifest says about the logs: the last sequence number in table files, and the number
-    of the oldest log that is still needed."""
+class _Manifest(NamedTuple):
+    """What a manifest says: the highest sequence number of any table file it ever named, and the
+    number of the oldest log that is still needed."""
 
-    last_sequence: int
+    in_tables: int
     log_kept: int
 
 
-def check_database(path: Path) -> int:
-    """Raise Damage if the logs in a database directory have a hole; otherwise the sequence number
-    of the last write that is there.
+def check_database(path: Path, in_tables: int | None) -> int:
+    """The sequence number of the last write that is there; Damage if one before it is not.
 
-    A last log that ends in the middle of a record is no hole. A database without CURRENT is Damage.
-    Raises OSError.
+    `in_tables`: the number up to which writes are known to be in table files; None if nobody knows,
+    and then a hole between tables and logs is not seen. (The manifest does not know: compaction
+    resets the numbers in table files to 0, and the last number that an edit names is that of the
+    logs.) A last log that ends in the middle of a record is no hole. A database without CURRENT is
+    Damage. Raises OSError.
     """
     manifest = _read_manifest(_current_manifest(path))
     logs = _logs(path)
-    needed = [number for number in sorted(logs) if number >= manifest.log_kept]
+    covered = max(manifest.in_tables, in_tables or 0)
+    first_max = None if in_tables is None else covered + 1
     # `log_kept` need not be the number of a log: after a recovery it is one above those replayed. A
-    # log that is missing shows as a gap in the sequence numbers, or at the end by the sync note.
+    # log that is missing shows as a gap in the sequence numbers, or as an early end.
+    needed = [number for number in sorted(logs) if number >= manifest.log_kept]
     expected = None
     for number in needed:
-        log = logs[number]
-        last = number == needed[-1]
-        expected = _check_log(log, expected, manifest.last_sequence + 1, last=last)
-    return max(manifest.last_sequence, (expected or 1) - 1)
+        expected = _check_log(logs[number], expected, first_max, last=number == needed[-1])
+    return covered if expected is None else max(covered, expected - 1)
 
 
 def _logs(path: Path) -> dict[int, Path]:
@@ -95,48 +101,83 @@ def _current_manifest(path: Path) -> Path:
     return manifest
 
 
-def _read_manifest(path: Path) -> Manifest:
-    last_sequence = log_kept = 0
+def _read_manifest(path: Path) -> _Manifest:
+    in_tables = log_kept = 0
     try:
-        for _, head in _heads(path.read_bytes()):
-            for field, number in _edit_numbers(head):
-                if field == _EDIT_LAST_SEQUENCE:
-                    last_sequence = max(last_sequence, number)
+        for _, edit in _heads(path.read_bytes(), len_max=None):
+            for field, number in _edit_fields(edit):
+                if field == _EDIT_TABLE_NEW:
+                    in_tables = max(in_tables, number)
                 elif field == _EDIT_LOG_KEPT:
                     log_kept = max(log_kept, number)
     except (_Torn, Damage, Malformed) as found:
         # A manifest is synced at every record before anything rests on it; a torn one may have
         # lost the record that names a table whose log is gone already.
         raise Damage(f"{path.name}: {found}") from found
-    return Manifest(last_sequence, log_kept)
+    return _Manifest(in_tables, log_kept)
 
 
-def _edit_numbers(head: bytes) -> Iterator[tuple[int, int]]:
-    """The plain numbers at the start of a manifest record, up to its first field of another kind."""
+def _edit_fields(edit: bytes) -> Iterator[tuple[int, int]]:
+    """The plain numbers and the new tables' highest sequence numbers of one manifest record.
+
+    Ends at its first field of another kind: those come after. Raises Malformed.
+    """
     at = 0
-    while at < len(head):
-        field, at = read_varint(head, at)
-        if field == _EDIT_COMPARATOR:
-            size, at = read_varint(head, at)
-            at += size
-        elif field in _EDIT_NUMBERS:
-            number, at = read_varint(head, at)
+    while at < len(edit):
+        field, at = read_varint(edit, at)
+        if field in _EDIT_NUMBERS:
+            number, at = read_varint(edit, at)
             yield field, number
+        elif field == _EDIT_TABLE_NEW:
+            number, at = _read_table(edit, at)
+            yield field, number
+        elif field == _EDIT_TABLE_GONE:
+            _, at = _read_numbers(edit, at, 2)  # level, file number
+        elif field == _EDIT_CURSOR:
+            _, at = read_varint(edit, at)
+            at = _skip_bytes(edit, at)
+        elif field == _EDIT_COMPARATOR or field >= _EDIT_SKIPPABLE_MIN:
+            at = _skip_bytes(edit, at)
         else:
             return
 
 
-def _check_log(path: Path, expected: int | None, first_max: int, *, last: bool) -> int | None:
-    """The sequence number after the log's last; None if no log had a write yet."""
+def _read_table(edit: bytes, at: int) -> tuple[int, int]:
+    """The highest sequence number of a new table, and the offset after its description."""
+    _, at = _read_numbers(edit, at, 3)  # level, file number, file size
+    at = _skip_bytes(edit, _skip_bytes(edit, at))  # smallest and largest key
+    (_, largest), at = _read_numbers(edit, at, 2)
+    while True:
+        field, at = read_varint(edit, at)
+        if field == _EDIT_TABLE_END:
+            return largest, at
+        at = _skip_bytes(edit, at)
+
+
+def _read_numbers(data: bytes, at: int, count: int) -> tuple[list[int], int]:
+    numbers = []
+    for _ in range(count):
+        number, at = read_varint(data, at)
+        numbers.append(number)
+    return numbers, at
+
+
+def _skip_bytes(data: bytes, at: int) -> int:
+    size, at = read_varint(data, at)
+    return at + size
+
+
+def _check_log(path: Path, expected: int | None, first_max: int | None, *, last: bool) -> int | None:
+    """The sequence number after the log's last; `expected` if it has no write."""
     data = path.read_bytes()
     unpack = _BATCH_HEAD.unpack_from
     try:
-        for at, head in _heads(data):
+        for at, head in _heads(data, len_max=_BATCH_HEAD.size):
             if len(head) < _BATCH_HEAD.size:
                 raise Damage(f"a batch of {len(head)} bytes at {at}")
             sequence, count = unpack(head)
             if expected is None:
-                if sequence > first_max:
+                if first_max is not None and sequence > first_max:
                     raise Damage(f"starts at write {sequence}, tables end at {first_max - 1}")
             elif sequence != expected:
                 raise Damage(f"write {sequence} at {at} where {expected} is due")
@@ -149,14 +190,15 @@ def _check_log(path: Path, expected: int | None, first_max: int, *, last: bool) 
     return expected
 
 
-def _heads(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Offset and first bytes (at most 64, all if there are fewer) of every record of a log.
+def _heads(data: bytes, *, len_max: int | None) -> Iterator[tuple[int, bytes]]:
+    """Offset and first bytes (`len_max`, all if there are fewer or for None) of every record.
 
     Raises _Torn where the file ends inside a record, Damage where a record cannot stand.
     """
     at, end = 0, len(data)
     unpack = _HEADER.unpack_from
     first_at, head = -1, b""  # of the record whose fragments are being read
+    wanted = end if len_max is None else len_max
     while at < end:
         left = _BLOCK_BYTES - at % _BLOCK_BYTES
         if left < _HEADER_BYTES:
@@ -173,12 +215,12 @@ def _heads(data: bytes) -> Iterator[tuple[int, bytes]]:
         if body_at + length > end:
             raise _Torn(f"ends in a record at {at}")
         if kind == _FULL and first_at < 0:
-            yield at, data[body_at : body_at + min(length, _HEAD_BYTES_MAX)]
+            yield at, data[body_at : body_at + min(length, wanted)]
         elif kind == _FIRST and first_at < 0:
-            first_at, head = at, data[body_at : body_at + min(length, _HEAD_BYTES_MAX)]
+            first_at, head = at, data[body_at : body_at + min(length, wanted)]
         elif kind in (_MIDDLE, _LAST) and first_at >= 0:
-            if len(head) < _HEAD_BYTES_MAX:
-                head += data[body_at : body_at + min(length, _HEAD_BYTES_MAX - len(head))]
+            if len(head) < wanted:
+                head += data[body_at : body_at + min(length, wanted - len(head))]
             if kind == _LAST:
                 yield first_at, head
                 first_at = -1

@@ -4,6 +4,8 @@ The engine's log cannot tell that its end was cut off; this can. It is written a
 not itself synced: a crash of the process leaves it exact, a power loss leaves it some seconds old,
 and it never claims more than was true. Two slots are written in turn, so that one torn write leaves
 the other. Knows nothing of the engine.
+
+    slot = synced u64, in tables u64, crc32 u32     little-endian, at 0 and 512
 """
 
 from __future__ import annotations
@@ -11,44 +13,51 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from struct import Struct as Layout
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
-
-_SLOT: Final = Layout("<QI")
+_NUMBERS: Final = Layout("<QQ")
+_CHECK: Final = Layout("<I")
+_SLOT_BYTES: Final = _NUMBERS.size + _CHECK.size
 _SLOT_STEP: Final = 512
 _FILE_BYTES: Final = 2 * _SLOT_STEP
-_NUMBER: Final = Layout("<Q")
+# So that a page of zeros is no valid slot, whatever the checksum of zeros is.
+_SALT: Final = b"synced"
+
+
+class Synced(NamedTuple):
+    """`number`: the last write known to be synced. `in_tables`: the engine's sequence number up to
+    which nothing needs the log any more, since its last open."""
+
+    number: int
+    in_tables: int
 
 
 class SyncNote:
-    """The file, open. `number` is what it held when opened: the highest synced write number it
-    knows of; None if it was not there or both slots were damaged."""
+    """The file, open. `found` is what it held when opened; None if it was not there or both slots
+    were damaged."""
 
-    __slots__ = ("_file", "_slot", "number")
+    __slots__ = ("_file", "_in_tables", "_slot", "found")
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises OSError."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._slot = 0
+        self._in_tables = 0
         data = os.pread(self._file, _FILE_BYTES, 0)
-        slots = [_read_slot(data, at) for at in (0, _SLOT_STEP)]
-        known = [number for number in slots if number is not None]
-        self.number = max(known) if known else None
-        if known:
-            # The lower or the damaged one is the next to be written.
-            self._slot = 0 if slots[0] is None or slots[0] != self.number else 1
+        known = [slot for at in (0, _SLOT_STEP) if (slot := _read_slot(data, at)) is not None]
+        self.found: Synced | None = max(known) if known else None
 
-    def create(self, number: int) -> None:
+    def create(self, number: int, in_tables: int) -> None:
         """Write both slots anew and sync them. Raises OSError."""
-        self.number = number
-        slot = _slot(number).ljust(_SLOT_STEP, b"\0")
+        self._in_tables = in_tables
+        slot = _slot(number, in_tables).ljust(_SLOT_STEP, b"\0")
         os.pwrite(self._file, slot + slot, 0)
         os.fsync(self._file)
 
     def write(self, number: int) -> None:
-        """Note that all writes up to `number` are synced. Raises OSError."""
-        os.pwrite(self._file, _slot(number), self._slot * _SLOT_STEP)
+        """Note that all writes up to `number` are synced, after a `create`. Raises OSError."""
+        os.pwrite(self._file, _slot(number, self._in_tables), self._slot * _SLOT_STEP)
         self._slot ^= 1
 
     def sync(self) -> None:
@@ -62,14 +71,14 @@ class SyncNote:
             self._file = -1
 
 
-def _slot(number: int) -> bytes:
-    return _SLOT.pack(number, crc32(_NUMBER.pack(number)) ^ 0xFFFF_FFFF)
+def _slot(number: int, in_tables: int) -> bytes:
+    numbers = _NUMBERS.pack(number, in_tables)
+    return numbers + _CHECK.pack(crc32(_SALT + numbers))
 
 
-def _read_slot(data: bytes, at: int) -> int | None:
-    if len(data) < at + _SLOT.size:
+def _read_slot(data: bytes, at: int) -> Synced | None:
+    slot = data[at : at + _SLOT_BYTES]
+    if len(slot) < _SLOT_BYTES:
         return None
-    number, check = _SLOT.unpack_from(data, at)
-    return int(number) if check == crc32(_NUMBER.pack(number)) ^ 0xFFFF_FFFF else None
-
-
+    number, in_tables = _NUMBERS.unpack_from(slot)
+    return Synced(number, in_tables) if slot == _slot(number, in_tables) else None
