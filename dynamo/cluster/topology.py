@@ -303,8 +303,6 @@ class Topology:
         if known != shown:
             self._known[name] = shown
             self._write_known()
-        self.refusals.pop(name, None)
-        self.refusals.pop(greeting.address, None)
         return None
 
     def refused(self, address: str, refusal: Refusal) -> None:
@@ -318,6 +316,8 @@ class Topology:
 
     def connected(self, greeting: Greeting) -> None:
         """A peer is connected: while there is no ring, note it; with all of them, form the ring."""
+        self.refusals.pop(greeting.node_id, None)
+        self.refusals.pop(greeting.address, None)
         if self.ring is None:
             if greeting.epoch:
                 self._ask_ring(greeting.node_id)
