@@ -147,13 +147,18 @@ class Dialer:
         settled = asyncio.Event()
         connection.on_settled = settled.set
         self._count["rpc_dials"] += 1
+        connected = False
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._network.connect(dial.address, lambda: connection)
+            connected = True
             await settled.wait()
         finally:
             if connection.state != "open":
                 connection.close("not dialed any more")
+            if not connected:
+                # uvloop tells a protocol nothing more when its connect is cancelled half way.
+                connection.connection_lost(None)
         if connection.state == "open":
             dial.last_error = ""
             return

@@ -48,10 +48,10 @@ _Session = Annotated[bytes, Meta(max_length=SESSION_BYTES)]
 class Greeting(msgspec.Struct, frozen=True, array_like=True):
     """What a node says of itself.
 
-    `start`: its start number; `random`: the bytes drawn with it, so that two processes that took the
-    same number (from two copies of a disk) are told apart. `write_number`: last write it has on disk. `ring_digest`: of its ring
-    of `epoch`, b"" without one. `address`: where others dial it. `nonce`: 16 random bytes, put in
-    by the transport for each connection.
+    `start`: its start number; `random`: the bytes drawn with it, so that two processes that took
+    the same number (from two copies of a disk) are told apart. `write_number`: last write it has
+    on disk. `ring_digest`: of its ring of `epoch`, b"" without one. `address`: where others dial
+    it. `nonce`: 16 random bytes, put in by the transport for each connection.
     """
 
     cluster_id: _Name

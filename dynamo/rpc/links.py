@@ -140,7 +140,8 @@ class Links:
         if self._alive and not await self._gone_within(linger):
             for connection in list(self._alive):
                 connection.abort()
-            await self._all_gone.wait()
+            if not await self._gone_within(linger):
+                log.error("connections that do not end: %s", list(self._alive))
 
     async def _gone_within(self, seconds: float) -> bool:
         self._all_gone.clear()

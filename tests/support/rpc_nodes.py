@@ -13,6 +13,7 @@ from dynamo.metrics import Metrics
 from dynamo.ports import Call, Failure, Handler, Timer
 from dynamo.rpc.handshake import Greeting, Refusal
 from dynamo.rpc.messages import Ping, Pong, Reply, Request
+from dynamo.rpc.network import Network
 from dynamo.rpc.peers import PeerTransport
 from dynamo.rpc.tcp import TcpNetwork
 
@@ -148,6 +149,7 @@ class PeerNode:
         start: int = 1,
         scale: float = 1.0,
         handlers: dict[type, Handler] | None = None,
+        network: Network | None = None,
     ) -> None:
         self.gate = ListGate(node_id, cluster_id=cluster_id, start=start)
         self.metrics = Metrics()
@@ -158,7 +160,7 @@ class PeerNode:
             node_id=node_id,
             secret=secret,
             gate=self.gate,
-            network=TcpNetwork(),
+            network=network or TcpNetwork(),
             clock=FastClock(scale),
             random=random.SystemRandom(),
             metrics=self.metrics,

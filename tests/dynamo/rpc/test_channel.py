@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from rpc_nodes import Answers, ManualClock
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Handler
@@ -17,7 +18,6 @@ from dynamo.rpc.frame import LAST, REPLY, FrameWriter
 from dynamo.rpc.loopback import Loopback
 from dynamo.rpc.messages import Fetch, Mint, Minted, Ping, Pong, Refused, Request, Synced
 from dynamo.version import birth_bytes, incarnation_bytes
-from rpc_nodes import Answers, ManualClock
 
 MINTED = Minted(b"r", birth_bytes(incarnation_bytes(1, b"12345678"), 1), 1)
 
@@ -403,7 +403,10 @@ def test_the_loopback_answers_before_it_returns() -> None:
 
 @pytest.mark.parametrize("code", ["unknown_operation", "deadline_past", "internal"])
 def test_the_loopback_refuses_as_a_peer_would(code: str) -> None:
-    messages = {"unknown_operation": Fetch(b"k", 0, 0, 1, 9, True), "deadline_past": Ping(0)}
+    messages: dict[str, Request] = {
+        "unknown_operation": Fetch(b"k", 0, 0, 1, 9, True),
+        "deadline_past": Ping(0),
+    }
     alone = Alone(fail)
     alone.ask(messages.get(code, Ping(9)))
     [(_, reply)] = alone.answers.replies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -106,7 +107,7 @@ def test_a_cut_stream_gives_what_was_whole_and_waits(
 
 def frames_of(*sent: Plain) -> list[bytes]:
     whole = [written(*sent[: i + 1]) for i in range(len(sent))]
-    return [whole[0], *(b[len(a) :] for a, b in zip(whole, whole[1:], strict=False))]
+    return [whole[0], *(b[len(a) :] for a, b in pairwise(whole))]
 
 
 def changed(header: dict[int, int]) -> bytes:

@@ -46,7 +46,18 @@ class OpenJudge:
 
 def hello(node_id: str, *, cluster: str = "c1", process: bytes | None = None) -> Hello:
     greeting = Greeting(
-        cluster, node_id, 3, 70, 1, b"digest", f"{node_id}:1", "d", "r", "h", 1, _random.randbytes(16)
+        cluster,
+        node_id,
+        3,
+        70,
+        1,
+        b"digest",
+        f"{node_id}:1",
+        "d",
+        "r",
+        "h",
+        1,
+        _random.randbytes(16),
     )
     return Hello(greeting, process or _random.randbytes(8))
 
