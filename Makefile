@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 run: $(STAMP)
-	@$(BIN)/dynamo cluster --nodes $(NODES) --http-port $(PORT) --rpc-port $(RPC_PORT) --data-dir $(DATA_DIR)
+	@$(BIN)/dynamo cluster --nodes $(NODES) --http-port $(PORT) --rpc-port $(RPC_PORT) --data-dir '$(DATA_DIR)'
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n auto --dist worksteal -q

@@ -32,7 +32,7 @@ from dynamo.coordinator import Coordinator
 from dynamo.metrics import Metrics
 from dynamo.record import Content
 from dynamo.replica import Replica
-from dynamo.rpc.messages import AskRing, Fetch, Mint, Store
+from dynamo.rpc.messages import Fetch, Mint, Store
 from dynamo.rpc.peers import PeerTransport
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes

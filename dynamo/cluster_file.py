@@ -1,17 +1,15 @@
 """The identity of a cluster: its id, secret, hash seed, partitions, classes and first members.
 
-A TOML file, the same at every node, written once by `dynamo init` and never changed: all of it is
-agreed for the life of the cluster. Reading is strict, so that a slip of the pen is one clear line
-and not a node that hashes differently. Knows nothing of nodes or connections.
+The text is TOML, the same at every node, written once by `dynamo init` and never changed: all of it
+is agreed for the life of the cluster. Reading is strict, so that a slip of the pen is one clear line
+and not a node that hashes differently. Knows nothing of files, nodes or connections.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -122,18 +120,6 @@ def new_cluster(
     return cluster
 
 
-def read_cluster_file(path: Path) -> ClusterFile:
-    """The cluster of that file. Raises ConfigError that names the file and the field."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the cluster file {path}: {_reason(error)}") from None
-    try:
-        return parse_cluster(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.message}") from None
-
-
 def parse_cluster(text: str) -> ClusterFile:
     """The cluster of a file's text. Raises ConfigError."""
     file = decode_toml(text, _File)
@@ -163,31 +149,6 @@ def render_cluster(cluster: ClusterFile) -> str:
         "member": [msgspec.structs.asdict(member) for member in cluster.members],
     }
     return _HEADER + tomli_w.dumps(document)
-
-
-def write_cluster_file(path: Path, cluster: ClusterFile) -> None:
-    """The file is there, whole, on disk and readable to its owner only.
-
-    Raises ConfigError; never touches a file that is there already.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise ConfigError(
-            f"{path} is there already, and a cluster's identity must not change; "
-            "remove it yourself if no node has ever used it"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"cannot write the cluster file {path}: {_reason(error)}") from None
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(render_cluster(cluster))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        # Half an identity must not be mistaken for one on the next run.
-        path.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write the cluster file {path}: {_reason(error)}") from None
 
 
 def check_cluster(cluster: ClusterFile) -> None:
@@ -281,7 +242,3 @@ def _check_replicas_fit(cluster: ClusterFile) -> None:
                     f"class {name!r} asks for {replicas} replicas, but datacenter {datacenter!r} "
                     f"has only {owners[datacenter]} that own data; give --class {name}=N"
                 )
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"

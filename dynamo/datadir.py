@@ -17,13 +17,15 @@ from typing import Final
 import msgspec
 
 from dynamo.errors import DataDirectoryError, Malformed, StorageCorrupt, StorageError
-from dynamo.store.files import read_sealed, sync_directory, write_sealed
+from dynamo.store.files import NEW_SUFFIX, read_sealed, sync_directory, write_sealed
 from dynamo.version import RANDOM_BYTES
 
 FORMAT: Final = 1
 LOCK_FILE: Final = "lock"
 IDENTITY_FILE: Final = "identity"
 BLOB_SUFFIX: Final = ".blob"
+#: What a directory may hold before its first identity is written.
+_OF_NO_ONE: Final = frozenset((LOCK_FILE, IDENTITY_FILE + NEW_SUFFIX, "lost+found"))
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -59,13 +61,14 @@ class DataDirectory:
         or format, damaged, or not usable at all.
         """
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(path)
             lock = _lock(path)
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error}") from error
         try:
             before = _read_identity(path)
             if before is None:
+                _check_new(path)
                 before = Identity(FORMAT, cluster_id, node_id, 0, "", database=False)
             _check_identity(path, before, cluster_id, node_id)
             directory = cls(path, lock, before, entropy)
@@ -91,7 +94,7 @@ class DataDirectory:
         return self._identity.database
 
     def note_database(self) -> None:
-        """Remember, synced, that there is a database here from now on."""
+        """Remember, synced, that there is a database here from now on. Raises DataDirectoryError."""
         if not self._identity.database:
             self._write(msgspec.structs.replace(self._identity, database=True))
 
@@ -138,6 +141,14 @@ class DataDirectory:
         self._identity = identity
 
 
+def _make(path: Path) -> None:
+    """Create the directory and those above it that are missing, private, their names synced."""
+    if not path.is_dir():
+        _make(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(path.parent)
+
+
 def _lock(path: Path) -> int:
     lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -168,6 +179,16 @@ def _read_identity(path: Path) -> Identity | None:
             f"{path / IDENTITY_FILE} cannot be read ({error}); without it the node could mint the"
             " same dot twice. Move the directory away to start with an empty one, which is refilled"
         ) from error
+
+
+def _check_new(path: Path) -> None:
+    """Raises DataDirectoryError if there is anything in a directory that has no identity."""
+    for entry in path.iterdir():
+        if entry.name not in _OF_NO_ONE:
+            raise DataDirectoryError(
+                f"{path} is not empty ({entry.name}) and has no {IDENTITY_FILE} file: either it is"
+                " no data directory, or whose it was is lost. Choose or make an empty one"
+            )
 
 
 def _check_identity(path: Path, found: Identity, cluster_id: str, node_id: str) -> None:

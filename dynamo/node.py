@@ -112,7 +112,8 @@ class Node:
             gate=topology,
             network=TcpNetwork(),
             clock=clock,
-            random=random.Random(os.urandom(16)),
+            # Nonces of handshakes come from it.
+            random=random.SystemRandom(),
             metrics=self.metrics,
             handlers={
                 Mint: replica.on_mint,
@@ -142,6 +143,7 @@ class Node:
         topology.attach(transport)
         topology.on_ring = self._on_ring
         topology.on_behind = self._on_behind
+        topology.on_stranger = transport.disconnect
         topology.on_connected = lambda node_id: refill.wake()
         if storage.opening.state != "clean":
             self._must_refill = storage.opening.why or storage.opening.state
@@ -258,9 +260,7 @@ class Node:
         while True:
             if storage.refusal() == "disk_full":
                 try:
-                    before = self.metrics.count["storage_reopened"]
-                    await storage.recover()
-                    if self.metrics.count["storage_reopened"] > before:
+                    if await storage.recover():
                         # Writes whose dots have left may be gone, so their births must not go on.
                         self._renew_incarnation()
                         if storage.opening.state != "clean":
@@ -268,10 +268,19 @@ class Node:
                             self._mark_all()
                 except StorageError as error:
                     log.error("the storage could not be reopened: %s", error.message)
-            if storage.opening.state != "clean" and not self._must_refill:
-                await storage.flush()
-                storage.settle()
+            if not storage.settled and not self._must_refill:
+                self._commit.when_synced(storage.write_number, self._settle)
             await asyncio.sleep(STORAGE_WATCH_INTERVAL)
+
+    def _settle(self, error: DynamoError | None) -> None:
+        """The marks are on disk: the storage need not remember what it lost."""
+        assert self._storage is not None
+        if error is not None:
+            return  # the watch tries again
+        try:
+            self._storage.settle()
+        except StorageError as problem:
+            log.error("%s", problem.message)
 
     def _on_ask_ring(self, request: Request, call: Call) -> None:
         ring = self._topology.ring

@@ -33,7 +33,7 @@ def _readable(message: str) -> str:
     """ "Expected `int`, got `bool` - at `$.seed`" as "seed: expected int, got bool"."""
     match = _AT.match(message)
     assert match is not None
-    what = match["what"].replace("`", "")
+    what = match["what"].replace("`", "").replace(" | null", "")  # TOML has no null
     what = what.replace("Object contains", "there is an").replace("Object missing", "it misses the")
     what = what[:1].lower() + what[1:]
     path = (match["path"] or "").lstrip(".")

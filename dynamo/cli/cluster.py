@@ -20,14 +20,13 @@ from dynamo.cli.supervisor import (
     stop_all,
     wait_ready,
 )
+from dynamo.cluster_disk import read_cluster_file, write_cluster_file
 from dynamo.cluster_file import (
     DEFAULT_CLASS,
     PARTITIONS_DEFAULT,
     REPLICAS_DEFAULT,
     ClusterFile,
     new_cluster,
-    read_cluster_file,
-    write_cluster_file,
 )
 from dynamo.config import LOG_LEVELS
 from dynamo.errors import ConfigError

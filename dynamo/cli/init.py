@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 from dynamo.cli.parser import Commands
+from dynamo.cluster_disk import write_cluster_file
 from dynamo.cluster_file import (
     PARTITIONS_DEFAULT,
     ClusterFile,
     new_cluster,
     parse_class,
     parse_member,
-    write_cluster_file,
 )
 
 

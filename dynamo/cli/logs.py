@@ -20,12 +20,11 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 class LineFormatter(logging.Formatter):
     """Formats a record as one line of `key=value` fields, in UTC; `extra` comes last, sorted."""
 
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a newline."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         fields = [
-            ("time", f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"),
+            ("time", f"{at}.{int(record.msecs):03d}Z"),
             ("level", record.levelname.lower()),
             ("logger", record.name),
             ("msg", record.getMessage()),

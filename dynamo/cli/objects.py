@@ -50,6 +50,10 @@ def add_commands(commands: Commands) -> None:
     get.set_defaults(run=run_get)
 
     put = _add(commands, "put", "write the value of a key", counts=(*_READ[:2], *_WRITE))
+    put.description = (
+        "Write the value of a key. Without --context or --blind it reads the key first and replaces "
+        "what that shows."
+    )
     put.add_argument("value", metavar="VALUE", help="the value, or - for standard input")
     put.add_argument(
         "--content-type",

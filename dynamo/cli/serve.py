@@ -16,7 +16,8 @@ import msgspec
 
 from dynamo.cli.logs import start_logging
 from dynamo.cli.parser import Commands
-from dynamo.cluster_file import parse_class, read_cluster_file
+from dynamo.cluster_disk import read_cluster_file
+from dynamo.cluster_file import parse_class
 from dynamo.config import (
     LOG_LEVELS,
     NodeConfig,

@@ -96,6 +96,8 @@ class Topology:
         self.on_ring: Callable[[Ring], None] = lambda ring: None
         #: Called when a peer knows more of this node than it does itself.
         self.on_behind: Callable[[Known], None] = lambda known: None
+        #: Called when a connected peer turns out to have another ring: it is to be disconnected.
+        self.on_stranger: Callable[[str], None] = lambda node_id: None
         #: Called when a peer is connected.
         self.on_connected: Callable[[str], None] = lambda node_id: None
 
@@ -229,6 +231,7 @@ class Topology:
         if self.ring is not None:
             if reply.ring != self.ring.to_bytes():
                 self._refuse(node, f"its ring differs from that of {self._own.id}")
+                self.on_stranger(node)
             return
         try:
             ring = Ring.from_bytes(reply.ring)

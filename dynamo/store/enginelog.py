@@ -27,12 +27,17 @@ _BATCH_HEAD: Final = Layout("<QI")  # sequence number of the first entry, number
 
 # Fields of a manifest record (`version_edit.h`), in the order in which they are written.
 _EDIT_COMPARATOR = 1
-_EDIT_NUMBERS: Final = frozenset((2, 3, 4, 9, 10, 203))
+_EDIT_LAST_SEQUENCE = 4
 _EDIT_LOG_KEPT = 10
 _EDIT_CURSOR = 5
 _EDIT_TABLE_GONE = 6
 _EDIT_TABLE_NEW = 103
 _EDIT_TABLE_END = 1
+_EDIT_FAMILY = 200
+_EDIT_FAMILY_NEW = 201
+_EDIT_FAMILY_GONE = 202
+_EDIT_GROUP = 300
+_EDIT_NUMBERS: Final = frozenset((2, 3, 4, 9, 10, 203, _EDIT_FAMILY, _EDIT_GROUP))
 #: Fields from here on may be skipped by who does not know them: each is its length and its bytes.
 _EDIT_SKIPPABLE_MIN = 1 << 13
 
@@ -49,10 +54,11 @@ class _Torn(Exception):
 
 
 class _Manifest(NamedTuple):
-    """What a manifest says: the highest sequence number of any table file it ever named, and the
-    number of the oldest log that is still needed."""
+    """What a manifest says: the highest sequence number of any table file it ever named, that of
+    any write there was when it was written, and the number of the oldest log still needed."""
 
     in_tables: int
+    last_sequence: int
     log_kept: int
 
 
@@ -62,12 +68,14 @@ def check_database(path: Path, in_tables: int | None) -> int:
     `in_tables`: the number up to which writes are known to be in table files; None if nobody knows,
     and then a hole between tables and logs is not seen. (The manifest does not know: compaction
     resets the numbers in table files to 0, and the last number that an edit names is that of the
-    logs.) A last log that ends in the middle of a record is no hole. A database without CURRENT is
+    logs.) A last log that ends in the middle of a record is no hole, nor is such a manifest: the
+    logs are still there for what the torn edit would have said. A database without CURRENT is
     Damage. Raises OSError.
     """
     manifest = _read_manifest(_current_manifest(path))
     logs = _logs(path)
-    covered = max(manifest.in_tables, in_tables or 0)
+    # An older copy of the database knows of fewer writes than are said to be in its tables.
+    covered = max(manifest.in_tables, min(in_tables or 0, manifest.last_sequence))
     first_max = None if in_tables is None else covered + 1
     # `log_kept` need not be the number of a log: after a recovery it is one above those replayed. A
     # log that is missing shows as a gap in the sequence numbers, or as an early end.
@@ -102,19 +110,33 @@ def _current_manifest(path: Path) -> Path:
 
 
 def _read_manifest(path: Path) -> _Manifest:
-    in_tables = log_kept = 0
+    found = group = _Manifest(0, 0, 0)
     try:
         for _, edit in _heads(path.read_bytes(), len_max=None):
-            for field, number in _edit_fields(edit):
-                if field == _EDIT_TABLE_NEW:
-                    in_tables = max(in_tables, number)
-                elif field == _EDIT_LOG_KEPT:
-                    log_kept = max(log_kept, number)
-    except (_Torn, Damage, Malformed) as found:
-        # A manifest is synced at every record before anything rests on it; a torn one may have
-        # lost the record that names a table whose log is gone already.
-        raise Damage(f"{path.name}: {found}") from found
-    return _Manifest(in_tables, log_kept)
+            group, left = _apply_edit(group, edit)
+            if not left:
+                found = group  # edits of a group count all together or not at all
+    except _Torn:
+        pass
+    except (Damage, Malformed) as damage:
+        raise Damage(f"{path.name}: {damage}") from damage
+    return found
+
+
+def _apply_edit(before: _Manifest, edit: bytes) -> tuple[_Manifest, int]:
+    """What the manifest says after one more record, and how many records of its group follow."""
+    in_tables, last_sequence, log_kept = before
+    left = 0
+    for field, number in _edit_fields(edit):
+        if field == _EDIT_TABLE_NEW:
+            in_tables = max(in_tables, number)
+        elif field == _EDIT_LAST_SEQUENCE:
+            last_sequence = max(last_sequence, number)
+        elif field == _EDIT_LOG_KEPT:
+            log_kept = max(log_kept, number)
+        elif field == _EDIT_GROUP:
+            left = number
+    return _Manifest(in_tables, last_sequence, log_kept), left
 
 
 def _edit_fields(edit: bytes) -> Iterator[tuple[int, int]]:
@@ -136,9 +158,9 @@ def _edit_fields(edit: bytes) -> Iterator[tuple[int, int]]:
         elif field == _EDIT_CURSOR:
             _, at = read_varint(edit, at)
             at = _skip_bytes(edit, at)
-        elif field == _EDIT_COMPARATOR or field >= _EDIT_SKIPPABLE_MIN:
+        elif field in (_EDIT_COMPARATOR, _EDIT_FAMILY_NEW) or field >= _EDIT_SKIPPABLE_MIN:
             at = _skip_bytes(edit, at)
-        else:
+        elif field != _EDIT_FAMILY_GONE:
             return
 
 
@@ -167,7 +189,9 @@ def _skip_bytes(data: bytes, at: int) -> int:
     return at + size
 
 
-def _check_log(path: Path, expected: int | None, first_max: int | None, *, last: bool) -> int | None:
+def _check_log(
+    path: Path, expected: int | None, first_max: int | None, *, last: bool
+) -> int | None:
     """The sequence number after the log's last; `expected` if it has no write."""
     data = path.read_bytes()
     unpack = _BATCH_HEAD.unpack_from

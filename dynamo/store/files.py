@@ -15,11 +15,13 @@ from dynamo.errors import Malformed
 
 _MAGIC: Final = b"dynamo1\n"
 _DIGEST_BYTES: Final = 16
+#: Ends the name under which a file is written before it takes the place of the old one.
+NEW_SUFFIX: Final = ".new"
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Replace the file at `path`, durably. Raises OSError, leaving the old content."""
-    temporary = path.with_name(path.name + ".new")
+    """Replace the file at `path`, durably. Raises OSError; then it has the old content or the new."""
+    temporary = path.with_name(path.name + NEW_SUFFIX)
     data = _MAGIC + blake2b(content, digest_size=_DIGEST_BYTES).digest() + content
     with open(temporary, "wb", opener=_private) as file:
         file.write(data)

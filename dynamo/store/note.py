@@ -5,7 +5,7 @@ not itself synced: a crash of the process leaves it exact, a power loss leaves i
 and it never claims more than was true. Two slots are written in turn, so that one torn write leaves
 the other. Knows nothing of the engine.
 
-    slot = synced u64, in tables u64, crc32 u32     little-endian, at 0 and 512
+    slot = synced u64, in tables u64, base u64, crc32 u32     little-endian, at 0 and 512
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from struct import Struct as Layout
 from typing import Final, NamedTuple
 from zlib import crc32
 
-_NUMBERS: Final = Layout("<QQ")
+_NUMBERS: Final = Layout("<QQQ")
 _CHECK: Final = Layout("<I")
 _SLOT_BYTES: Final = _NUMBERS.size + _CHECK.size
 _SLOT_STEP: Final = 512
@@ -27,10 +27,12 @@ _SALT: Final = b"synced"
 
 class Synced(NamedTuple):
     """`number`: the last write known to be synced. `in_tables`: the engine's sequence number up to
-    which nothing needs the log any more, since its last open."""
+    which nothing needs the log any more, since its last open. `base`: what a write number has above
+    the engine's sequence number."""
 
     number: int
     in_tables: int
+    base: int
 
 
 class SyncNote:
@@ -42,22 +44,22 @@ class SyncNote:
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises OSError."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._slot = 0
-        self._in_tables = 0
+        self._slot = self._in_tables = 0
         data = os.pread(self._file, _FILE_BYTES, 0)
         known = [slot for at in (0, _SLOT_STEP) if (slot := _read_slot(data, at)) is not None]
         self.found: Synced | None = max(known) if known else None
 
-    def create(self, number: int, in_tables: int) -> None:
+    def create(self, synced: Synced) -> None:
         """Write both slots anew and sync them. Raises OSError."""
-        self._in_tables = in_tables
-        slot = _slot(number, in_tables).ljust(_SLOT_STEP, b"\0")
+        self._in_tables = synced.in_tables
+        slot = _slot(synced).ljust(_SLOT_STEP, b"\0")
         os.pwrite(self._file, slot + slot, 0)
         os.fsync(self._file)
 
-    def write(self, number: int) -> None:
+    def write(self, number: int, base: int) -> None:
         """Note that all writes up to `number` are synced, after a `create`. Raises OSError."""
-        os.pwrite(self._file, _slot(number, self._in_tables), self._slot * _SLOT_STEP)
+        synced = Synced(number, self._in_tables, base)
+        os.pwrite(self._file, _slot(synced), self._slot * _SLOT_STEP)
         self._slot ^= 1
 
     def sync(self) -> None:
@@ -71,8 +73,8 @@ class SyncNote:
             self._file = -1
 
 
-def _slot(number: int, in_tables: int) -> bytes:
-    numbers = _NUMBERS.pack(number, in_tables)
+def _slot(synced: Synced) -> bytes:
+    numbers = _NUMBERS.pack(*synced)
     return numbers + _CHECK.pack(crc32(_SALT + numbers))
 
 
@@ -80,5 +82,5 @@ def _read_slot(data: bytes, at: int) -> Synced | None:
     slot = data[at : at + _SLOT_BYTES]
     if len(slot) < _SLOT_BYTES:
         return None
-    number, in_tables = _NUMBERS.unpack_from(slot)
-    return Synced(number, in_tables) if slot == _slot(number, in_tables) else None
+    synced = Synced(*_NUMBERS.unpack_from(slot))
+    return synced if slot == _slot(synced) else None

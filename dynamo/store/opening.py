@@ -19,7 +19,7 @@ from dynamo.errors import Malformed, StorageError
 from dynamo.store.engine import Engine, Sizes, as_storage_error, is_damage
 from dynamo.store.enginelog import Damage, check_database
 from dynamo.store.files import read_sealed, sync_directory, write_sealed
-from dynamo.store.note import SyncNote
+from dynamo.store.note import Synced, SyncNote
 
 #: From nothing lost to everything lost.
 #: "clean": everything that was synced is there (also a database just created).
@@ -30,11 +30,12 @@ State = Literal["clean", "lost_tail", "point_in_time", "empty"]
 _STATES: Final[tuple[State, ...]] = ("clean", "lost_tail", "point_in_time", "empty")
 
 BASE_KEY: Final = b"\0write_number_base"
+BASE_BYTES: Final = 8
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """What an open found. `why`: one line, "" if clean. `recovered`: the last write number that is
-    there; `noted`: the highest known to have been synced."""
+    """What an open found. `why`: one line, "" if clean. `recovered`: the write number it goes on
+    from, everything up to which is synced; `noted`: the highest known to have been synced before."""
 
     state: State
     why: str
@@ -59,19 +60,19 @@ class _Loss(msgspec.Struct, frozen=True):
     noted: int
 
 
-def open_database(
-    path: Path, *, existed: bool, synced_number: int, sizes: Sizes, point_in_time: bool = False
-) -> Opened:
+def open_database(path: Path, *, existed: bool, synced_number: int, sizes: Sizes) -> Opened:
     """Open or create the database at `path`, whose parent exists.
 
     `existed`: the caller knows that there was one; `synced_number`: and that it was synced so far.
-    `point_in_time` opens in that mode at once. Raises StorageError if the engine cannot open for
-    another reason than damage, such as a lock or a full disk; nothing is moved then.
+    Raises StorageError if the engine cannot open for another reason than damage, such as a lock or
+    a full disk; nothing is moved then.
     """
     try:
         return _Opener(path, existed, synced_number, sizes).open()
     except OSError as error:
         raise StorageError(f"the storage cannot be opened: {error}") from error
+    except Exception as error:
+        raise as_storage_error(error) from error
 
 
 def settle(path: Path) -> None:
@@ -86,9 +87,10 @@ class _Opener:
         self.path = path
         self.sizes = sizes
         self.note = SyncNote(path.with_name(path.name + ".synced"))
-        self.noted = max(self.note.number or 0, synced_number)
-        self.existed = existed or self.noted > 0
-        self.loss = _Loss("clean", "", self.noted)
+        found = self.note.found
+        self.synced_number = max(found.number if found else 0, synced_number)
+        self.existed = existed or self.synced_number > 0
+        self.loss = _Loss("clean", "", self.synced_number)
 
     def open(self) -> Opened:
         try:
@@ -98,45 +100,62 @@ class _Opener:
             self.note.close()
             raise
         try:
-            base = int.from_bytes(engine.get["facts"](BASE_KEY) or b"")
-            recovered = engine.db.latest_sequence_number() + base
-            if recovered < self.noted and self.loss.state == "clean":
-                self._found("lost_tail", f"ends at write {recovered}, {self.noted} was synced")
+            base = self._read_base(engine)
+            sequence = engine.db.latest_sequence_number()
             # Opening wrote what it replayed to table files, and synced them.
-            self.note.create(recovered)
+            self.note.create(Synced(sequence + base, sequence, base))
+            sync_directory(self.path.parent)
         except BaseException:
             self.note.close()
             engine.close()
             raise
-        opening = Opening(self.loss.state, self.loss.why, recovered, self.noted)
+        opening = Opening(self.loss.state, self.loss.why, sequence + base, self.loss.noted)
         return Opened(engine, self.note, base, opening)
 
     def _open_engine(self) -> Engine:
         present = self.path.is_dir() and any(self.path.iterdir())
         if not present:
             return self._open_missing()
-        if self.note.number is None and self.existed:
+        found = self.note.found
+        if found is None and self.existed:
             self._found("lost_tail", "the note of what was synced is missing or damaged")
         try:
-            check_database(self.path)
+            last = check_database(self.path, found.in_tables if found else None)
         except Damage as damage:
             if not self.existed and not (self.path / "CURRENT").exists():
                 self._set_aside(Path.rename)  # a creation that did not get to its first write
                 return self._try(create=True, point_in_time=False)
             return self._open_damaged(str(damage))
+        number = last + (found.base if found else 0)
+        if found is not None and number < self.synced_number:
+            why = f"ends at write {number}, {self.synced_number} was synced"
+            if self._found("lost_tail", why):
+                self._set_aside(_link_files)
         try:
-            return self._try(create=False, point_in_time=False)
+            # Whoever crashed while creating it may not have got to the last family.
+            return self._try(create=not self.existed, point_in_time=False)
         except Exception as error:
             if not is_damage(error):
-                raise as_storage_error(error) from error
+                raise
             return self._open_damaged(str(error))
 
     def _open_missing(self) -> Engine:
         if self.existed:
             self._found("empty", f"the directory {self.path.name} is gone or empty")
-        if self.note.number is None:
-            self.note.create(0)
+        if self.note.found is None:
+            self.note.create(Synced(0, 0, 0))
         return self._try(create=True, point_in_time=False)
+
+    def _read_base(self, engine: Engine) -> int:
+        try:
+            return int.from_bytes(engine.get["facts"](BASE_KEY) or b"")
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            self._found("point_in_time", str(error))
+        base = self.note.found.base if self.note.found else 0
+        engine.put["facts"](BASE_KEY, base.to_bytes(BASE_BYTES))
+        return base
 
     def _open_damaged(self, why: str) -> Engine:
         self._found("point_in_time", why)
@@ -146,7 +165,7 @@ class _Opener:
             return self._try(create=False, point_in_time=True)
         except Exception as error:
             if not is_damage(error):
-                raise as_storage_error(error) from error
+                raise
             self._found("empty", f"{why}; then: {error}")
         self._set_aside(Path.rename)
         return self._try(create=True, point_in_time=False)
@@ -159,16 +178,17 @@ class _Opener:
             content = read_sealed(_alarm_path(self.path))
             if content is not None:
                 self.loss = msgspec.json.decode(content, type=_Loss)
-                self.noted = max(self.noted, self.loss.noted)
         except (Malformed, msgspec.DecodeError):
             self._found("lost_tail", "the note of an earlier loss is damaged")
 
-    def _found(self, state: State, why: str) -> None:
-        """Write down a loss, synced, unless a worse one is written down already."""
+    def _found(self, state: State, why: str) -> bool:
+        """Write down a loss, synced; False if one as bad is written down already."""
         if _STATES.index(state) <= _STATES.index(self.loss.state):
-            return
-        self.loss = _Loss(state, " ".join(why.split()), self.noted)
+            return False
+        noted = max(self.loss.noted, self.synced_number)
+        self.loss = _Loss(state, " ".join(why.split()), noted)
         write_sealed(_alarm_path(self.path), msgspec.json.encode(self.loss))
+        return True
 
     def _set_aside(self, how: Callable[[Path, Path], object]) -> None:
         number = 1

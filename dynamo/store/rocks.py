@@ -7,11 +7,11 @@ nothing of records: values are bytes, and carry their own checksum.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from rocksdict import ReadOptions, WriteBatch
 
@@ -19,11 +19,18 @@ from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Family, Write
 from dynamo.store.engine import Sizes, as_storage_error, is_no_space
-from dynamo.store.opening import BASE_KEY, Opened, Opening, open_database, settle
+from dynamo.store.opening import (
+    BASE_BYTES,
+    BASE_KEY,
+    Opened,
+    Opening,
+    open_database,
+    settle,
+)
 from dynamo.store.space import SpaceWatch
 from dynamo.store.worker import Worker
 
-_BASE_BYTES: Final = 8
+log = logging.getLogger(__name__)
 
 
 class RocksStorage:
@@ -45,6 +52,7 @@ class RocksStorage:
         self._sizes = sizes
         self._count = metrics.count
         self._closed = False
+        self._settled = False
         #: Why writes are refused until something is done about it; None most of the time.
         self._stopped: str | None = None
         self._cause = ""
@@ -76,18 +84,24 @@ class RocksStorage:
         """
         sizes = sizes or Sizes()
         worker = Worker("storage")
-        try:
-            opened = await worker.run(
-                partial(
-                    open_database, path, existed=existed, synced_number=synced_number, sizes=sizes
-                )
+        done: list[Opened] = []
+
+        def work() -> None:
+            done.append(
+                open_database(path, existed=existed, synced_number=synced_number, sizes=sizes)
             )
+
+        try:
+            await worker.run(work)
         except BaseException:
+            # Cancelled, perhaps: the worker opens it all the same.
             worker.stop()
+            for opened in done:
+                opened.engine.close()
+                opened.note.close()
             raise
-        space = SpaceWatch(
-            path, free_bytes_min=free_space_min, clock=clock, statvfs=statvfs
-        )
+        opened = done[0]
+        space = SpaceWatch(path, free_bytes_min=free_space_min, clock=clock, statvfs=statvfs)
         return cls(path, opened, worker=worker, space=space, sizes=sizes, metrics=metrics)
 
     def _install(self, opened: Opened) -> None:
@@ -101,6 +115,7 @@ class RocksStorage:
         #: What the last open of the engine found; anything but "clean" is reported again at every
         #: open until `settle`.
         self.opening: Opening = opened.opening
+        self._settled = self.opening.state == "clean"
 
     @property
     def write_number(self) -> int:
@@ -113,8 +128,8 @@ class RocksStorage:
         return self._synced
 
     def refusal(self) -> str | None:
-        """Why writes are refused now, or None: disk_full, sync_failed, or storage_error (the engine
-        failed, or its directory is gone). Looks at the disk at most every 250 ms."""
+        """Why writes are refused now, or None: disk_full, sync_failed, storage_error (the engine
+        failed, or its directory is gone) or closed. Looks at the disk at most every 250 ms."""
         if self._stopped is not None:
             return self._stopped
         try:
@@ -176,19 +191,30 @@ class RocksStorage:
         return found
 
     def raise_write_number(self, number: int) -> None:
-        """Make `write_number` at least `number`, durably once flushed. Raises as `put`."""
+        """Make `write_number` at least `number`, durably once flushed. Raises as `put`, except that
+        it goes on below the free-space watermark."""
+        if self._stopped is not None:
+            raise self._refuse()
         if self.write_number < number:
             base = number - self._sequence()
-            self._write((Write("facts", BASE_KEY, base.to_bytes(_BASE_BYTES)),))
+            self._write((Write("facts", BASE_KEY, base.to_bytes(BASE_BYTES)),))
             self._base = base
+
+    @property
+    def settled(self) -> bool:
+        """True unless `opening` reported a loss and nobody has called `settle` since."""
+        return self._settled
 
     def settle(self) -> None:
         """Forget what `opening` reported, now that the caller has its own durable note of it.
         Raises StorageError."""
+        if self._settled:
+            return
         try:
             settle(self._path)
         except OSError as error:
             raise StorageError(f"the alarm file cannot be removed: {error}") from error
+        self._settled = True
 
     async def flush(self) -> int:
         """Put on disk everything written before the call; returns the number it is synced up to.
@@ -197,39 +223,41 @@ class RocksStorage:
         a full disk it fails once more even if `recover` came between: writes of before may be gone.
         """
         self._check_flush()
-        number = self._sequence() + self._base
+        number, base = self._sequence() + self._base, self._base
         if number > self._synced:
-            await self._worker.run(partial(self._sync, number))
+            await self._worker.run(partial(self._sync, number, base))
         return number
 
     async def recover(self) -> bool:
-        """Reopen an engine that met the end of the disk, if there is room again; True if writes
-        are taken now. Call it now and then. Raises StorageError if reopening fails; try again
-        later. See `opening` afterwards."""
-        if not self._stuck or self._closed:
-            return not self._closed and self.refusal() is None
-        if self._is_low():
+        """Reopen an engine that met the end of the disk, if there is room again; True if it did.
+
+        Call it now and then while `refusal` is disk_full. Writes of before may be gone: see
+        `opening` afterwards. Raises StorageError if reopening fails; try again later.
+        """
+        if not self._stuck or self._closed or self._is_low():
             return False
         number = max(self.write_number, self._synced)
         await self._worker.run(self._close_engine)
         self._install(await self._worker.run(self._reopen))
         self._stuck = False
         self._stopped = None
+        self._cause = ""
         self._count["storage_reopened"] += 1
         # What was lost keeps its numbers, so that no later write takes one that somebody waits for.
         self.raise_write_number(number)
         self._synced = max(self._synced, self.opening.recovered)
-        return self.refusal() is None
+        return True
 
     async def close(self) -> None:
         """Flush and release the files; may be called twice. Raises StorageError if something
         written may not be on disk; the files are released all the same."""
         if self._closed:
             return
+        self._closed = True
+        stopped, self._stopped = self._stopped, "closed"
         try:
-            await self._worker.run(self._close_down)
+            await self._worker.run(partial(self._close_down, stopped))
         finally:
-            self._closed = True
             self._worker.stop()
 
     # Inside -------------------------------------------------------------------------------------
@@ -249,11 +277,12 @@ class RocksStorage:
         return self._sequence() + self._base
 
     def _stop(self, reason: str, cause: str) -> None:
-        """Refuse writes from now on, unless they are refused for good already."""
-        if self._stopped != "sync_failed":
-            self._stopped = reason
-            self._cause = cause
+        """Refuse writes from now on; a full disk is the only reason that may pass."""
         self._count["storage_stopped_" + reason] += 1
+        if self._stopped is None or self._stopped == "disk_full":
+            self._stopped = reason
+            self._cause = " ".join(cause.split())
+            log.error("ALARM this node takes no more writes, %s: %s", reason, self._cause)
 
     def _refuse(self) -> StorageRefusesWrites:
         reason = self.refusal() or "storage_error"
@@ -261,7 +290,7 @@ class RocksStorage:
         return StorageRefusesWrites(f"the storage takes no writes ({reason}){why}", reason=reason)
 
     def _write_error(self, error: Exception) -> StorageError:
-        """Note that a write or a sync failed. What was in flight may or may not be on disk."""
+        """Note that a write failed. It may or may not be in the log."""
         if is_no_space(error):
             self._stuck = self._owes_failure = True
             self._stop("disk_full", str(error))
@@ -270,22 +299,22 @@ class RocksStorage:
         return as_storage_error(error)
 
     def _read_error(self, error: Exception) -> StorageError:
-        self._count["storage_reads_failed"] += 1
         if self._closed or self._stuck:
             return StorageError(f"the storage cannot be read now: {error}")
+        self._count["storage_reads_failed"] += 1
         return as_storage_error(error)
 
     def _check_flush(self) -> None:
-        if self._closed:
-            raise StorageError("the storage is closed")
         if self._owes_failure:
             self._owes_failure = False
             raise StorageError("the disk was full; writes of before may be gone")
-        if self._stuck or self._stopped == "sync_failed":
-            raise StorageError(f"the storage cannot be synced: {self._cause}")
+        if self._stopped is not None:
+            raise StorageError(f"the storage cannot be synced ({self._stopped}): {self._cause}")
 
-    def _sync(self, number: int) -> None:
+    def _sync(self, number: int, base: int) -> None:
         """In the worker: sync the log, then note it."""
+        if self._stopped == "sync_failed":
+            raise StorageError(f"the storage cannot be synced: {self._cause}")
         try:
             self._engine.db.flush_wal(True)
         except Exception as error:
@@ -298,11 +327,10 @@ class RocksStorage:
             raise as_storage_error(error) from error
         self._synced = max(self._synced, number)
         try:
-            self._note.write(number)
-        except OSError as error:
+            self._note.write(number, base)
+        except OSError:
             # The data is on disk; only the note of it is not, which then claims less than is true.
             self._count["storage_notes_failed"] += 1
-            self._cause = str(error)
 
     def _is_low(self) -> bool:
         try:
@@ -312,6 +340,8 @@ class RocksStorage:
 
     def _close_engine(self) -> None:
         """Release the files of an engine that met the end of the disk, whose close may fail."""
+        last = self._sequence()
+        self._sequence = lambda: last
         try:
             self._engine.close()
         except StorageError:
@@ -323,19 +353,18 @@ class RocksStorage:
             self._path, existed=True, synced_number=self._synced, sizes=self._sizes
         )
 
-    def _close_down(self) -> None:
+    def _close_down(self, stopped: str | None) -> None:
+        """In the worker. `stopped`: why writes were refused before the close, if they were."""
         failed: StorageError | None = None
         number = self.write_number
-        if number > self._synced or self._stopped is not None:
+        if stopped is not None or self._owes_failure:
+            failed = StorageError(f"the storage had stopped ({stopped}): {self._cause}")
+        elif number > self._synced:
             try:
-                self._check_flush()
-                self._engine.db.flush_wal(True)
-                self._note.write(number)
-                self._synced = number
+                self._sync(number, self._base)
             except StorageError as error:
                 failed = error
-            except Exception as error:  # noqa: BLE001 - rocksdict raises plain Exception
-                failed = as_storage_error(error)
+        self._sequence = lambda: number - self._base
         try:
             self._engine.close()
             self._note.sync()

@@ -15,8 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -26,7 +25,8 @@ import msgspec
 from free_ports import LOOPBACK, HeldPorts
 
 from dynamo.cli.supervisor import NodeProcess, wait_ready
-from dynamo.cluster_file import ClusterFile, new_cluster, write_cluster_file
+from dynamo.cluster_disk import write_cluster_file
+from dynamo.cluster_file import ClusterFile, new_cluster
 from ring.member import Member
 
 READY_SECONDS = 60.0
@@ -187,41 +187,6 @@ class ClusterProcess:
         """Until /health/ready of node i, or of all nodes, says 200. Raises CannotStart."""
         waited = self.nodes if i is None else [self.nodes[i]]
         wait_ready(waited, timeout=timeout, is_stopping=lambda: False)
-
-    def wait_connected(self, *, timeout: float = READY_SECONDS) -> None:
-        """Until every node that runs is ready and connected to all others that run."""
-        running = [i for i in range(len(self)) if self.is_running(i)]
-        names = {self.nodes[i].node_id for i in running}
-
-        def missing() -> dict[str, list[str]]:
-            return {
-                node.node_id: sorted(lacks) or ["not ready"]
-                for i in running
-                if (node := self.nodes[i])
-                and ((lacks := names - {node.node_id} - self.peers(i)) or not node.is_ready())
-            }
-
-        self._wait(lambda: not missing(), timeout, lambda: f"not connected: {missing()}")
-
-    def wait_stat(self, i: int, name: str, least: int, *, timeout: float = READY_SECONDS) -> None:
-        """Until that counter of node i is `least` or more."""
-        self._wait(
-            lambda: self.stats(i).get(name, 0) >= least,
-            timeout,
-            lambda: f"{name} of {self.nodes[i].node_id} is {self.stats(i).get(name, 0)}",
-        )
-
-    def peers(self, i: int) -> set[str]:
-        """The ids of those that node i is connected to."""
-        return set(self.stats(i)["connected_nodes"])
-
-    @staticmethod
-    def _wait(done: Callable[[], bool], timeout: float, why: Callable[[], str]) -> None:
-        deadline = time.monotonic() + timeout
-        while not done():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout:.0f} s: {why()}")
-            time.sleep(0.05)
 
     def kill9(self, i: int) -> None:
         """Node i is gone, with no chance to do anything about it. May be down already."""

@@ -187,6 +187,17 @@ def test_whoever_forms_a_ring_later_finds_out_that_its_peers_ring_differs() -> N
     assert refused.code == "not_member"
 
 
+def test_a_peer_that_formed_another_ring_meanwhile_is_disconnected() -> None:
+    wire = Wire()
+    other = ClusterFile(id="development", secret=b"s" * 32, seed=8)
+    a = node(A, cluster=DEVELOPMENT, peers=("b:1",), wire=wire)
+    b = node(B, cluster=other, peers=("a:1",), wire=wire)
+    a.on_stranger = b.on_stranger = wire.disconnected.append
+    meet(a, b)
+    assert wire.disconnected
+    assert "its ring differs" in (a.refusals | b.refusals)[wire.disconnected[0]]
+
+
 @pytest.mark.parametrize("formed", [True, False])
 def test_a_stranger_is_refused(formed: bool) -> None:
     stranger = Greeting(

@@ -1,0 +1,50 @@
+"""The command `dynamo-bench`: one subcommand a measurement, each in a module of its own.
+
+A module is imported only when it is asked for. Knows nothing of what they measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+
+class _Command(NamedTuple):
+    purpose: str
+    run: Callable[[list[str]], int]
+
+
+def _hotpath(arguments: list[str]) -> int:
+    from bench.hotpath import main
+
+    return main(arguments)
+
+
+def _placement(arguments: list[str]) -> int:
+    argparse.ArgumentParser(prog="dynamo-bench placement").parse_args(arguments)
+    from bench.placement import main
+
+    main()
+    return 0
+
+
+COMMANDS: Final = {
+    "hotpath": _Command("Python calls and blocks per get and put, counted", _hotpath),
+    "placement": _Command("what it costs to place a large ring and to plan a key", _placement),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one measurement with the arguments that follow its name; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="dynamo-bench",
+        description="Measure the store.",
+        epilog="\n".join(f"{name:12}{command.purpose}" for name, command in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", choices=sorted(COMMANDS), metavar="COMMAND")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
+    asked = parser.parse_args(arguments)
+    return COMMANDS[asked.command].run(asked.rest)

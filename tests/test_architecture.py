@@ -1,0 +1,258 @@
+"""The rules of the house: imports point down, the lower packages are pure, adapters alone reach
+outside, one writer of storage. Each is held against the tree and shown to fire on a planted breach.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from house_rules import (
+    Module,
+    cycles,
+    global_statements,
+    module,
+    package_breaches,
+    purity_breaches,
+    rank_breaches,
+    reach_breaches,
+    read_modules,
+    undocumented,
+    writer_breaches,
+)
+
+ROOT = Path(__file__).parents[1]
+MODULES = read_modules(ROOT)
+
+#: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
+#: only: neither what is below it nor its neighbours.
+RANKS = """
+    errors metrics
+    varint keys strict_toml
+    version
+    record stored context rpc.messages
+    resolve requests ports cluster_file
+    quorum config
+
+    rpc.codec rpc.handshake rpc.pending rpc.network
+    rpc.frame rpc.loopback
+    rpc.channel
+    rpc.connection
+    rpc.links rpc.dial
+    rpc.peers
+
+    commit ask
+    replica cluster.topology read_operation write_operation
+    coordinator refill
+
+    clock cluster_disk rpc.tcp
+    store.files store.worker store.space store.note store.enginelog store.engine store.memory
+    store.opening
+    store.rocks
+    datadir
+    http.ids http.limits http.dates http.target http.backend
+    http.request http.conditions http.write_headers http.parameters
+    http.reply
+    http.siblings
+    http.errors
+    http.body http.node
+    http.objects
+    http.routes
+    http.server
+    http
+
+    node
+
+    cli.parser cli.logs cli.client cli.supervisor
+    cli.cluster cli.init cli.serve cli.objects
+    cli
+    __main__
+
+    dynamo store rpc cluster
+"""
+
+ADAPTERS = ("clock", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.")
+ASSEMBLY = ("node", "cli", "cli.", "__main__")
+#: Modules of bench/ that are pure; its others may reach outside.
+BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
+#: Who may write to storage: the one writer, and what storage is made of.
+WRITERS = ("dynamo.replica", "dynamo.store.")
+
+Rule = Callable[[Iterable[Module]], Iterator[str]]
+
+
+def _ranks() -> dict[str, int]:
+    lines = [line.split() for line in RANKS.splitlines() if line.strip()]
+    return {
+        name if name == "dynamo" else f"dynamo.{name}": rank
+        for rank, names in enumerate(lines)
+        for name in names
+    }
+
+
+def _is_one_of(name: str, places: Iterable[str], package: str = "") -> bool:
+    """A place that ends in a dot stands for all modules below it."""
+    return any(
+        name == package + place or (place.endswith(".") and name.startswith(package + place))
+        for place in places
+    )
+
+
+def _lower() -> list[Module]:
+    return [one for one in MODULES if one.package in ("ring", "antientropy")]
+
+
+def _services() -> list[Module]:
+    """Modules of dynamo that are neither adapters nor assembly, and the pure ones of bench."""
+    return [one for one in MODULES if _is_bound(one.name)]
+
+
+def _is_bound(name: str) -> bool:
+    if name.startswith("dynamo"):
+        return not _is_one_of(name, (*ADAPTERS, *ASSEMBLY), "dynamo.")
+    return _is_one_of(name, BENCH_PURE, "bench.")
+
+
+def _not_writers() -> list[Module]:
+    return [one for one in MODULES if not _is_one_of(one.name, WRITERS)]
+
+
+def test_imports_between_packages_point_down() -> None:
+    assert list(package_breaches(MODULES)) == []
+
+
+def test_imports_inside_dynamo_point_down_its_ranks() -> None:
+    assert list(rank_breaches(MODULES, _ranks())) == []
+
+
+def test_no_module_imports_itself_over_others() -> None:
+    assert list(cycles(MODULES)) == []
+
+
+def test_ring_and_antientropy_are_pure() -> None:
+    assert list(purity_breaches(_lower())) == []
+
+
+def test_only_adapters_and_assembly_reach_outside() -> None:
+    assert list(reach_breaches(_services())) == []
+
+
+def test_the_replica_is_the_only_writer_of_storage() -> None:
+    assert list(writer_breaches(_not_writers())) == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    tests = [module(f"tests.{path.stem}", path.read_text()) for path in _test_files()]
+    assert list(undocumented([*MODULES, *tests])) == []
+
+
+def test_no_module_keeps_state() -> None:
+    assert list(global_statements(MODULES)) == []
+
+
+def test_tests_are_no_packages() -> None:
+    # A tests/ring/__init__.py would shadow the package `ring`.
+    assert [path for path in _test_files() if path.name == "__init__.py"] == []
+
+
+def test_the_tree_is_really_read() -> None:
+    names = {one.name for one in MODULES}
+    assert {"ring.ring", "antientropy.stale", "dynamo", "dynamo.node", "bench"} <= names
+    assert len(_services()) > 20
+    assert _is_bound("bench.staleness")
+    assert not _is_bound("bench.cli")
+
+
+MACHINE_PATH = re.compile(r"(?<![\w.$~}])/(?:work|root|home|Users)/\w")
+
+
+def test_nothing_names_a_path_of_some_machine() -> None:
+    found = [
+        f"{path}:{number}: {line.strip()}"
+        for path in _text_files()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if MACHINE_PATH.search(line)
+    ]
+    assert found == []
+    assert MACHINE_PATH.search("see /" + "home/me/x")
+
+
+def test_importing_the_library_loads_no_server() -> None:
+    code = (
+        "import sys, dynamo.coordinator, dynamo.cli.objects, ring.ring\n"
+        "print(*{'aiohttp', 'rocksdict', 'uvloop'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def _in_ranks(ranks: dict[str, int]) -> Rule:
+    return lambda modules: rank_breaches(modules, ranks)
+
+
+BREACHES: tuple[tuple[Rule, str, str], ...] = (
+    (package_breaches, "ring.x", "import dynamo.version"),
+    (package_breaches, "antientropy.x", "def f():\n    from dynamo import version"),
+    (package_breaches, "dynamo.x", "from bench import placement"),
+    (_in_ranks({"dynamo.x": 1, "dynamo.y": 1}), "dynamo.x", "import dynamo.y"),
+    (_in_ranks({"dynamo.x": 1, "dynamo.y": 2}), "dynamo.x", "from dynamo.y import f"),
+    (_in_ranks({"dynamo.x": 1, "dynamo.y": 2}), "dynamo.x", "from dynamo import y"),
+    (_in_ranks({"dynamo.y": 2}), "dynamo.x", ""),
+    (_in_ranks({"dynamo.x": 1, "dynamo.y": 2, "dynamo.z": 2}), "dynamo.x", ""),
+    (cycles, "dynamo.x", "from dynamo.y import f"),
+    (purity_breaches, "ring.x", "import time"),
+    (purity_breaches, "ring.x", "from random import Random"),
+    (purity_breaches, "ring.x", "from . import member"),
+    (purity_breaches, "ring.x", "async def f() -> None: ..."),
+    (purity_breaches, "ring.x", "def f(a):\n    return [x async for x in a]"),
+    (purity_breaches, "ring.x", "x = open('f')"),
+    (reach_breaches, "dynamo.x", "import os"),
+    (reach_breaches, "dynamo.x", "def f():\n    import os.path"),
+    (reach_breaches, "dynamo.x", "from time import monotonic"),
+    (reach_breaches, "dynamo.x", "from aiohttp import web"),
+    (reach_breaches, "dynamo.x", "import rocksdict"),
+    (reach_breaches, "dynamo.x", "import socket as wire"),
+    (reach_breaches, "dynamo.x", "import random\nx = random.Random()"),
+    (reach_breaches, "dynamo.x", "import random\ndef f():\n    return random.random()"),
+    (reach_breaches, "dynamo.x", "from random import choice"),
+    (writer_breaches, "dynamo.x", "def f(storage):\n    storage.put('records', b'', b'')"),
+    (writer_breaches, "dynamo.x", "def f(self):\n    self._node._storage.write([])"),
+    (writer_breaches, "dynamo.x", "def f(disk: Storage | None):\n    keep = disk.put"),
+    (writer_breaches, "dynamo.x", "async def f():\n    x = await RocksStorage.open()\n    x.put()"),
+    (writer_breaches, "dynamo.x", "from dynamo.ports import Write"),
+    (undocumented, "dynamo.x", "x = 1"),
+    (global_statements, "dynamo.x", "def f():\n    global x\n    x = 1"),
+)
+
+
+@pytest.mark.parametrize(("rule", "name", "text"), BREACHES)
+def test_a_planted_breach_is_found(rule: Rule, name: str, text: str) -> None:
+    other = module(
+        "dynamo.y", f'"""A neighbour."""\n{"from dynamo.x import g" if rule is cycles else ""}'
+    )
+    assert not [line for line in rule([other]) if "a rank" not in line]
+    found = list(rule([module(name, text), other]))
+    assert len(found) == 1, found
+
+
+def _test_files() -> list[Path]:
+    return sorted((ROOT / "tests").rglob("*.py"))
+
+
+def _text_files() -> list[Path]:
+    kinds = {".py", ".md", ".toml", ".json", ".yml", ".yaml", ".txt", ".cfg", ""}
+    return [
+        path
+        for path in sorted(ROOT.rglob("*"))
+        if path.suffix in kinds and path.is_file() and not _is_made(path.relative_to(ROOT))
+    ]
+
+
+def _is_made(path: Path) -> bool:
+    """True for what tools leave in the tree."""
+    made = re.compile(r"\.venv|\.git|\.\w+_cache|\.hypothesis|__pycache__|build|.*\.egg-info")
+    return any(made.fullmatch(part) for part in path.parts)
