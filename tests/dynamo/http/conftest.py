@@ -35,16 +35,14 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    """Short enough to wait for, where a test is about time."""
-    return Limits(
-        value_bytes_max=4096,
-        header_timeout_s=0.5,
-        body_silence_s=0.4,
-        body_rate_min=1000,
-        lingering_s=0.5,
-        reply_stall_s=0.3,
-    )
+def limits(request: pytest.FixtureRequest) -> Limits:
+    """Those of a real server; short ones for a test that is about time (`@pytest.mark.impatient`),
+    which a busy machine would hold against all others."""
+    impatient = request.node.get_closest_marker("impatient")
+    if impatient is None:
+        return Limits(value_bytes_max=4096)
+    short = {"header_timeout_s": 0.5, "body_silence_s": 0.4, "lingering_s": 0.5}
+    return Limits(value_bytes_max=4096, **{**short, **impatient.kwargs})
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ async def _refused(http: RawHttp, data: bytes, status: int, code: str) -> Reply:
     return reply
 
 
+@pytest.mark.impatient
 async def test_a_body_declared_over_the_limit_is_413_before_it_is_read(
     http: RawHttp, backend: MemoryBackend
 ) -> None:
@@ -133,6 +134,7 @@ async def test_a_body_that_came_at_once_and_is_over_the_limit_is_413(
     assert not backend.records
 
 
+@pytest.mark.impatient
 async def test_a_chunked_body_over_the_limit_is_413_while_it_is_read(
     http: RawHttp, backend: MemoryBackend
 ) -> None:
@@ -190,6 +192,7 @@ async def test_an_expectation_is_refused_before_any_100(
     await _refused(http, HEAD + line + b"\r\n\r\n", status, code)
 
 
+@pytest.mark.impatient
 @pytest.mark.parametrize("start", [b"", b"GET /ping HTTP/1.1\r\nHost: x\r\n"])
 async def test_a_connection_that_says_nothing_or_half_is_closed(
     start: bytes, http: RawHttp
@@ -200,6 +203,7 @@ async def test_a_connection_that_says_nothing_or_half_is_closed(
     assert 0.4 < time.monotonic() - began < 1.5
 
 
+@pytest.mark.impatient
 async def test_a_header_that_trickles_in_does_not_hold_a_connection(http: RawHttp) -> None:
     async def trickle() -> None:
         for byte in b"GET /ping HTTP/1.1\r\nHost: " + b"x" * 200:
@@ -214,12 +218,14 @@ async def test_a_header_that_trickles_in_does_not_hold_a_connection(http: RawHtt
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.impatient(header_timeout_s=2.0)
 async def test_a_connection_lives_on_between_requests_that_come_in_time(http: RawHttp) -> None:
     for _ in range(4):
         assert (await http.request("GET", "/ping")).body == b"OK"
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.7)
 
 
+@pytest.mark.impatient
 @pytest.mark.parametrize("sent", [0, 3000])
 async def test_a_body_promised_then_silence_is_408(
     sent: int, http: RawHttp, backend: MemoryBackend, metrics: Metrics
@@ -233,6 +239,7 @@ async def test_a_body_promised_then_silence_is_408(
     assert metrics.count["http_bodies_too_slow"] == 1
 
 
+@pytest.mark.impatient
 async def test_a_body_below_the_least_rate_is_408_though_never_silent(http: RawHttp) -> None:
     await http.send(HEAD + b"Content-Length: 4000\r\n\r\n")
 
