@@ -18,6 +18,7 @@ from dynamo.errors import (
     NotReady,
     PreconditionFailed,
     RecordFull,
+    Unavailable,
     UnknownBucketType,
     ValueTooLarge,
 )
@@ -143,15 +144,18 @@ class Coordinator:
         """
         routing, plan = self._plan(bucket_type, bucket, key)
         self._count["deletes"] += 1
+        deadline = None
         if context:
             seen = self._sealer.open(routing, context)
         else:
-            record = await self._read(routing, plan, _read_of(options))
+            timeout_ms = _timeout_ms(options.timeout_ms)
+            deadline = self._clock.monotonic() + timeout_ms / 1000
+            record = await self._read(routing, plan, _read_of(options, timeout_ms))
             found = self._found(routing, record)
             if not found.siblings:
                 return found
             seen = record.vector
-        return await self._write(routing, plan, TOMBSTONE, b"", seen, options)
+        return await self._write(routing, plan, TOMBSTONE, b"", seen, options, deadline)
 
     # Steps --------------------------------------------------------------------------------------
 
@@ -215,6 +219,7 @@ class Coordinator:
         content: bytes,
         seen: Vector,
         options: WriteOptions,
+        deadline: float | None = None,
     ) -> Written:
         nodes = self._best_first(plan.primaries)
         n = len(nodes)
@@ -223,14 +228,17 @@ class Coordinator:
         pw = resolve_count("pw", options.pw, n, lowest=0, default=0)
         confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
         timeout_ms = _timeout_ms(options.timeout_ms)
-        deadline = self._clock.monotonic() + timeout_ms / 1000
+        if deadline is None:
+            deadline = self._clock.monotonic() + timeout_ms / 1000
+        else:
+            timeout_ms = self._left_ms(deadline)
         merged = b""
         if options.condition is not None:
-            record = await self._read(routing, plan, _read_of(options))
+            record = await self._read(routing, plan, _read_of(options, timeout_ms))
             if not holds(options.condition, record, self._clock.wall_ms()):
                 raise PreconditionFailed("the condition does not hold")
             merged = encode_record(record) if record else b""
-            timeout_ms = max(1, int((deadline - self._clock.monotonic()) * 1000))
+            timeout_ms = self._left_ms(deadline)
         tally = WriteTally(n, w=max(w, dw), pw=pw, node_confirms=confirms)
         done: asyncio.Future[Minted] = asyncio.get_running_loop().create_future()
         operation = WriteOperation(
@@ -263,6 +271,13 @@ class Coordinator:
                 routing, error.record if isinstance(error.record, Record) else EMPTY
             )
             raise RecordFull(error.message, record=found, **error.details) from None
+
+    def _left_ms(self, deadline: float) -> int:
+        """Milliseconds that a read has left for the write after it. Raises Unavailable if none."""
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise Unavailable("the read before the write took all its time; nothing was written")
+        return max(1, int(left * 1000))
 
     def _best_first(self, primaries: Sequence[str]) -> Sequence[str]:
         """This node if it is a primary, then those that are connected and answer, then the rest."""
@@ -314,9 +329,9 @@ class Coordinator:
 ABSENT: Final = Found(EMPTY, (), False, b"")
 
 
-def _read_of(options: WriteOptions) -> ReadOptions:
+def _read_of(options: WriteOptions, timeout_ms: int) -> ReadOptions:
     """The read that a conditional write, or a delete without context, makes first."""
-    return ReadOptions(r=options.r, pr=options.pr, timeout_ms=options.timeout_ms)
+    return ReadOptions(r=options.r, pr=options.pr, timeout_ms=timeout_ms)
 
 
 def _timeout_ms(asked: int) -> int:

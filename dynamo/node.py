@@ -147,13 +147,15 @@ class Node:
         topology.on_connected = lambda node_id: refill.wake()
         if storage.opening.state != "clean":
             self._must_refill = storage.opening.why or storage.opening.state
+        elif replica.must_refill:
+            self._must_refill = "an earlier start was to refill, and had no ring yet"
         if topology.ring is not None:
             self._on_ring(topology.ring)
-        self._own("refill", self._run_refill())
         self._own("storage watch", self._watch_storage())
         self._own("heartbeat", topology.run_heartbeat(asyncio.sleep))
         self.rpc_address = await transport.start(config.rpc)
         transport.dial(topology.addresses)
+        self._own("refill", self._run_refill())
         self._http = HttpServer(
             backend=self,
             clock=clock,
@@ -213,12 +215,22 @@ class Node:
         if self._must_refill:
             self._mark_all()
 
-    def _mark_all(self) -> None:
-        """Everything this node has may be incomplete: mark it, before any of it is served."""
+    def _mark_all(self) -> bool:
+        """Everything this node has may be incomplete: mark it, before any of it is served.
+
+        False if the marks could not be written: they hold in memory, and the watch tries again.
+        """
         log.error("ALARM all partitions must be refilled: %s", self._must_refill)
         self.metrics.count["alarms"] += 1
-        self._refill.mark_all()
+        try:
+            self._refill.mark_all()
+            if self._replica.must_refill:
+                self._replica.note_must_refill(False)
+        except StorageError as error:
+            log.error("the refill could not be marked: %s", error.message)
+            return False
         self._must_refill = ""
+        return True
 
     def _renew_incarnation(self) -> None:
         assert self._directory is not None
@@ -236,16 +248,19 @@ class Node:
         directory, storage = self._directory, self._storage
         if directory.start > known.start and storage.write_number > known.write_number:
             return  # another peer has said so already, and this one is dialled again
-        directory.raise_start(known.start)
-        self._replica.renew_incarnation(incarnation_bytes(directory.start, directory.random))
         self._must_refill = "a peer has seen later writes of this node than it has itself"
         try:
+            directory.raise_start(known.start)
+            self._replica.renew_incarnation(incarnation_bytes(directory.start, directory.random))
+            # The marks go first: a crash keeps a prefix, and peers let in whoever has the number.
+            if self._topology.ring is None:
+                self._replica.note_must_refill(True)
+            elif not self._mark_all():
+                return  # said again by the next refusal
             storage.raise_write_number(known.write_number + 1)
-            if self._topology.ring is not None:
-                self._mark_all()
             # Synced at once: peers let this node in again when it shows the new number.
             self._commit.when_synced(storage.write_number, _log_failure)
-        except StorageError as error:
+        except DynamoError as error:
             log.error("the refill could not be marked: %s", error.message)
 
     async def _run_refill(self) -> None:
@@ -264,10 +279,11 @@ class Node:
                         # Writes whose dots have left may be gone, so their births must not go on.
                         self._renew_incarnation()
                         if storage.opening.state != "clean":
-                            self._must_refill = storage.opening.why
-                            self._mark_all()
+                            self._must_refill = storage.opening.why or storage.opening.state
                 except StorageError as error:
                     log.error("the storage could not be reopened: %s", error.message)
+            if self._must_refill and self._topology.ring is not None:
+                self._mark_all()
             if not storage.settled and not self._must_refill:
                 self._commit.when_synced(storage.write_number, self._settle)
             await asyncio.sleep(STORAGE_WATCH_INTERVAL)

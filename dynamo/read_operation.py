@@ -19,7 +19,7 @@ from dynamo.quorum import LOST, MET, ReadTally
 from dynamo.record import EMPTY, Record, decode_record, encode_record
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
 
-#: Answers enough are in and a body is not: ask another replica for it after so long (seconds).
+#: A body that was asked for and does not come is asked of another replica after so long (seconds).
 HEDGE_DELAY: Final = 0.05
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
@@ -157,22 +157,28 @@ class ReadOperation:
             self._settled()
 
     def _want_bodies(self, wanting: list[str]) -> None:
-        """Ask whoever is ahead for the body: at once, unless the first one is still on its way."""
+        """Ask whoever is ahead for the body, of several that hold the same record one: at once,
+        unless it is on its way. What does not come is asked of another after the hedge delay."""
         tally = self._tally
-        if not tally.has_body and self._asked_bodies & self._open:
-            if self._hedge is None:
-                self._hedge = self._clock.call_later(HEDGE_DELAY, self._hedged)
-            return
-        # Without any body the replica that was asked is lost: one of those that answered has it.
-        # Of several that hold the same record one is enough.
-        on_the_way = {tally.digest_of(node) for node in self._asked_bodies & self._open}
-        targets: list[str] = []
+        waited_for = self._asked_bodies & self._open
+        if tally.has_body:
+            on_the_way = {tally.digest_of(node) for node in waited_for}
+            self._ask_bodies(self._candidates(wanting, on_the_way))
+        elif not waited_for:
+            # The replica that was asked is lost: one of those that answered has it.
+            self._ask_bodies(self._candidates(wanting, set())[:1])
+        if self._hedge is None and self._candidates(tally.wanting(), set()):
+            self._hedge = self._clock.call_later(HEDGE_DELAY, self._hedged)
+
+    def _candidates(self, wanting: list[str], on_the_way: set[bytes | None]) -> list[str]:
+        """Of each record that is wanted and not on its way, one node that was not asked yet."""
+        found: list[str] = []
         for node in wanting:
-            digest = tally.digest_of(node)
+            digest = self._tally.digest_of(node)
             if node not in self._asked_bodies and digest not in on_the_way:
                 on_the_way.add(digest)
-                targets.append(node)
-        self._ask_bodies(targets if tally.has_body else targets[:1])
+                found.append(node)
+        return found
 
     def _ask_bodies(self, targets: list[str]) -> None:
         if not targets:
@@ -193,11 +199,16 @@ class ReadOperation:
         self._transport.request(targets, again, self, remaining)
 
     def _hedged(self) -> None:
+        """What was asked for has not come: ask others that hold it."""
         self._hedge = None
-        if self._tally.has_body:
+        targets = self._candidates(self._tally.wanting(), set())
+        if not targets:
             return
         self._count["reads_hedged"] += 1
-        self._ask_bodies([n for n in self._tally.wanting() if n not in self._asked_bodies][:1])
+        self._ask_bodies(targets if self._tally.has_body else targets[:1])
+        wanting = self._tally.wanting()
+        if wanting:
+            self._want_bodies(wanting)
 
     def _met(self, merged: Record) -> None:
         self._merged = merged
@@ -251,6 +262,12 @@ class ReadOperation:
         if not self._done.done():
             self._done.set_result(record)
 
+    def _repair_confirmed(self) -> None:
+        assert self._merged is not None
+        self._answer(self._merged)
+        if not self._open:
+            self._timer.cancel()
+
     def _lost(self) -> None:
         if self._tally.not_found:
             self._merged = self._tally.merged
@@ -295,7 +312,7 @@ class ReadOperation:
 class BlockingRepair:
     """Waits until enough primaries hold the merged record, synced."""
 
-    __slots__ = ("_missing", "_operation", "_reasons", "_required", "_tried", "targets")
+    __slots__ = ("_missing", "_open", "_operation", "_reasons", "_required", "targets")
 
     def __init__(self, operation: ReadOperation, holders: Sequence[str], missing: int) -> None:
         self._operation = operation
@@ -303,6 +320,7 @@ class BlockingRepair:
         self._required = missing + len(holders)
         self._reasons: dict[str, str] = {}
         self.targets = [node for node in operation._nodes if node not in holders]
+        self._open = len(self.targets)
 
     def start(self) -> None:
         operation = self._operation
@@ -315,10 +333,10 @@ class BlockingRepair:
 
     def on_reply(self, node: str, reply: Reply) -> None:
         if type(reply) is Synced:
+            self._open -= 1
             self._missing -= 1
-            if self._missing <= 0:
-                assert self._operation._merged is not None
-                self._operation._answer(self._operation._merged)
+            if self._missing == 0:
+                self._operation._repair_confirmed()
             return
         reason = (reply.detail or reply.code) if isinstance(reply, Refused) else "unexpected reply"
         self._failed(node, reason)
@@ -327,8 +345,9 @@ class BlockingRepair:
         self._failed(node, failure.reason)
 
     def _failed(self, node: str, reason: str) -> None:
+        self._open -= 1
         self._reasons[node] = reason
-        if len(self.targets) - len(self._reasons) < self._missing:
+        if self._open < self._missing:
             self._operation._fail(self.error())
 
     def error(self) -> ReadUncertain:
@@ -336,6 +355,6 @@ class BlockingRepair:
         return ReadUncertain(
             "too few primaries hold what was read; it might vanish again",
             required=self._required,
-            received=self._required - self._missing,
+            received=self._required - max(0, self._missing),
             reasons=dict(self._reasons),
         )

@@ -13,9 +13,10 @@ import logging
 from typing import Final
 
 from dynamo.ask import ask, ask_all, ask_each
+from dynamo.errors import StorageError
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Transport
+from dynamo.ports import Clock, Timer, Transport
 from dynamo.replica import Partition, RefillMark, Replica
 from dynamo.rpc.messages import Body, Fetch, Page, Scan, Store, Synced
 from ring.ring import Ring
@@ -25,9 +26,13 @@ log = logging.getLogger(__name__)
 #: Small enough that merging a page holds the loop for a few milliseconds only.
 PAGE_BYTES: Final = 64 << 10
 PAGE_TIMEOUT: Final = 30.0
+#: For one damaged record: its key has one replica less while a lost answer is waited for.
+MEND_TIMEOUT: Final = 5.0
 RETRY_DELAY: Final = 1.0
-#: A peer that is down is waited for so long (seconds) before a partition serves without it.
+#: A peer that is down is waited for so long (seconds) before a partition or record does without it.
 PATIENCE: Final = 5.0
+#: A connected peer that has left a request without any reply for so long (seconds) is down.
+STALLED_AFTER: Final = 5.0
 
 
 class Refill:
@@ -49,7 +54,10 @@ class Refill:
         self._count = metrics.count
         self._ring: Ring | None = None
         self._wake = asyncio.Event()
+        self._retry: Timer | None = None
         self._began = clock.monotonic()
+        #: When each damaged record was first met.
+        self._damaged_since: dict[bytes, float] = {}
         replica.on_damage = self._wake.set
 
     def adopt(self, ring: Ring) -> None:
@@ -88,30 +96,52 @@ class Refill:
             self._wake.clear()
             if self._ring is None:
                 continue
-            for place in sorted(self._replica.refilling):
-                await self._refill(place)
-            for storage_key in sorted(self._replica.damaged):
-                await self._mend(storage_key)
+            if self._retry is not None:
+                self._retry.cancel()
+            try:
+                await self._look()
+            except StorageError as error:
+                # A full disk, for one: what is not done stays marked.
+                self._count["refills_interrupted"] += 1
+                log.warning("refilling is interrupted: %s", error.message)
             if self._replica.refilling or self._replica.damaged:
-                self._clock.call_later(RETRY_DELAY, self._wake.set)
+                self._retry = self._clock.call_later(RETRY_DELAY, self._wake.set)
+
+    async def _look(self) -> None:
+        """Go once over everything that is to be refilled or mended. Raises StorageError."""
+        for place in sorted(self._replica.refilling):
+            await self._refill(place)
+        now = self._clock.monotonic()
+        damaged = sorted(self._replica.damaged)
+        self._damaged_since = {key: self._damaged_since.get(key, now) for key in damaged}
+        for storage_key in damaged:
+            await self._mend(storage_key)
 
     async def _refill(self, place: Partition) -> None:
-        mark = self._replica.refilling[place]
+        replica = self._replica
+        mark = replica.refilling[place]
         for peer in mark.owed:
-            if not self._transport.is_connected(peer):
+            if not self._is_up(peer):
                 continue
-            if await self._read_partition(place, peer):
+            read = await self._read_partition(place, peer)
+            if replica.refilling.get(place) is not mark:
+                return  # it was marked anew meanwhile: what has been read may be gone again
+            if read:
                 mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
-                self._replica.mark_refill(((place, mark),))
+                replica.mark_refill(((place, mark),))
         if not mark.owed:
-            self._replica.refilled(place)
+            replica.refilled(place)
             return
-        read = len(self._others(*place)) - len(mark.owed)
+        were_read = len(self._others(*place)) - len(mark.owed)
         patient = self._clock.monotonic() - self._began < PATIENCE
-        up = any(self._transport.is_connected(peer) for peer in mark.owed)
-        if not mark.serving and read and not up and not patient:
+        up = any(map(self._is_up, mark.owed))
+        if not mark.serving and were_read and not up and not patient:
             log.warning("partition %s serves without %s", place, ", ".join(mark.owed))
-            self._replica.mark_refill(((place, RefillMark(mark.owed, serving=True)),))
+            replica.mark_refill(((place, RefillMark(mark.owed, serving=True)),))
+
+    def _is_up(self, peer: str) -> bool:
+        transport = self._transport
+        return transport.is_connected(peer) and transport.stalled_for(peer) < STALLED_AFTER
 
     async def _read_partition(self, place: Partition, peer: str) -> bool:
         """True once every record that the peer has of the partition is merged in and on disk."""
@@ -136,14 +166,18 @@ class Refill:
             after = page.last
 
     async def _mend(self, storage_key: bytes) -> None:
-        """Merge in what the other primaries have of a damaged key, then serve it again."""
+        """Merge in what the other primaries have of a damaged key, then serve it again. One that is
+        down may be the only one with its last write, so it is waited for as in a refill."""
         cls, partition, key = split_storage_key(storage_key)
         assert self._ring is not None
         others = self._others(cls, partition)
-        timeout_ms = int(PAGE_TIMEOUT * 1000)
+        timeout_ms = int(MEND_TIMEOUT * 1000)
         fetch = Fetch(key, cls, partition, self._ring.epoch, timeout_ms, True)
-        up = tuple(peer for peer in others if self._transport.is_connected(peer))
-        answers = await ask_all(self._transport, up, fetch, PAGE_TIMEOUT)
+        up = tuple(filter(self._is_up, others))
+        patient = self._clock.monotonic() - self._damaged_since[storage_key] < PATIENCE
+        if len(up) < len(others) and patient:
+            return
+        answers = await ask_all(self._transport, up, fetch, MEND_TIMEOUT)
         bodies = [answer for answer in answers.values() if isinstance(answer, Body)]
         if len(bodies) < len(up) or not any(body.record for body in bodies):
             self._count["mends_failed"] += 1

@@ -63,6 +63,8 @@ log = logging.getLogger(__name__)
 PAGE_BYTES_MAX: Final = 4 << 20
 PAGE_ENTRIES_MAX: Final = 10_000
 REFILL_PREFIX: Final = b"refill/"
+#: Every partition is to be marked as soon as it is known which there are.
+REFILL_ALL: Final = b"refill-all"
 QUARANTINE_PREFIX: Final = b"quarantine/"
 
 Partition = tuple[int, int]
@@ -101,6 +103,8 @@ class Replica:
         self._changed_epochs: dict[Partition, int] = {}
         self._epoch = 0
         self.refilling: dict[Partition, RefillMark] = {}
+        #: Everything is to be refilled, and could not be marked yet: there was no ring.
+        self.must_refill = False
         self.damaged: set[bytes] = set()
         #: Called when a record is found damaged, so that it can be mended.
         self.on_damage: Callable[[], None] = _nothing
@@ -258,9 +262,12 @@ class Replica:
 
         def synced(error: DynamoError | None) -> None:
             if error is None:
+                # Its own sync may have failed, and a later one succeeded.
+                if self._unsynced.get(storage_key, pending + 1) <= pending:
+                    del self._unsynced[storage_key]
                 call.reply(reply)
             else:
-                self._refuse_error(call, error)
+                self._refuse_unsynced(call, error)
 
         self._commit.when_synced(pending, synced)
 
@@ -302,7 +309,7 @@ class Replica:
             if error is None:
                 call.reply(page)
             else:
-                self._refuse_error(call, error)
+                self._refuse_unsynced(call, error)
 
         self._commit.when_synced(self._storage.write_number, synced)
 
@@ -348,9 +355,13 @@ class Replica:
         return self._put(storage_key, stored.birth, stored.counter, encoded)
 
     def _put(self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes) -> int:
-        number = self._storage.put(
-            "records", storage_key, encode_stored(storage_key, birth, counter, encoded)
-        )
+        try:
+            number = self._storage.put(
+                "records", storage_key, encode_stored(storage_key, birth, counter, encoded)
+            )
+        except StorageCorrupt as error:
+            # The engine's, not this record's: what it has done with the write is unknown.
+            raise StorageError(error.message) from error
         self._unsynced[storage_key] = number
         return number
 
@@ -382,7 +393,7 @@ class Replica:
     def _reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
         def synced(error: DynamoError | None) -> None:
             if error is not None:
-                self._refuse_error(call, error)
+                self._refuse_unsynced(call, error)
                 return
             if self._unsynced.get(storage_key, number + 1) <= number:
                 del self._unsynced[storage_key]
@@ -424,9 +435,12 @@ class Replica:
             code, definite = "malformed", True
         else:
             code, definite = "storage_error", error.outcome == "none"
-            if isinstance(error, StorageError) and self._storage.refusal() == "sync_failed":
-                code = "sync_failed"
         self._refuse(call, Refused(code, definite, error.message, epoch=self._epoch))
+
+    def _refuse_unsynced(self, call: Call, error: DynamoError) -> None:
+        """What was met or written may not be on disk, whatever kind of error says so."""
+        code = "sync_failed" if self._storage.refusal() == "sync_failed" else "storage_error"
+        self._refuse(call, Refused(code, False, error.message, epoch=self._epoch))
 
     def _alarm(self, counter: str, line: str) -> None:
         self._count["alarms"] += 1
@@ -461,7 +475,10 @@ class Replica:
         return number
 
     def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
-        """Durably note that these partitions may have lost writes; returns the write number."""
+        """Durably note that these partitions may have lost writes; returns the write number.
+
+        Raises StorageError; in memory they are marked all the same.
+        """
         writes = []
         for place, mark in marks:
             self.refilling[place] = mark
@@ -469,6 +486,12 @@ class Replica:
                 Write("facts", REFILL_PREFIX + partition_prefix(*place), _encode_mark(mark))
             )
         return self._storage.write(writes) if writes else self._storage.write_number
+
+    def note_must_refill(self, must: bool) -> int:
+        """Durably note, or forget, that everything is still to be marked; returns the write number.
+        Raises StorageError."""
+        self.must_refill = must
+        return self._storage.write((Write("facts", REFILL_ALL, b"1" if must else None),))
 
     def refilled(self, place: Partition) -> int:
         """Every peer has been read for this partition: forget the mark."""
@@ -484,6 +507,7 @@ class Replica:
             self.refilling[place] = _decode_mark(value)
         for key, _ in self._facts(QUARANTINE_PREFIX):
             self.damaged.add(key)
+        self.must_refill = self._storage.get("facts", REFILL_ALL) is not None
 
     def _facts(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])

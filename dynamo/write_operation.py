@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from dynamo.errors import (
     DynamoError,
     InvalidArgument,
@@ -43,6 +45,7 @@ class WriteOperation:
         "_grace",
         "_mint",
         "_minted",
+        "_minter",
         "_primaries",
         "_refused",
         "_tally",
@@ -74,6 +77,7 @@ class WriteOperation:
         self._done = done
         self.deadline = deadline
         self._minted: Minted | None = None
+        self._minter = ""
         self._refused: dict[str, Refused] = {}
         self._grace: Timer | None = None
         self._timer: Timer = clock.call_later(deadline - clock.monotonic(), self._expired)
@@ -87,6 +91,9 @@ class WriteOperation:
     def on_reply(self, node: str, reply: Reply) -> None:
         kind = type(reply)
         if kind is Synced:
+            if self._minted is None:
+                self._failed(node, "its answer to the mint was lost", definite=False)
+                return
             self._tally.ack(node)
             self._judge()
         elif kind is Minted:
@@ -104,10 +111,13 @@ class WriteOperation:
     # Steps --------------------------------------------------------------------------------------
 
     def _mint_at_next(self) -> None:
+        if self._done.done():
+            return  # the client has its answer, or has gone: no reason to begin now
         node = next(self._candidates, None)
         if node is None:
             self._fail(self._nobody_minted())
             return
+        self._minter = node
         self._transport.request((node,), self._mint, self, self._remaining())
 
     def _store_at_others(self, minter: str) -> None:
@@ -148,6 +158,8 @@ class WriteOperation:
         self._tally.reasons[node] = reason
         if definite:
             self._count["mints_moved_on"] += 1
+            deadline_ms = max(1, int(self._remaining() * 1000))
+            self._mint = msgspec.structs.replace(self._mint, deadline_ms=deadline_ms)
             self._mint_at_next()
         else:
             self._fail(
@@ -182,7 +194,9 @@ class WriteOperation:
         if self._done.done():
             return
         tally = self._tally
-        for node in self._primaries:
+        # Without a mint nobody but the minter has been asked for anything that lasts.
+        asked = self._primaries if self._minted is not None else (self._minter,)
+        for node in asked:
             if node not in tally.acked:
                 tally.reasons.setdefault(node, "no answer in time")
         self._fail(self._not_enough())

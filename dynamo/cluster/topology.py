@@ -50,12 +50,14 @@ class Known(msgspec.Struct, frozen=True, array_like=True):
     random: bytes = b""
 
     def lacks(self, other: Known) -> bool:
-        """True if who shows this has less than who showed `other`, or is another copy of it."""
-        return (
-            self.start < other.start
-            or self.write_number < other.write_number
-            or (self.start == other.start and self.random != other.random)
-        )
+        """True if who shows this has less than who showed `other`, or is another copy of it.
+
+        One process, known by its random bytes, does not go back: when both dial at once, what it
+        said in the older greeting may be judged after what it has said since.
+        """
+        if self.start == other.start:
+            return self.random != other.random
+        return self.start < other.start or self.write_number < other.write_number
 
 
 _known_decoder = msgspec.msgpack.Decoder(dict[str, Known])
@@ -85,6 +87,7 @@ class Topology:
         self._blobs = blobs
         self._standing = standing
         self._count = metrics.count
+        #: Peers that have no ring either, by address.
         self._met: dict[str, Member] = {}
         self._known = _read_known(blobs)
         self._heard = False
@@ -113,11 +116,10 @@ class Topology:
         return tuple(m.address for m in self.ring.members if m.id != self._own.id)
 
     def missing(self) -> tuple[str, ...]:
-        """Addresses that have not answered, while the ring is not formed."""
+        """Addresses that have not answered, or have a ring that has not come, while there is none."""
         if self.ring is not None:
             return ()
-        met = {member.address for member in self._met.values()}
-        return tuple(sorted(self._peers - met))
+        return tuple(sorted(self._peers - self._met.keys()))
 
     # Forming the ring ---------------------------------------------------------------------------
 
@@ -164,6 +166,14 @@ class Topology:
             )
         if ring.seed != self._cluster.seed or ring.partitions != self._cluster.partitions:
             raise ConfigError("the ring on disk is of another cluster file")
+
+    def _check_peers(self, ring: Ring) -> None:
+        """Raises ConfigError if a first ring, formed elsewhere, leaves out one of `--peers`."""
+        left_out = self._peers - {member.address for member in ring.members}
+        if ring.epoch == 1 and left_out:
+            raise ConfigError(
+                f"{', '.join(sorted(left_out))} of the --peers of {self._own.id} is not in it"
+            )
 
     def _adopt(self, ring: Ring) -> None:
         self.ring = self._keep(ring)
@@ -235,12 +245,15 @@ class Topology:
             return
         try:
             ring = Ring.from_bytes(reply.ring)
+            self._check_peers(ring)
             self._adopt(ring)
         except (ValueError, ConfigError) as error:
             self._refuse(node, f"the ring it sent is not usable: {error}")
 
     def on_failure(self, node: str, failure: Failure) -> None:
         self._count["peer_requests_failed"] += 1
+        if self.ring is None and failure.kind == "timed_out":
+            self._ask_ring(node)
 
     def _refuse(self, name: str, why: str) -> None:
         self._count["peers_refused"] += 1
@@ -303,6 +316,9 @@ class Topology:
             )
             why = f"{name} has lost what it had: it must start above what is known and refill"
             return Refusal("behind", why, known.start, known.write_number)
+        if known is not None and known.start == shown.start:
+            number = max(known.write_number, shown.write_number)
+            shown = msgspec.structs.replace(shown, write_number=number)
         if known != shown:
             self._known[name] = shown
             self._write_known()
@@ -318,26 +334,32 @@ class Topology:
             self.on_behind(Known(refusal.known_start, refusal.known_write_number))
 
     def connected(self, greeting: Greeting) -> None:
-        """A peer is connected: while there is no ring, note it; with all of them, form the ring."""
+        """A peer is connected: while there is no ring, ask for the peer's, or note that it has none;
+        with all of them noted, form the ring."""
         self.refusals.pop(greeting.node_id, None)
         self.refusals.pop(greeting.address, None)
-        if self.ring is None:
-            if greeting.epoch:
-                self._ask_ring(greeting.node_id)
-            self._met[greeting.node_id] = Member(
-                id=greeting.node_id,
-                address=greeting.address,
-                datacenter=greeting.datacenter,
-                rack=greeting.rack,
-                host=greeting.host,
-                weight=greeting.weight,
-            )
-            if self.ring is None and not self.missing():
-                try:
-                    self._adopt(self._build((self._own, *self._met.values())))
-                except ConfigError as error:
-                    self._refuse(greeting.node_id, error.message)
+        if self.ring is None and greeting.epoch:
+            # There is a ring: one formed now, of what peers say of themselves today, may differ.
+            self._ask_ring(greeting.node_id)
+        elif self.ring is None:
+            self._note_met(greeting)
         self.on_connected(greeting.node_id)
+
+    def _note_met(self, greeting: Greeting) -> None:
+        self._met[greeting.address] = Member(
+            id=greeting.node_id,
+            address=greeting.address,
+            datacenter=greeting.datacenter,
+            rack=greeting.rack,
+            host=greeting.host,
+            weight=greeting.weight,
+        )
+        if self.missing():
+            return
+        try:
+            self._adopt(self._build((self._own, *self._met.values())))
+        except ConfigError as error:
+            self._refuse(greeting.node_id, error.message)
 
     def disconnected(self, node_id: str) -> None:
         """A peer's connection is gone."""

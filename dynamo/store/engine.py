@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rocksdict import (
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     ColumnFamily,
@@ -146,6 +147,7 @@ def _set_database_options(
     # Every table is opened, and its footer and index checked, before the first read.
     options.set_max_open_files(-1)
     options.set_max_background_jobs(2)
+    options.set_max_manifest_file_size(16 * _MIB)
     options.set_keep_log_file_num(4)
     options.set_max_log_file_size(_MIB)
     options.set_stats_dump_period_sec(0)
@@ -163,6 +165,11 @@ def _family_options(sizes: Sizes, cache: Cache) -> Options:
     tables.set_cache_index_and_filter_blocks(True)
     tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
     tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, block_based=False)
+    # One filter a table is half a megabyte, does not stay in a cache of this size, and was read
+    # anew for every get: 57 us each with a million records, 7 us in parts.
+    tables.set_index_type(BlockBasedIndexType.two_level_index_search())
+    tables.set_partition_filters(True)
+    tables.set_pin_top_level_index_and_filter(True)
     tables.set_block_size(_BLOCK_BYTES)
     tables.set_format_version(5)
     options.set_block_based_table_factory(tables)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from rocksdict import ReadOptions, WriteBatch
 
@@ -31,6 +32,8 @@ from dynamo.store.space import SpaceWatch
 from dynamo.store.worker import Worker
 
 log = logging.getLogger(__name__)
+
+_MAY_BE_GONE: Final = "the disk was full; writes of before may be gone"
 
 
 class RocksStorage:
@@ -307,7 +310,7 @@ class RocksStorage:
     def _check_flush(self) -> None:
         if self._owes_failure:
             self._owes_failure = False
-            raise StorageError("the disk was full; writes of before may be gone")
+            raise StorageError(_MAY_BE_GONE)
         if self._stopped is not None:
             raise StorageError(f"the storage cannot be synced ({self._stopped}): {self._cause}")
 
@@ -357,7 +360,9 @@ class RocksStorage:
         """In the worker. `stopped`: why writes were refused before the close, if they were."""
         failed: StorageError | None = None
         number = self.write_number
-        if stopped is not None or self._owes_failure:
+        if self._owes_failure:
+            failed = StorageError(_MAY_BE_GONE)
+        if stopped is not None:
             failed = StorageError(f"the storage had stopped ({stopped}): {self._cause}")
         elif number > self._synced:
             try:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from little_cluster import GatedStorage, LittleCluster, values
+from virtual_loop import VirtualLoop, run_virtual
 
 from dynamo.errors import (
     BadContext,
@@ -340,6 +341,96 @@ async def test_a_blocking_repair_that_nobody_acknowledges_fails_the_read() -> No
         blocking = ReadOptions(r=2, read_repair="blocking", timeout_ms=200)
         with pytest.raises(ReadUncertain):
             await cluster.get("a", b"k", blocking)
+
+
+async def test_a_blocking_repair_that_can_no_longer_succeed_fails_at_once() -> None:
+    """r = 1 needs all three: one acknowledges the repair, one is lost."""
+    async with LittleCluster(3, storage=lambda name: GatedStorage()) as cluster:
+        cluster.links.down.update("bc")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("a", b"k", b"1")
+        cluster.links.down.clear()
+        gated(cluster, "c").gate.clear()
+        reading = asyncio.create_task(
+            cluster.get("a", b"k", ReadOptions(r=1, read_repair="blocking"))
+        )
+        await cluster.settle()
+        assert not reading.done()
+        cluster.links.kill("c")
+        async with asyncio.timeout(1):
+            with pytest.raises(ReadUncertain) as caught:
+                await reading
+        assert (caught.value.details["required"], caught.value.details["received"]) == (3, 2)
+        assert list(caught.value.details["reasons"]) == ["c"]
+
+
+def test_a_blocking_read_leaves_no_timer_behind() -> None:
+    async def read() -> list[float]:
+        async with LittleCluster(3) as cluster:
+            cluster.links.down.update("bc")
+            with pytest.raises(WriteUncertain):
+                await cluster.put("a", b"k", b"1")
+            cluster.links.down.clear()
+            await asyncio.sleep(60.0)
+            await cluster.get("a", b"k", ReadOptions(read_repair="blocking"))
+            await cluster.settle()
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            return loop.armed()
+
+    assert run_virtual(read()) == []
+
+
+async def test_a_body_that_is_wanted_and_does_not_come_is_asked_of_another_that_holds_it() -> None:
+    """a has an older record, b and c the newer one; b is asked for it and says nothing more."""
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        seen = await cluster.get("a", b"k")
+        await cluster.settle()
+        cluster.links.down.add("a")
+        await cluster.put("b", b"k", b"2", seen.context)
+        await cluster.settle()
+        cluster.links.down.clear()
+        cluster.links.drop_replies.add(("Body", "b"))
+        async with asyncio.timeout(2):
+            assert values(await cluster.get("a", b"k")) == {b"2"}
+        assert cluster.nodes["a"].metrics.count["reads_hedged"] == 1
+
+
+async def test_a_sync_whose_mint_was_lost_leaves_the_write_unknown_at_once() -> None:
+    async with LittleCluster(4) as cluster:
+        minter, *others = cluster.owners(b"k")
+        outsider = next(node for node in "abcd" if node not in (minter, *others))
+        cluster.links.drop_replies.add(("Minted", minter))
+        async with asyncio.timeout(1):
+            with pytest.raises(WriteUncertain) as caught:
+                await cluster.put(outsider, b"k", b"1", options=WriteOptions(w=1))
+        assert list(caught.value.details["reasons"]) == [minter]
+
+
+async def test_nobody_is_asked_to_mint_once_the_client_has_its_answer() -> None:
+    async with LittleCluster(4, storage=lambda name: GatedStorage()) as cluster:
+        minter, *others = cluster.owners(b"k")
+        outsider = next(node for node in "abcd" if node not in (minter, *others))
+        gated(cluster, minter).refuses = "disk_full"
+        cluster.links.delay = lambda: 0.06
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.put(outsider, b"k", b"1", options=WriteOptions(timeout_ms=100))
+        assert list(caught.value.details["reasons"]) == [minter]
+        await asyncio.sleep(0.2)
+        assert sum(isinstance(message, Mint) for _, _, message in cluster.links.sent) == 1
+
+
+async def test_a_delete_that_reads_first_has_one_timeout_for_both() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        cluster.links.delay = lambda: 0.12
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        with pytest.raises(WriteUncertain):
+            await cluster.delete("a", b"k", options=WriteOptions(timeout_ms=350))
+        assert loop.time() - started < 0.45
 
 
 async def test_a_frozen_replica_costs_a_write_of_three_its_deadline_and_no_more() -> None:

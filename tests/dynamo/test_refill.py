@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from little_cluster import LittleCluster, LittleNode, values
+from little_cluster import GatedStorage, LittleCluster, LittleNode, values
+from virtual_loop import run_virtual
 
 from dynamo.errors import Unavailable
-from dynamo.requests import ReadOptions
+from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
 
@@ -102,3 +103,92 @@ async def test_a_damaged_record_without_a_good_copy_is_an_error_and_not_absent()
             with pytest.raises(Unavailable) as caught:
                 await cluster.get("c", b"k", ReadOptions(r=1))
             assert "c" in caught.value.details["reasons"]
+
+
+async def test_a_full_disk_interrupts_a_refill_and_does_not_end_it() -> None:
+    async with LittleCluster(3, storage=lambda name: GatedStorage()) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        node = cluster.nodes["c"]
+        assert isinstance(node.storage, GatedStorage)
+        wipe(node)
+        node.storage.full = True
+        await asyncio.sleep(0.05)
+        assert node.metrics.count["refills_interrupted"] >= 1
+        assert node.refill.waiting == 8
+        node.storage.full = False
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("c", b"k", ALL)) == {b"1"}
+
+
+async def test_what_was_read_before_a_second_loss_does_not_count() -> None:
+    """The answer of the second peer arrives after everything was marked anew."""
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        node = cluster.nodes["c"]
+        marks = node.replica.refilling
+        cluster.links.delay = lambda: 0.02
+        wipe(node)
+        async with asyncio.timeout(5):
+            while ("b",) not in {mark.owed for mark in marks.values()}:
+                await asyncio.sleep(0.001)
+        wipe(node)
+        cluster.links.down.add("a")
+        await asyncio.sleep(0.1)
+        assert len(marks) == 8
+        assert all("a" in mark.owed for mark in marks.values())
+        cluster.links.down.clear()
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("c", b"k", ALL)) == {b"1"}
+
+
+async def test_a_damaged_record_waits_a_while_for_a_primary_that_is_down() -> None:
+    """b alone has the last write beside the damaged record of c."""
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.add("a")
+        await cluster.put("b", b"k", b"1")
+        await cluster.settle()
+        cluster.links.down.clear()
+        cluster.links.down.add("b")
+        node = cluster.nodes["c"]
+        node.storage.put("records", cluster.storage_key(b"k"), b"rubbish")
+        await cluster.put("a", b"k", b"2", options=WriteOptions(w=1))
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await cluster.get("a", b"k")
+            node.refill.wake()
+            await cluster.settle()
+        cluster.links.down.clear()
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("c", b"k")) == {b"1", b"2"}
+
+
+def test_a_refill_that_cannot_go_on_looks_again_once_a_second_however_often_it_is_woken() -> None:
+    async def wait() -> tuple[int, int]:
+        async with LittleCluster(3) as cluster:
+            node = cluster.nodes["c"]
+            cluster.links.down.update("ab")
+            wipe(node)
+            looks = 0
+            look = node.refill._look
+
+            async def counted() -> None:
+                nonlocal looks
+                looks += 1
+                await look()
+
+            node.refill._look = counted  # type: ignore[method-assign]
+            for _ in range(20):
+                node.refill.wake()
+                await asyncio.sleep(0.01)
+            before = looks
+            await asyncio.sleep(10.0)
+            return before, looks
+
+    before, after = run_virtual(wait())
+    assert before <= 20
+    assert after - before == 10

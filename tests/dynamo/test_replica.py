@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from little_cluster import GatedStorage, LittleCluster, LittleNode
 
-from dynamo.errors import StorageError
+from dynamo.errors import StorageCorrupt, StorageError
 from dynamo.keys import routing_key
 from dynamo.record import (
     EMPTY,
@@ -400,3 +400,26 @@ async def test_a_context_ahead_of_the_own_birth_ends_the_incarnation(node: Littl
     third = record_of((await do_mint(node, b"3", second.vector))[0])
     assert len(third.vector) == 2
     assert node.metrics.count["foreign_dots"] == 1
+
+
+async def test_damage_that_the_engine_reports_of_a_write_leaves_its_outcome_open(
+    node: LittleNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another primary must not mint again what may be in this one's log."""
+
+    def corrupt(family: str, key: bytes, value: bytes) -> int:
+        raise StorageCorrupt("the storage engine failed: Corruption")
+
+    monkeypatch.setattr(node.storage, "put", corrupt)
+    assert refusal((await do_mint(node))[-1]) == ("storage_error", False)
+
+
+async def test_a_write_whose_sync_failed_is_not_waited_for_once_a_later_one_is_synced(
+    node: LittleNode,
+) -> None:
+    assert isinstance(node.storage, GatedStorage)
+    node.storage.broken = True
+    assert refusal((await do_mint(node))[-1]) == ("sync_failed", False)
+    node.storage.broken, node.storage.refuses, node.commit.failed = False, None, None
+    assert isinstance(await do_fetch(node), Body)
+    assert node.replica._unsynced == {}

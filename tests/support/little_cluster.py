@@ -1,23 +1,24 @@
-"""Real coordinators and replicas in one process, over a transport whose links a test can cut.
+"""Real coordinators and replicas in one process, over links that a test can cut, slow down or break.
 
-Only the transport is of the test's making: messages are handed over as objects, a turn of the loop
-later. Storage is the in-memory one, or what the test gives.
+Only transport and clock are of the test's making: messages are handed over as objects, a turn of the
+loop later or after a delay. Storage is the in-memory one, or what the test gives. A node can crash
+and start anew: what it had sent may still arrive, what it was asked is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dynamo.commit import GroupCommit
-
-from dynamo.clock import SystemClock
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
-from dynamo.errors import StorageError
+from dynamo.errors import StorageError, StorageRefusesWrites
+from dynamo.keys import partition_prefix
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Failure, Storage, Waiter
+from dynamo.ports import Call, Failure, Family, Storage, Timer, Waiter, Write
 from dynamo.record import EMPTY, Content, Record, decode_record
 from dynamo.refill import Refill
 from dynamo.replica import Replica
@@ -31,22 +32,64 @@ from ring.ring import ReplicationClass, Ring
 
 Handlers = Mapping[type[Any], Callable[[Any, Call], None]]
 
+#: Two replies of one request never swap places.
+_ORDERED_SECONDS = 1e-6
+_WALL_MS = 1_700_000_000_000
+
+
+class LoopClock:
+    """A `Clock` that goes by the running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.monotonic = self._loop.time
+
+    def wall_ms(self) -> int:
+        return _WALL_MS + int(self._loop.time() * 1000)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return self._loop.call_later(delay, callback)
+
 
 class LittleCall:
     """A `Call` that answers a waiter, unless the link was cut meanwhile."""
 
     def __init__(
-        self, links: Links, source: str, target: str, waiter: Waiter, deadline: float
+        self, links: Links, source: str, target: str, waiter: Waiter, timeout: float
     ) -> None:
+        loop = asyncio.get_running_loop()
         self.peer = source
-        self.deadline = deadline
+        self.deadline = loop.time() + timeout
+        self.open = True
         self._links = links
         self._target = target
         self._waiter = waiter
-        self.open = True
+        self._lives = (links.lives[source], links.lives[target])
+        self._arrives = 0.0
+        timed_out = Failure("timed_out", "no answer in time")
+        self._timer = loop.call_later(timeout, self.fail, timed_out)
+
+    def execute(self, message: Request) -> None:
+        """The message has arrived."""
+        links, target = self._links, self._target
+        if links.lives[target] != self._lives[1]:
+            return
+        if target in links.frozen:
+            links.held[target].append((message, self))
+        else:
+            links.handlers[target][type(message)](message, self)
 
     def reply(self, reply: Reply, *, last: bool = True) -> None:
-        self._links.later(self.peer, self._target, self._arrive, reply, last)
+        links, target = self._links, self._target
+        if links.lives[target] != self._lives[1]:
+            return
+        links.on_reply(target, reply)
+        if self.peer == target or links.delay is None:
+            links.later(self.peer, target, self._arrive, reply, last)
+            return
+        loop = asyncio.get_running_loop()
+        self._arrives = max(self._arrives + _ORDERED_SECONDS, loop.time() + links.delay())
+        loop.call_at(self._arrives, self._arrive, reply, last)
 
     def _arrive(self, reply: Reply, last: bool) -> None:
         links, target = self._links, self._target
@@ -54,44 +97,119 @@ class LittleCall:
             return
         if target in links.mute or (type(reply).__name__, target) in links.drop_replies:
             return
+        if self.peer != target and links.loses(target, self.peer, reply):
+            return
         if last:
-            self.open = False
+            self._end()
         self._waiter.on_reply(target, reply)
 
     def fail(self, failure: Failure) -> None:
         if self.open:
-            self.open = False
+            self._end()
             self._waiter.on_failure(self._target, failure)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        if self.open:
+            self._end()
+
+    def _end(self) -> None:
+        self.open = False
+        self._timer.cancel()
+        self._links.calls.pop(self, None)
+
+    def is_between(self, one: str, other: str) -> bool:
+        return {self.peer, self._target} == {one, other}
+
+    @property
+    def target(self) -> str:
+        return self._target
+
+
+class NobodyCalls:
+    """A `Call` whose answer goes nowhere: of a message that was delivered once more."""
+
+    peer = "nobody"
+    deadline = float("inf")
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Nobody waits."""
 
 
 class Links:
-    """Who can reach whom."""
+    """Who can reach whom, and how."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Handlers] = {}
         #: Nodes that nobody is connected to.
         self.down: set[str] = set()
+        #: Pairs of nodes that are not connected, in either order.
+        self.cut: set[frozenset[str]] = set()
         #: Nodes that execute what they get and whose answers never arrive.
         self.mute: set[str] = set()
         #: Nodes that do nothing with what they get until they are thawed.
         self.frozen: set[str] = set()
+        self.held: defaultdict[str, list[tuple[Request, LittleCall]]] = defaultdict(list)
         #: (name of a reply's class, answering node) that gets lost.
         self.drop_replies: set[tuple[str, str]] = set()
-        self.calls: list[LittleCall] = []
+        #: Seconds that a message takes; None for a turn of the loop.
+        self.delay: Callable[[], float] | None = None
+        #: Whether a message from one node to another gets lost.
+        self.loses: Callable[[str, str, object], bool] = lambda source, target, message: False
+        #: When a request is delivered once more, in seconds from now.
+        self.repeats: Callable[[Request], Sequence[float]] = lambda message: ()
+        #: Called with each reply as it leaves.
+        self.on_reply: Callable[[str, Reply], None] = lambda node, reply: None
+        #: How often each node has crashed.
+        self.lives: defaultdict[str, int] = defaultdict(int)
+        self.calls: dict[LittleCall, None] = {}
         self.sent: list[tuple[str, str, Request]] = []
 
     def later(self, source: str, target: str, call: Callable[..., None], *args: Any) -> None:
         if source == target:
             call(*args)
-        else:
+        elif self.delay is None:
             asyncio.get_running_loop().call_soon(call, *args)
+        else:
+            asyncio.get_running_loop().call_later(self.delay(), call, *args)
+
+    def reaches(self, source: str, target: str) -> bool:
+        if source == target:
+            return True
+        if source in self.down or target in self.down:
+            return False
+        return not self.cut or frozenset((source, target)) not in self.cut
 
     def kill(self, node: str) -> None:
         """Break the node's connections: what was asked of it is lost."""
         self.down.add(node)
-        for call in self.calls:
-            if call._target == node:
-                call.fail(Failure("lost", "the connection broke"))
+        self._lose(lambda call: call.target == node)
+
+    def sever(self, one: str, other: str) -> None:
+        """Break the connection of two nodes and keep it broken."""
+        self.cut.add(frozenset((one, other)))
+        self._lose(lambda call: call.is_between(one, other))
+
+    def forget(self, node: str) -> None:
+        """The node has crashed: what was asked of it is lost, soon; what it asked, nobody awaits."""
+        self.lives[node] += 1
+        self.down.add(node)
+        self.held.pop(node, None)
+        for call in list(self.calls):
+            if call.peer == node:
+                call.abandon()
+            elif call.target == node:
+                self.later(node, call.peer, call.fail, Failure("lost", "the connection broke"))
+
+    def thaw(self, node: str) -> None:
+        """A frozen node carries out what has come meanwhile."""
+        self.frozen.discard(node)
+        for message, call in self.held.pop(node, ()):
+            call.execute(message)
+
+    def _lose(self, concerned: Callable[[LittleCall], bool]) -> None:
+        for call in [call for call in self.calls if concerned(call)]:
+            call.fail(Failure("lost", "the connection broke"))
 
 
 class LittleTransport:
@@ -100,44 +218,65 @@ class LittleTransport:
     def __init__(self, node_id: str, links: Links) -> None:
         self._node_id = node_id
         self._links = links
+        self._life = links.lives[node_id]
 
     def request(
         self, targets: Sequence[str], message: Request, waiter: Waiter, timeout: float
     ) -> None:
-        loop = asyncio.get_running_loop()
-        links = self._links
+        links, source = self._links, self._node_id
+        if links.lives[source] != self._life:
+            return
         for target in targets:
-            if target in links.down:
+            if not links.reaches(source, target) or target in links.down:
                 waiter.on_failure(target, Failure("not_sent", "not connected"))
                 continue
-            links.sent.append((self._node_id, target, message))
-            call = LittleCall(links, self._node_id, target, waiter, loop.time() + timeout)
-            links.calls.append(call)
-            loop.call_later(timeout, call.fail, Failure("timed_out", "no answer in time"))
-            if target not in links.frozen:
-                handler = links.handlers[target][type(message)]
-                links.later(self._node_id, target, handler, message, call)
+            links.sent.append((source, target, message))
+            call = LittleCall(links, source, target, waiter, timeout)
+            links.calls[call] = None
+            if source == target:
+                call.execute(message)
+                continue
+            if not links.loses(source, target, message):
+                links.later(source, target, call.execute, message)
+            for delay in links.repeats(message):
+                asyncio.get_running_loop().call_later(delay, self._repeat, target, message)
+
+    def _repeat(self, target: str, message: Request) -> None:
+        links = self._links
+        if target not in links.down and target not in links.frozen:
+            links.handlers[target][type(message)](message, NobodyCalls())
 
     def is_connected(self, node: str) -> bool:
-        return node not in self._links.down
+        return node not in self._links.down and self._links.reaches(self._node_id, node)
 
     def stalled_for(self, node: str) -> float:
-        return 1.0 if node in self._links.frozen else 0.0
+        return 10.0 if node in self._links.frozen else 0.0
 
 
 class LittleNode:
     """One node's services."""
 
-    def __init__(self, node_id: str, ring: Ring, links: Links, storage: Storage) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        ring: Ring,
+        links: Links,
+        storage: Storage,
+        *,
+        incarnation: bytes | None = None,
+    ) -> None:
         self.id = node_id
         self.links = links
         self.ring = ring
         self.storage = storage
         self.metrics = Metrics()
-        self.clock = SystemClock()
+        self.clock = LoopClock()
         self.commit = GroupCommit(storage=storage, metrics=self.metrics)
         self.transport = LittleTransport(node_id, links)
-        self.start_services(incarnation_bytes(1, node_id.encode().rjust(8, b"\0")))
+        self.tasks: list[asyncio.Task[None]] = []
+        self.start_services(
+            incarnation or incarnation_bytes(1, node_id.encode().rjust(8, b"\0")),
+        )
 
     def start_services(self, incarnation: bytes) -> None:
         self.replica = Replica(
@@ -172,6 +311,11 @@ class LittleNode:
             Scan: self.replica.on_scan,
         }
 
+    def run(self) -> None:
+        """Start what runs in the background."""
+        for work in (self.commit.run(), self.refill.run()):
+            self.tasks.append(asyncio.get_running_loop().create_task(work))
+
     def record(self, storage_key: bytes) -> Record:
         data = self.storage.get("records", storage_key)
         return EMPTY if data is None else decode_record(decode_stored(storage_key, data).record)
@@ -187,9 +331,10 @@ class LittleCluster:
         replicas: int = 3,
         partitions: int = 8,
         storage: Callable[[str], Storage] | None = None,
+        ring: Ring | None = None,
     ) -> None:
         names = [chr(ord("a") + index) for index in range(nodes)]
-        self.ring = Ring.build(
+        self.ring = ring or Ring.build(
             tuple(Member(id=name, address=f"{name}:1") for name in names),
             partitions=partitions,
             seed=1,
@@ -199,20 +344,36 @@ class LittleCluster:
         make = storage or (lambda name: MemoryStorage())
         self._storages = {name: make(name) for name in names}
         self.nodes: dict[str, LittleNode] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._old_tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> LittleCluster:
         for name, storage in self._storages.items():
-            node = LittleNode(name, self.ring, self.links, storage)
-            self.nodes[name] = node
-            self._tasks.append(asyncio.create_task(node.commit.run()))
-            self._tasks.append(asyncio.create_task(node.refill.run()))
+            self.nodes[name] = LittleNode(name, self.ring, self.links, storage)
+            self.nodes[name].run()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for task in self._tasks:
+        tasks = [*self._old_tasks, *(task for node in self.nodes.values() for task in node.tasks)]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def crash(self, name: str) -> None:
+        """The node ends in the middle of whatever it does. First its network and disk are gone,
+        then its tasks: a crash runs no `finally`. The caller takes care of its storage."""
+        self.links.forget(name)
+        node = self.nodes[name]
+        for task in node.tasks:
+            task.cancel()
+        self._old_tasks += node.tasks
+        node.tasks = []
+
+    def restart(self, name: str, storage: Storage, incarnation: bytes) -> LittleNode:
+        """Start a crashed node anew, connected to nobody yet: take it out of `links.down`."""
+        node = LittleNode(name, self.ring, self.links, storage, incarnation=incarnation)
+        self.nodes[name] = node
+        node.run()
+        return node
 
     async def put(
         self,
@@ -240,15 +401,20 @@ class LittleCluster:
             b"default", b"b", key, context, options or WriteOptions()
         )
 
+    def storage_key(self, key: bytes) -> bytes:
+        """What the key is stored under, at every owner."""
+        routing, plan = next(iter(self.nodes.values())).coordinator._plan(b"default", b"b", key)
+        return partition_prefix(plan.class_id, plan.partition) + routing
+
+    def owners(self, key: bytes) -> tuple[str, ...]:
+        """The primaries of the key."""
+        _, plan = next(iter(self.nodes.values())).coordinator._plan(b"default", b"b", key)
+        return tuple(plan.primaries)
+
     def records(self, key: bytes) -> dict[str, Record]:
         """What each owner of the key has stored."""
-        found = {}
-        for name, node in self.nodes.items():
-            routing, plan = node.coordinator._plan(b"default", b"b", key)
-            prefix = node.replica._prefixes.get((plan.class_id, plan.partition))
-            if prefix is not None:
-                found[name] = node.record(prefix + routing)
-        return found
+        storage_key = self.storage_key(key)
+        return {name: self.nodes[name].record(storage_key) for name in sorted(self.owners(key))}
 
     async def settle(self) -> None:
         """Let everything that is on its way arrive."""
@@ -271,9 +437,23 @@ class GatedStorage(MemoryStorage):
         self.gate.set()
         self.broken = False
         self.refuses: str | None = None
+        #: Every write meets the end of the disk.
+        self.full = False
 
     def refusal(self) -> str | None:
         return self.refuses
+
+    def put(self, family: Family, key: bytes, value: bytes) -> int:
+        self._check_room()
+        return super().put(family, key, value)
+
+    def write(self, writes: Sequence[Write]) -> int:
+        self._check_room()
+        return super().write(writes)
+
+    def _check_room(self) -> None:
+        if self.full:
+            raise StorageRefusesWrites("the disk is full", reason="disk_full")
 
     async def flush(self) -> int:
         number = self.write_number

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from dynamo.cluster.topology import Known, Topology
 from dynamo.cluster_file import DEVELOPMENT, ClusterFile
 from dynamo.errors import ConfigError, StorageCorrupt, StorageError
 from dynamo.metrics import Metrics
-from dynamo.ports import Waiter
+from dynamo.ports import Failure, Waiter
 from dynamo.rpc.handshake import Greeting
 from dynamo.rpc.messages import AskRing, Ping, Pong, Reply, Request, RingIs
 from ring.member import Member
@@ -57,6 +58,19 @@ class Wire:
 
     def stalled_for(self, node: str) -> float:
         return 0.0
+
+
+class SlowWire(Wire):
+    """Answers nothing by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def request(
+        self, targets: Sequence[str], message: Request, waiter: Waiter, timeout: float
+    ) -> None:
+        self.asked += targets
 
 
 class Asked:
@@ -166,6 +180,45 @@ def test_a_node_without_a_ring_learns_it_from_a_peer_that_has_one() -> None:
     assert ring_of(wiped).digest() == ring_of(a).digest()
 
 
+def test_a_ring_that_is_there_is_learnt_and_not_formed_anew_of_what_peers_say_today() -> None:
+    wire = Wire()
+    a, b, c = three(wire)
+    for one, other in ((a, b), (a, c), (b, c)):
+        meet(one, other)
+    moved = msgspec.structs.replace(b.greeting(), rack="another rack")
+    wiped = node(C, cluster=DEVELOPMENT, peers=("a:1", "b:1"))
+    wire.nodes["c"] = wiped
+    slow = SlowWire()
+    wiped.attach(slow)
+    wiped.connected(a.greeting())
+    wiped.connected(moved)
+    assert wiped.ring is None
+    assert wiped.missing() == ("a:1", "b:1")
+    wiped.on_failure("a", Failure("timed_out", "no answer"))
+    assert slow.asked == ["a", "b", "a"]
+    wiped.on_reply("a", RingIs(ring_of(a).to_bytes()))
+    assert ring_of(wiped).digest() == ring_of(a).digest()
+
+
+def test_a_ring_without_one_of_the_peers_is_not_learnt() -> None:
+    wire = Wire()
+    a = node(A, cluster=DEVELOPMENT, peers=("b:1",), wire=wire)
+    b = node(B, cluster=DEVELOPMENT, peers=("a:1", "c:1"), wire=wire)
+    meet(a, b)
+    assert a.ring is not None
+    assert b.ring is None
+    assert "c:1" in b.refusals["a"]
+
+
+def test_a_peer_that_comes_back_under_another_id_takes_the_place_of_the_first() -> None:
+    wire = Wire()
+    a, b, _ = three(wire)
+    a.connected(msgspec.structs.replace(b.greeting(), node_id="typo"))
+    a.connected(b.greeting())
+    assert a.missing() == ("c:1",)
+    assert [member.id for member in a._met.values()] == ["b"]
+
+
 def test_nodes_whose_rings_differ_refuse_each_other_by_name() -> None:
     other = ClusterFile(id="named", secret=b"s" * 32, seed=7, partitions=8, members=(A, B))
     refusal = node(A).admit(node(B, cluster=other).greeting())
@@ -193,7 +246,10 @@ def test_a_peer_that_formed_another_ring_meanwhile_is_disconnected() -> None:
     a = node(A, cluster=DEVELOPMENT, peers=("b:1",), wire=wire)
     b = node(B, cluster=other, peers=("a:1",), wire=wire)
     a.on_stranger = b.on_stranger = wire.disconnected.append
-    meet(a, b)
+    # Both dial at once: neither has a ring when it greets.
+    of_a, of_b = a.greeting(), b.greeting()
+    a.connected(of_b)
+    b.connected(of_a)
     assert wire.disconnected
     assert "its ring differs" in (a.refusals | b.refusals)[wire.disconnected[0]]
 
@@ -222,6 +278,8 @@ def test_a_stranger_is_refused(formed: bool) -> None:
     ("shown", "behind"),
     [
         (Known(5, 100, b"r"), False),
+        # An older greeting of the same process, which it sent before the other connection opened.
+        (Known(5, 99, b"r"), False),
         (Known(6, 100, b"s"), False),
         (Known(6, 250, b"s"), False),
         (Known(4, 300, b"q"), True),
@@ -240,6 +298,19 @@ def test_a_peer_that_shows_less_than_it_did_is_told_so(shown: Known, behind: boo
     if refusal is not None:
         assert refusal.code == "behind"
         assert (refusal.known_start, refusal.known_write_number) == (5, 100)
+
+
+def test_an_older_greeting_of_a_process_does_not_take_back_what_it_has_shown_since() -> None:
+    standing = Known(5, 100, b"r")
+    a, b = node(A), node(B, standing=lambda: standing)
+    older = b.greeting()
+    standing = Known(5, 120, b"r")
+    assert a.admit(b.greeting()) is None
+    assert a.admit(older) is None
+    standing = Known(6, 110, b"s")
+    refusal = a.admit(b.greeting())
+    assert refusal is not None
+    assert refusal.known_write_number == 120
 
 
 def test_what_was_heard_in_a_heartbeat_counts_like_what_was_shown_in_a_handshake() -> None:

@@ -1,0 +1,182 @@
+"""A disk that is really full: what was acknowledged stays, and writing goes on once there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from storages import HandClock, fill_disk, open_rocks, rocks
+
+from dynamo.commit import GroupCommit
+from dynamo.errors import DynamoError, StorageError, StorageRefusesWrites
+from dynamo.metrics import Metrics
+from dynamo.store.rocks import RocksStorage
+
+DISK_BYTES = 4 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of four megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    options = f"size={DISK_BYTES}"
+    made = mount is not None and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, check=False
+    )
+    if not made or made.returncode != 0:
+        pytest.skip("a small file system cannot be mounted here: that takes root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+async def _fill(storage: RocksStorage) -> tuple[list[bytes], StorageError]:
+    """Write until the engine meets the end; returns the keys that were synced, and the error."""
+    synced: list[bytes] = []
+    for number in range(10_000):
+        key = b"%06d" % number
+        try:
+            storage.put("records", key, os.urandom(5000))
+            await storage.flush()
+        except StorageError as error:
+            return synced, error
+        synced.append(key)
+    raise AssertionError("the disk took everything")
+
+
+def _all_there(storage: RocksStorage, keys: list[bytes]) -> bool:
+    return all(storage.get("records", key) is not None for key in keys)
+
+
+async def test_a_full_disk_stops_writes_until_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(DISK_BYTES // 2))
+    metrics = Metrics()
+    storage = await open_rocks(small_disk, metrics=metrics)
+    synced, error = await _fill(storage)
+    assert len(synced) > 50
+    assert error.outcome == "unknown"
+    assert "No space left" in error.message
+    assert storage.refusal() == "disk_full"
+    with pytest.raises(StorageRefusesWrites) as refused:
+        storage.put("records", b"k", b"v")
+    assert refused.value.outcome == "none"
+    assert _all_there(storage, synced)
+
+    # There is no room: reopening fails, again and again, and does no harm.
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            await storage.recover()
+        assert storage.refusal() == "disk_full"
+        assert storage.write_number >= storage.synced_number
+        with pytest.raises(StorageError):
+            storage.get("records", synced[0])  # an error, not absence
+    number = storage.write_number
+
+    ballast.unlink()
+    assert await storage.recover() is True
+    assert await storage.recover() is False
+    assert storage.refusal() is None
+    assert storage.opening.state == "clean"
+    assert storage.write_number >= number
+    assert metrics.count["storage_reopened"] == 1
+    assert _all_there(storage, synced)
+    with pytest.raises(StorageError, match="may be gone"):
+        await storage.flush()  # of what was in flight
+    assert storage.put("records", b"after", b"1") > number
+    assert await storage.flush() > number
+    await storage.close()
+    async with rocks(small_disk, existed=True) as again:
+        assert again.opening.state == "clean"
+        assert _all_there(again, [*synced, b"after"])
+
+
+async def test_a_node_stopped_on_a_full_disk_comes_back_with_all_it_acked(
+    small_disk: Path,
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(DISK_BYTES // 2))
+    storage = await open_rocks(small_disk)
+    synced, _ = await _fill(storage)
+    with pytest.raises(StorageError):
+        await storage.close()
+    with pytest.raises(StorageError):  # not damage: nothing is moved or given up
+        await open_rocks(small_disk, existed=True)
+    ballast.unlink()
+    async with rocks(small_disk, existed=True) as again:
+        assert again.opening.state == "clean"
+        assert _all_there(again, synced)
+    assert sorted(os.listdir(small_disk)) == ["db", "db.synced"]
+
+
+async def test_the_watermark_refuses_before_the_engine_meets_the_end(small_disk: Path) -> None:
+    clock = HandClock()
+    storage = await open_rocks(small_disk, clock=clock, free_space_min=1 << 20)
+    written: list[bytes] = []
+    while storage.refusal() is None:
+        written.append(b"%06d" % len(written))
+        storage.put("records", written[-1], os.urandom(5000))
+        clock.now += 0.3
+    assert storage.refusal() == "disk_full"
+    with pytest.raises(StorageRefusesWrites):
+        storage.put("records", b"k", b"v")
+    assert len(written) > 50
+    await storage.flush()
+    assert _all_there(storage, written)
+    await storage.close()
+
+
+async def test_writes_in_flight_when_the_disk_fills_are_all_told(tmp_path: Path) -> None:
+    """Whoever waited hears of it, also when the engine is reopened before the next flush."""
+    storage = await open_rocks(tmp_path)
+    commit = GroupCommit(storage=storage, metrics=Metrics())
+    told: list[DynamoError | None] = []
+    commit.when_synced(storage.put("records", b"a", b"1"), told.append)
+    undo = fill_disk(tmp_path)
+    with pytest.raises(StorageError):
+        storage.put("records", b"b", b"2")
+    undo()
+    assert await storage.recover() is True
+    running = asyncio.create_task(commit.run())
+    while not told:
+        await asyncio.sleep(0.001)
+    (error,) = told
+    assert error is not None
+    assert error.outcome == "unknown"
+    assert storage.get("records", b"a") == b"1"  # unknown: here it lived on
+
+    commit.when_synced(storage.put("records", b"c", b"3"), told.append)
+    while len(told) < 2:
+        await asyncio.sleep(0.001)
+    assert told[1] is None
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await storage.close()
+
+
+async def test_no_write_takes_a_number_that_was_lost_with_the_disk(tmp_path: Path) -> None:
+    storage = await open_rocks(tmp_path)
+    first = storage.put("records", b"a", b"1")
+    await storage.flush()
+    undo = fill_disk(tmp_path)
+    for key in (b"b", b"c"):
+        with pytest.raises(StorageError):
+            storage.put("records", key, b"2")
+    undo()
+    before = storage.write_number
+    await storage.recover()
+    assert storage.write_number >= before >= first
+    assert storage.put("records", b"d", b"4") > before
+    with pytest.raises(StorageError, match="may be gone"):
+        await storage.close()
+    async with rocks(tmp_path, existed=True) as again:
+        assert again.write_number > before
+        assert again.get("records", b"d") == b"4"

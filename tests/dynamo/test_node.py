@@ -1,0 +1,144 @@
+"""A node that is told that it is behind: what it notes, in which order, and what outlives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from free_ports import HeldPorts
+
+from dynamo.cluster.topology import Known
+from dynamo.cluster_file import ClusterFile
+from dynamo.config import NodeConfig, Settings, build_config
+from dynamo.errors import StorageRefusesWrites
+from dynamo.node import Node
+from ring.member import Member
+
+PARTITIONS = 8
+KNOWN = Known(9, 500)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Callable[[bool], NodeConfig]]:
+    """Of node n1 with a peer that never answers; the cluster file names them or does not."""
+    ports = HeldPorts(3)
+    http, own, other = (f"127.0.0.1:{ports.first + index}" for index in range(3))
+    members = (Member(id="n1", address=own), Member(id="n2", address=other))
+
+    def build(named: bool) -> NodeConfig:
+        cluster = ClusterFile(
+            id="c",
+            secret=b"s" * 32,
+            seed=7,
+            partitions=PARTITIONS,
+            members=members if named else (),
+        )
+        settings = Settings(
+            node_id="n1",
+            data_dir=str(tmp_path / "n1"),
+            http=http,
+            rpc=own,
+            peers=(other,),
+            free_space_min=1,
+        )
+        return build_config(settings, cluster)
+
+    with ports:
+        yield build
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[[NodeConfig], asyncio.Future[Node]]]:
+    """Starts nodes, and closes them in the end."""
+    started: list[Node] = []
+
+    async def starting(config: NodeConfig) -> Node:
+        node = Node(config)
+        started.append(node)
+        await node.start()
+        return node
+
+    yield lambda config: asyncio.ensure_future(starting(config))
+    for node in started:
+        await node.close()
+
+
+Start = Callable[[NodeConfig], asyncio.Future[Node]]
+
+
+async def synced(node: Node, above: int) -> None:
+    assert node._storage is not None
+    async with asyncio.timeout(10):
+        while node._storage.synced_number <= above:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_node_behind_marks_everything_and_shows_more_than_is_known(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    node = await start(config(True))
+    node._on_behind(KNOWN)
+    await synced(node, KNOWN.write_number)
+    assert node._refill.waiting == PARTITIONS
+    standing = node._topology.greeting()
+    assert (standing.start, standing.write_number > KNOWN.write_number) == (10, True)
+
+
+async def test_the_marks_are_written_before_the_number_that_lets_the_node_in_again(
+    config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await start(config(True))
+    storage = node._storage
+    assert storage is not None
+    raise_number = storage.raise_write_number
+    marks: list[int] = []
+
+    def noted(number: int) -> None:
+        scanned = storage.scan("facts", b"refill/", b"refill0", count_max=99, bytes_max=1 << 20)
+        marks.append(len(scanned))
+        raise_number(number)
+
+    monkeypatch.setattr(storage, "raise_write_number", noted)
+    node._on_behind(KNOWN)
+    assert marks == [PARTITIONS]
+
+
+async def test_a_node_without_a_ring_remembers_over_a_restart_that_it_must_refill(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    node = await start(config(False))
+    assert node._topology.ring is None
+    node._on_behind(KNOWN)
+    await synced(node, KNOWN.write_number)
+    await node.close()
+    again = await start(config(False))
+    assert again._replica.must_refill
+    members = config(True).cluster.members
+    again._topology._adopt(again._topology._build(members))
+    assert again._refill.waiting == PARTITIONS
+    assert not again._replica.must_refill
+
+
+async def test_marks_that_a_full_disk_refuses_hold_in_memory_and_are_tried_again(
+    config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await start(config(True))
+    storage = node._storage
+    assert storage is not None
+    write = storage.write
+
+    def refuse(writes: object) -> int:
+        raise StorageRefusesWrites("no room", reason="disk_full")
+
+    monkeypatch.setattr(storage, "write", refuse)
+    node._on_behind(KNOWN)
+    assert node._refill.waiting == PARTITIONS
+    assert storage.write_number < KNOWN.write_number
+    monkeypatch.setattr(storage, "write", write)
+    async with asyncio.timeout(10):
+        while node._must_refill:
+            await asyncio.sleep(0.05)
+    node._on_behind(KNOWN)
+    await synced(node, KNOWN.write_number)
