@@ -47,7 +47,7 @@ from dynamo.requests import (
 )
 from dynamo.resolve import holds, view
 from dynamo.rpc.messages import Fetch, Mint, Minted
-from dynamo.version import Vector
+from dynamo.version import Vector, descends
 from dynamo.write_operation import WriteOperation
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
@@ -73,8 +73,10 @@ class Coordinator:
         sealer: ContextSealer,
         metrics: Metrics,
         value_bytes_max: int = 1 << 20,
+        heard: dict[str, int] | None = None,
     ) -> None:
-        """`value_bytes_max`: largest value accepted, at most 8 MiB."""
+        """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
+        number that each node has acknowledged with."""
         self._node_id = node_id
         self._datacenter = datacenter
         self._transport = transport
@@ -83,6 +85,7 @@ class Coordinator:
         self._metrics = metrics
         self._count = metrics.count
         self._value_bytes_max = min(value_bytes_max, VALUE_BYTES_MAX)
+        self._heard = {} if heard is None else heard
         self._repair = RepairWaiter(metrics)
         self._planner: Planner | None = None
         self._epoch = 0
@@ -140,21 +143,28 @@ class Coordinator:
     ) -> Found | Written:
         """Replace what `context` covers with a tombstone; without one, what a read at r shows.
 
-        Returns Found, absent or deleted, where there was nothing to delete. Raises as `put`.
+        Returns Found where there was nothing to delete: the key is absent, or r replicas have seen all
+        that the context names and hold none of it any more, so that a delete sent twice leaves one
+        tombstone. Raises as `put`.
         """
         routing, plan = self._plan(bucket_type, bucket, key)
         self._count["deletes"] += 1
-        deadline = None
-        if context:
-            seen = self._sealer.open(routing, context)
-        else:
-            timeout_ms = _timeout_ms(options.timeout_ms)
-            deadline = self._clock.monotonic() + timeout_ms / 1000
+        timeout_ms = _timeout_ms(options.timeout_ms)
+        deadline = self._clock.monotonic() + timeout_ms / 1000
+        seen = self._sealer.open(routing, context) if context else None
+        try:
             record = await self._read(routing, plan, _read_of(options, timeout_ms))
+        except Unavailable:
+            if seen is None:
+                raise
+            record = EMPTY  # what the context names is deleted whether or not r can be read
+        if seen is None:
             found = self._found(routing, record)
             if not found.siblings:
                 return found
             seen = record.vector
+        elif descends(record.vector, seen) and not _covered(record, seen):
+            return self._found(routing, record)
         return await self._write(routing, plan, TOMBSTONE, b"", seen, options, deadline)
 
     # Steps --------------------------------------------------------------------------------------
@@ -262,6 +272,7 @@ class Coordinator:
             metrics=self._metrics,
             deadline=deadline,
             done=done,
+            heard=self._heard,
         )
         operation.start()
         try:
@@ -324,6 +335,15 @@ class Coordinator:
         seen = view(record, self._clock.wall_ms())
         context = self._context(routing, record.vector)
         return Written(record, seen.siblings, seen.deleted, context, vtag, primaries, fallbacks)
+
+
+def _covered(record: Record, seen: Vector) -> bool:
+    """True if the record holds a value, shown or expired, that `seen` names."""
+    counters = dict(seen)
+    return any(
+        sibling.kind == VALUE and sibling.counter <= counters.get(sibling.birth, 0)
+        for sibling in record.siblings
+    )
 
 
 ABSENT: Final = Found(EMPTY, (), False, b"")

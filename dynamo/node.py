@@ -139,6 +139,7 @@ class Node:
             sealer=ContextSealer(cluster_id=config.cluster.id, secret=config.cluster.secret),
             metrics=self.metrics,
             value_bytes_max=config.value_bytes_max,
+            heard=topology.acknowledged,
         )
         topology.attach(transport)
         topology.on_ring = self._on_ring
@@ -346,12 +347,26 @@ class Node:
             reasons.extend(sorted(self._topology.refusals.values()))
         elif not self._transport.attempted:
             reasons.append("not every peer has been tried yet")
+        elif self._topology.refusals and not self._transport.connected():
+            reasons.append("no peer is connected")
+            reasons.extend(sorted(self._topology.refusals.values()))
         if self._refill.waiting:
             reasons.append(f"{self._refill.waiting} partitions are being refilled")
         refusal = self._storage.refusal()
         if refusal is not None:
             reasons.append(f"this node takes no writes: {refusal}")
-        return Readiness(not reasons, tuple(reasons))
+        return Readiness(not reasons, (*reasons, *self._debts()))
+
+    def _debts(self) -> list[str]:
+        """What is still owed to this node, though it serves."""
+        debts = []
+        owed = sorted({peer for mark in self._replica.refilling.values() for peer in mark.owed})
+        serving = len(self._replica.refilling) - self._refill.waiting
+        if serving:
+            debts.append(f"{serving} partitions were refilled without {', '.join(owed)} so far")
+        if self._replica.damaged:
+            debts.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
+        return debts
 
     def stats(self) -> dict[str, Any]:
         """Counters and facts of this node."""

@@ -2,13 +2,14 @@
 
 A partition under a refill mark counts toward no r until it has been read, page by page, from every
 other primary that is up, and stays marked until the rest have been read as well. A damaged record
-is fetched from the other primaries and merged in. Reaches every replica, its own included, through
+is fetched from all other primaries and merged in. Reaches every replica, its own included, through
 the transport. Knows nothing of clients.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from typing import Final
 
@@ -18,7 +19,7 @@ from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Timer, Transport
 from dynamo.replica import Partition, RefillMark, Replica
-from dynamo.rpc.messages import Body, Fetch, Page, Scan, Store, Synced
+from dynamo.rpc.messages import Body, Fetch, Page, Refused, Scan, Store, Synced
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,26 @@ PAGE_TIMEOUT: Final = 30.0
 #: For one damaged record: its key has one replica less while a lost answer is waited for.
 MEND_TIMEOUT: Final = 5.0
 RETRY_DELAY: Final = 1.0
-#: A peer that is down is waited for so long (seconds) before a partition or record does without it.
+#: A peer that could give a part of a partition only is asked again after so long (seconds).
+INCOMPLETE_DELAY: Final = 10.0
+#: A peer that is down is waited for so long (seconds) before a partition does without it.
 PATIENCE: Final = 5.0
 #: A connected peer that has left a request without any reply for so long (seconds) is down.
 STALLED_AFTER: Final = 5.0
+
+
+class Outcome(enum.Enum):
+    """What came of reading a partition from a peer: all of it; all but damaged records, which it will
+    mend; what lies before a damaged block, which stays; nothing yet."""
+
+    READ = "read"
+    INCOMPLETE = "incomplete"
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
+
+
+READ, INCOMPLETE = Outcome.READ, Outcome.INCOMPLETE
+UNREADABLE, FAILED = Outcome.UNREADABLE, Outcome.FAILED
 
 
 class Refill:
@@ -56,9 +73,12 @@ class Refill:
         self._wake = asyncio.Event()
         self._retry: Timer | None = None
         self._began = clock.monotonic()
-        #: When each damaged record was first met.
-        self._damaged_since: dict[bytes, float] = {}
+        #: Who has answered for a damaged record, and whether with a copy.
+        self._answered: dict[bytes, dict[str, bool]] = {}
+        #: When a peer that could give a part of a partition only is asked for it again.
+        self._again_at: dict[tuple[Partition, str], float] = {}
         replica.on_damage = self._wake.set
+        replica.on_unreadable = self._mark_unreadable
 
     def adopt(self, ring: Ring) -> None:
         """Refill by this ring's owners."""
@@ -111,41 +131,60 @@ class Refill:
         """Go once over everything that is to be refilled or mended. Raises StorageError."""
         for place in sorted(self._replica.refilling):
             await self._refill(place)
-        now = self._clock.monotonic()
-        damaged = sorted(self._replica.damaged)
-        self._damaged_since = {key: self._damaged_since.get(key, now) for key in damaged}
-        for storage_key in damaged:
+        for storage_key in sorted(self._replica.damaged):
             await self._mend(storage_key)
 
     async def _refill(self, place: Partition) -> None:
         replica = self._replica
         mark = replica.refilling[place]
+        incomplete: set[str] = set()
         for peer in mark.owed:
-            if not self._is_up(peer):
+            if not self._is_up(peer) or self._again_at.get((place, peer), 0.0) > self._now():
                 continue
-            read = await self._read_partition(place, peer)
+            outcome = await self._read_partition(place, peer)
             if replica.refilling.get(place) is not mark:
                 return  # it was marked anew meanwhile: what has been read may be gone again
-            if read:
+            if outcome is READ or (outcome is UNREADABLE and self._were_read(place, mark)):
                 mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
                 replica.mark_refill(((place, mark),))
+            elif outcome is not FAILED:
+                incomplete.add(peer)
+                self._again_at[(place, peer)] = self._now() + INCOMPLETE_DELAY
         if not mark.owed:
             replica.refilled(place)
             return
-        were_read = len(self._others(*place)) - len(mark.owed)
-        patient = self._clock.monotonic() - self._began < PATIENCE
-        up = any(map(self._is_up, mark.owed))
+        # A peer that could give a part only is asked again, and is not waited for.
+        were_read = self._were_read(place, mark) + len(incomplete)
+        patient = self._now() - self._began < PATIENCE
+        up = any(self._is_up(p) and (place, p) not in self._again_at for p in mark.owed)
         if not mark.serving and were_read and not up and not patient:
             log.warning("partition %s serves without %s", place, ", ".join(mark.owed))
             replica.mark_refill(((place, RefillMark(mark.owed, serving=True)),))
+
+    def _were_read(self, place: Partition, mark: RefillMark) -> int:
+        return len(self._others(*place)) - len(mark.owed)
+
+    def _now(self) -> float:
+        return self._clock.monotonic()
+
+    def _mark_unreadable(self, place: Partition) -> None:
+        """A partition cannot be read through here: what it may have lost is read from the others."""
+        owed = self._others(*place)
+        if owed and place not in self._replica.refilling:
+            try:
+                self._replica.mark_refill(((place, RefillMark(owed, serving=False)),))
+            except StorageError as error:
+                log.warning("a damaged partition could not be marked: %s", error.message)
+            self._wake.set()
 
     def _is_up(self, peer: str) -> bool:
         transport = self._transport
         return transport.is_connected(peer) and transport.stalled_for(peer) < STALLED_AFTER
 
-    async def _read_partition(self, place: Partition, peer: str) -> bool:
-        """True once every record that the peer has of the partition is merged in and on disk."""
+    async def _read_partition(self, place: Partition, peer: str) -> Outcome:
+        """READ once every record that the peer has of the partition is merged in and on disk."""
         after = b""
+        skipped = 0
         while True:
             assert self._ring is not None
             timeout_ms = int(PAGE_TIMEOUT * 1000)
@@ -153,38 +192,44 @@ class Refill:
             page = await ask(self._transport, peer, scan, PAGE_TIMEOUT)
             if not isinstance(page, Page):
                 self._count["refill_pages_failed"] += 1
-                return False
+                damaged = isinstance(page, Refused) and page.code == "corrupt"
+                return UNREADABLE if damaged else FAILED
             if not await self._store(place, page.entries):
-                return False
+                return FAILED
             self._count["refill_records"] += len(page.entries)
-            if page.skipped:
-                # Damaged over there; it mends them from the other primaries, so ask again later.
-                self._count["refill_records_skipped"] += page.skipped
-                return False
+            # Damaged over there; it mends them from the other primaries, so they are asked for again.
+            skipped += page.skipped
+            self._count["refill_records_skipped"] += page.skipped
             if not page.more:
-                return True
+                return INCOMPLETE if skipped else READ
             after = page.last
 
     async def _mend(self, storage_key: bytes) -> None:
-        """Merge in what the other primaries have of a damaged key, then serve it again. One that is
-        down may be the only one with its last write, so it is waited for as in a refill."""
+        """Merge in what the other primaries have of a damaged key; serve it again once all of them
+        have answered, since any of them may be the only one that has its last write. One that is
+        damaged there too, or being refilled, has nothing to give: that is an answer."""
         cls, partition, key = split_storage_key(storage_key)
         assert self._ring is not None
         others = self._others(cls, partition)
+        answered = self._answered.setdefault(storage_key, {})
+        up = tuple(p for p in others if p not in answered and self._is_up(p))
         timeout_ms = int(MEND_TIMEOUT * 1000)
         fetch = Fetch(key, cls, partition, self._ring.epoch, timeout_ms, True)
-        up = tuple(filter(self._is_up, others))
-        patient = self._clock.monotonic() - self._damaged_since[storage_key] < PATIENCE
-        if len(up) < len(others) and patient:
-            return
         answers = await ask_all(self._transport, up, fetch, MEND_TIMEOUT)
-        bodies = [answer for answer in answers.values() if isinstance(answer, Body)]
-        if len(bodies) < len(up) or not any(body.record for body in bodies):
-            self._count["mends_failed"] += 1
+        for peer, answer in answers.items():
+            if isinstance(answer, Body):
+                entries = ((key, answer.record),) if answer.record else ()
+                if await self._store((cls, partition), entries):
+                    answered[peer] = bool(answer.record)
+            elif isinstance(answer, Refused) and answer.code in ("corrupt", "refilling"):
+                answered[peer] = False
+        if len(answered) < len(others):
             return
-        entries = tuple((key, body.record) for body in bodies if body.record)
-        if await self._store((cls, partition), entries):
+        del self._answered[storage_key]
+        if any(answered.values()):
             self._replica.mended(storage_key)
+        else:
+            self._count["mends_without_a_copy"] += 1
 
     async def _store(self, place: Partition, entries: tuple[tuple[bytes, bytes], ...]) -> bool:
         """True once this node's replica holds all of them on disk."""

@@ -108,6 +108,8 @@ class Replica:
         self.damaged: set[bytes] = set()
         #: Called when a record is found damaged, so that it can be mended.
         self.on_damage: Callable[[], None] = _nothing
+        #: Called when a partition cannot be read through, so that it can be refilled.
+        self.on_unreadable: Callable[[Partition], None] = lambda place: None
         #: Called when a dot shows that someone else runs under this incarnation.
         self.on_foreign_dot: Callable[[], None] = _nothing
         self._load_marks()
@@ -286,6 +288,12 @@ class Replica:
             found = self._storage.scan(
                 "records", start, end, count_max=PAGE_ENTRIES_MAX, bytes_max=bytes_max
             )
+        except StorageCorrupt as error:
+            # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
+            self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
+            self.on_unreadable(place)
+            self._refuse_error(call, error)
+            return
         except DynamoError as error:
             self._refuse_error(call, error)
             return
@@ -397,7 +405,7 @@ class Replica:
                 return
             if self._unsynced.get(storage_key, number + 1) <= number:
                 del self._unsynced[storage_key]
-            call.reply(SYNCED)
+            call.reply(Synced(self._commit.synced))
 
         self._commit.when_synced(number, synced)
 
@@ -435,17 +443,28 @@ class Replica:
             code, definite = "malformed", True
         else:
             code, definite = "storage_error", error.outcome == "none"
-        self._refuse(call, Refused(code, definite, error.message, epoch=self._epoch))
+        self._refuse(call, Refused(code, definite, self._told(code, error), epoch=self._epoch))
 
     def _refuse_unsynced(self, call: Call, error: DynamoError) -> None:
         """What was met or written may not be on disk, whatever kind of error says so."""
         code = "sync_failed" if self._storage.refusal() == "sync_failed" else "storage_error"
-        self._refuse(call, Refused(code, False, error.message, epoch=self._epoch))
+        self._refuse(call, Refused(code, False, self._told(code, error), epoch=self._epoch))
+
+    def _told(self, code: str, error: DynamoError) -> str:
+        """What a client may read: an engine's own words name files, so they stay in the log."""
+        if code == "malformed":
+            return error.message
+        count = self._count["refused_" + code] + 1
+        if count & (count - 1) == 0:
+            log.warning("%s (%s so far): %s", code, count, error.message)
+        return _TOLD.get(code, "this node takes no writes")
 
     def _alarm(self, counter: str, line: str) -> None:
         self._count["alarms"] += 1
         self._count[counter] += 1
-        log.error("ALARM %s: %s", counter, line)
+        count = self._count[counter]
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, ...: one cause can have many alarms
+            log.error("ALARM %s (%s so far): %s", counter, count, line)
 
     # Damage and refill --------------------------------------------------------------------------
 
@@ -520,6 +539,12 @@ class Replica:
             start = page[-1][0] + b"\0"
 
 
+_TOLD: Final = {
+    "corrupt": "this node's record is damaged",
+    "storage_error": "this node's storage failed",
+    "sync_failed": "this node could not sync its log and takes no more writes",
+    "disk_full": "this node is short of disk space",
+}
 SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")
 ABSENT_DIGEST: Final = Digest((), b"")

@@ -66,8 +66,9 @@ def etag(record: Record, siblings: Sequence[Sibling]) -> str:
 def holds(condition: Condition, record: Record, now_ms: int) -> bool:
     """True if every part of `condition` that is given holds for what `record` shows at `now_ms`.
 
-    An object goes by its vtag; one with several siblings by any of their vtags and by its `etag`; a
-    deleted or absent one by no name at all. "*" stands for any live sibling. Times are compared in
+    An object goes by its `etag`: the vtag of a single value, another name for several siblings, so
+    that who has seen one value does not pass once there are more; a deleted or absent one by no
+    name at all. "*" stands for any live sibling. Times are compared in
     whole seconds, as HTTP dates are written; nothing live was not modified since any time.
     """
     siblings = view(record, now_ms).siblings
@@ -84,6 +85,4 @@ def holds(condition: Condition, record: Record, now_ms: int) -> bool:
 def _is_named(names: tuple[str, ...], record: Record, siblings: tuple[Sibling, ...]) -> bool:
     if not siblings:
         return False
-    if _ANY in names or etag(record, siblings) in names:
-        return True
-    return any(sibling.vtag() in names for sibling in siblings)
+    return _ANY in names or etag(record, siblings) in names

@@ -43,6 +43,7 @@ class WriteOperation:
         "_count",
         "_done",
         "_grace",
+        "_heard",
         "_mint",
         "_minted",
         "_minter",
@@ -65,6 +66,7 @@ class WriteOperation:
         metrics: Metrics,
         deadline: float,
         done: asyncio.Future[Minted],
+        heard: dict[str, int],
     ) -> None:
         """`candidates`: the primaries, best minter first. `done`: gets the minter's first answer."""
         self._mint = mint
@@ -75,6 +77,7 @@ class WriteOperation:
         self._clock = clock
         self._count = metrics.count
         self._done = done
+        self._heard = heard
         self.deadline = deadline
         self._minted: Minted | None = None
         self._minter = ""
@@ -94,6 +97,9 @@ class WriteOperation:
             if self._minted is None:
                 self._failed(node, "its answer to the mint was lost", definite=False)
                 return
+            assert isinstance(reply, Synced)
+            if reply.write_number > self._heard.get(node, 0):
+                self._heard[node] = reply.write_number
             self._tally.ack(node)
             self._judge()
         elif kind is Minted:

@@ -31,7 +31,9 @@ PEERS_BLOB: Final = "peers"
 ASK_TIMEOUT: Final = 5.0
 HEARTBEAT_INTERVAL: Final = 1.0
 #: What was heard is written down after so many heartbeats.
-KEEP_BEATS: Final = 5
+KEEP_BEATS: Final = 2
+#: A connected peer that has left a request unanswered for so long (seconds) may be a dead process.
+SILENT_AFTER: Final = 1.0
 
 
 class Blobs(Protocol):
@@ -91,6 +93,9 @@ class Topology:
         self._met: dict[str, Member] = {}
         self._known = _read_known(blobs)
         self._heard = False
+        #: The last synced write number that each peer has acknowledged a write with; shared with the
+        #: coordinator. What a peer said in an acknowledgement it cannot take back.
+        self.acknowledged: dict[str, int] = {}
         self._transport: Transport | None = None
         #: Why peers refused this node, or this node them, by address or id: for people.
         self.refusals: dict[str, str] = {}
@@ -208,6 +213,8 @@ class Topology:
                     up = [peer for peer in peers if self._transport.is_connected(peer)]
                     ping = Ping(int(ASK_TIMEOUT * 1000), self._standing().write_number)
                     self._transport.request(up, ping, self, ASK_TIMEOUT)
+            for name in self._known:
+                self._last_known(name)
             if self._heard:
                 self._write_known()
 
@@ -302,8 +309,13 @@ class Topology:
             why = f"the ring of {name} differs from that of {self._own.id}, in epoch {ring.epoch}"
             self._refuse(name, why)
             return Refusal("ring_differs", why)
-        known = self._known.get(name)
+        known = self._last_known(name)
         shown = Known(greeting.start, greeting.write_number, greeting.random)
+        if self._is_running(name, shown, known):
+            # A second process under one name; or a restart, whose old connection is about to go.
+            why = f"{name} is connected to {self._own.id} from another process, which answers"
+            self._refuse(name, why)
+            return Refusal("in_use", why)
         if known is not None and shown.lacks(known):
             self._count["peers_behind"] += 1
             log.error(
@@ -323,6 +335,26 @@ class Topology:
             self._known[name] = shown
             self._write_known()
         return None
+
+    def _last_known(self, name: str) -> Known | None:
+        """The most that a peer has shown, said in a heartbeat, or acknowledged with."""
+        known = self._known.get(name)
+        number = self.acknowledged.get(name, 0)
+        if known is not None and number > known.write_number:
+            known = self._known[name] = msgspec.structs.replace(known, write_number=number)
+            self._heard = True
+        return known
+
+    def _is_running(self, name: str, shown: Known, known: Known | None) -> bool:
+        """True if another process is connected under this name and answers."""
+        transport = self._transport
+        return (
+            transport is not None
+            and known is not None
+            and known.random != shown.random
+            and transport.is_connected(name)
+            and transport.stalled_for(name) < SILENT_AFTER
+        )
 
     def refused(self, address: str, refusal: Refusal) -> None:
         """A peer refused this node."""
@@ -367,10 +399,11 @@ class Topology:
 
 
 def _read_known(blobs: Blobs) -> dict[str, Known]:
-    data = blobs.read_blob(PEERS_BLOB)
-    if data is None:
-        return {}
+    """What was written last; nothing, with an alarm, if that is damaged: only a protection is lost,
+    and it comes back with the next handshakes."""
     try:
-        return _known_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise StorageCorrupt(f"what is known of the peers cannot be read: {error}") from error
+        data = blobs.read_blob(PEERS_BLOB)
+        return {} if data is None else _known_decoder.decode(data)
+    except (StorageCorrupt, msgspec.DecodeError) as error:
+        log.error("ALARM what was known of the peers is lost: %s", error)
+        return {}

@@ -106,6 +106,8 @@ async def delete_object(request: Request) -> HttpReply:
     outcome = await request.edge.backend.delete(bucket_type, bucket, key, context, options)
     fields = timeout_field(given)
     if isinstance(outcome, Found):
+        if outcome.siblings:
+            return HttpReply(204, fields)  # what the context names is gone; others came since
         return _nothing(request, outcome, fields)
     return HttpReply(204, acks_field(outcome) + fields)
 

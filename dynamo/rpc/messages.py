@@ -152,7 +152,12 @@ class Minted(_Message, frozen=True, array_like=True, tag=65):
 
 
 class Synced(_Message, frozen=True, array_like=True, tag=66):
-    """What was asked is on disk at the sender, checksummed."""
+    """What was asked is on disk at the sender, checksummed.
+
+    `write_number`: the sender's last synced write, 0 to say nothing of it.
+    """
+
+    write_number: _WriteNumber = 0
 
 
 class Body(_Message, frozen=True, array_like=True, tag=67):

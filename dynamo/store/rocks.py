@@ -55,7 +55,6 @@ class RocksStorage:
         self._sizes = sizes
         self._count = metrics.count
         self._closed = False
-        self._settled = False
         #: Why writes are refused until something is done about it; None most of the time.
         self._stopped: str | None = None
         self._cause = ""
@@ -316,7 +315,7 @@ class RocksStorage:
 
     def _sync(self, number: int, base: int) -> None:
         """In the worker: sync the log, then note it."""
-        if self._stopped == "sync_failed":
+        if self._stuck or self._stopped in ("sync_failed", "storage_error"):
             raise StorageError(f"the storage cannot be synced: {self._cause}")
         try:
             self._engine.db.flush_wal(True)

@@ -495,3 +495,36 @@ async def test_two_dead_of_five_are_not_noticed_at_three() -> None:
         written = await cluster.put("a", b"k", b"1", options=WriteOptions(w=3))
         assert written.primary_acks == 3
         assert values(await cluster.get("b", b"k", ReadOptions(r=3))) == {b"1"}
+
+
+async def test_a_delete_sent_twice_leaves_one_tombstone() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        seen = await cluster.get("a", b"k")
+        assert isinstance(await cluster.delete("b", b"k", seen.context), Written)
+        for node in "abc":
+            assert isinstance(await cluster.delete(node, b"k", seen.context), Found)
+        assert len((await cluster.get("a", b"k", ALL)).record.siblings) == 1
+
+
+async def test_a_delete_names_what_a_read_may_have_missed() -> None:
+    """The value is at one replica only, and the read before the delete does not reach it."""
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.update("ab")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("c", b"k", b"1")
+        seen = await cluster.get("c", b"k", ReadOptions(r=1))
+        cluster.links.down.clear()
+        cluster.links.down.add("c")
+        assert isinstance(await cluster.delete("a", b"k", seen.context), Written)
+        cluster.links.down.clear()
+        assert (await cluster.get("c", b"k", ALL)).deleted
+
+
+async def test_a_delete_with_a_context_goes_through_where_no_read_does() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        seen = await cluster.get("a", b"k")
+        cluster.links.down.update("bc")
+        done = await cluster.delete("a", b"k", seen.context, WriteOptions(w=1))
+        assert isinstance(done, Written)

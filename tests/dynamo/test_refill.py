@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from little_cluster import GatedStorage, LittleCluster, LittleNode, values
@@ -192,3 +193,47 @@ def test_a_refill_that_cannot_go_on_looks_again_once_a_second_however_often_it_i
     before, after = run_virtual(wait())
     assert before <= 20
     assert after - before == 10
+
+
+def storage_key_of(cluster: LittleCluster, name: str, key: bytes) -> bytes:
+    node = cluster.nodes[name]
+    routing, plan = node.coordinator._plan(b"default", b"b", key)
+    return node.replica._prefixes[(plan.class_id, plan.partition)] + routing
+
+
+async def test_a_damaged_record_is_not_served_until_every_primary_has_answered_for_it() -> None:
+    """b has the past only; what was acknowledged at a and c is damaged at c while a is away."""
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"old", options=WriteOptions(w=3))
+        seen = await cluster.get("a", b"k")
+        cluster.links.down.add("b")
+        await cluster.put("a", b"k", b"new", seen.context)
+        await cluster.settle()
+        cluster.links.down.clear()
+        node = cluster.nodes["c"]
+        cluster.links.down.add("a")
+        node.storage.put("records", storage_key_of(cluster, "c", b"k"), b"rubbish")
+        with pytest.raises(Unavailable):
+            await cluster.get("c", b"k")
+        await asyncio.sleep(1.5)
+        with pytest.raises(Unavailable):
+            await cluster.get("b", b"k")
+        cluster.links.down.clear()
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("b", b"k", ALL)) == {b"new"}
+
+
+async def test_a_record_damaged_at_two_nodes_is_mended_from_the_third() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1", options=WriteOptions(w=3))
+        for name in "bc":
+            node = cluster.nodes[name]
+            node.storage.put("records", storage_key_of(cluster, name, b"k"), b"rubbish")
+        for name in "bc":
+            with suppress(Unavailable):
+                await cluster.get(name, b"k")
+        for name in "bc":
+            await refilled(cluster.nodes[name])
+        for name in "abc":
+            assert values(await cluster.get(name, b"k", ALL)) == {b"1"}

@@ -43,6 +43,7 @@ class Wire:
     def __init__(self) -> None:
         self.nodes: dict[str, Topology] = {}
         self.disconnected: list[str] = []
+        self.up: set[str] = set()
 
     def request(
         self, targets: Sequence[str], message: Request, waiter: Waiter, timeout: float
@@ -54,7 +55,7 @@ class Wire:
                 waiter.on_reply(target, RingIs(ring.to_bytes() if ring is not None else b""))
 
     def is_connected(self, node: str) -> bool:
-        return True
+        return node in self.up
 
     def stalled_for(self, node: str) -> float:
         return 0.0
@@ -356,9 +357,41 @@ def test_whoever_is_told_that_it_is_behind_tells_the_node() -> None:
     assert told == [Known(5, 100)]
 
 
-@pytest.mark.parametrize("name", ["ring", "peers"])
-def test_a_damaged_file_is_an_error_and_not_a_first_start(name: str) -> None:
+def test_a_damaged_ring_is_an_error_and_not_a_first_start() -> None:
     blobs = Blobs()
-    blobs.files[name] = b"rubbish"
+    blobs.files["ring"] = b"rubbish"
     with pytest.raises(StorageCorrupt):
         node(A, blobs=blobs)
+
+
+def test_without_what_was_known_of_the_peers_a_node_starts_all_the_same() -> None:
+    blobs = Blobs()
+    blobs.files["peers"] = b"rubbish"
+    assert node(A, blobs=blobs).admit(node(B).greeting()) is None
+
+
+def test_what_a_peer_acknowledged_a_write_with_counts_as_shown() -> None:
+    a, b = node(A), node(B, standing=lambda: Known(5, 100, b"r"))
+    assert a.admit(b.greeting()) is None
+    a.acknowledged["b"] = 400
+    restored = node(B, standing=lambda: Known(6, 399, b"s"))
+    refusal = a.admit(restored.greeting())
+    assert refusal is not None
+    assert (refusal.code, refusal.known_write_number) == ("behind", 400)
+
+
+def test_a_second_process_under_the_name_of_one_that_answers_is_refused_and_not_told_to_refill() -> (
+    None
+):
+    wire = Wire()
+    a, b = node(A, wire=wire), node(B, standing=lambda: Known(5, 100, b"r"))
+    assert a.admit(b.greeting()) is None
+    wire.up.add("b")
+    second = node(B, standing=lambda: Known(1, 0, b"second"))
+    refusal = a.admit(second.greeting())
+    assert refusal is not None
+    assert refusal.code == "in_use"
+    wire.up.clear()
+    refusal = a.admit(second.greeting())
+    assert refusal is not None
+    assert refusal.code == "behind"
