@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from dynamo.cli import cluster, init, objects, serve
 from dynamo.errors import ConfigError, DynamoError
@@ -48,6 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="dynamo",
         description="A leaderless replicated key-value store.",
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"dynamo-kv {metadata.version('dynamo-kv')}"
     )
     parser.set_defaults(failure=FAILED)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
