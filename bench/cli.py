@@ -21,6 +21,12 @@ def _hotpath(arguments: list[str]) -> int:
     return main(arguments)
 
 
+def _memory(arguments: list[str]) -> int:
+    from bench.memory import main
+
+    return main(arguments)
+
+
 def _placement(arguments: list[str]) -> int:
     argparse.ArgumentParser(prog="dynamo-bench placement").parse_args(arguments)
     from bench.placement import main
@@ -31,6 +37,7 @@ def _placement(arguments: list[str]) -> int:
 
 COMMANDS: Final = {
     "hotpath": _Command("Python calls and blocks per get and put, counted", _hotpath),
+    "memory": _Command("resident memory of a node with a million small objects", _memory),
     "placement": _Command("what it costs to place a large ring and to plan a key", _placement),
 }
 

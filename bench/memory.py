@@ -36,7 +36,7 @@ _FIELDS: Final = ("VmRSS", "RssAnon", "VmHWM")
 _MIB: Final = 1024 * 1024
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--objects", type=int, default=1_000_000)
@@ -44,11 +44,11 @@ def main() -> int:
     parser.add_argument("--node", metavar="DIR", help=argparse.SUPPRESS)
     parser.add_argument("--rpc", metavar="HOST:PORT", help=argparse.SUPPRESS)
     parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.node is None:
-        return _measure(arguments.objects, arguments.bytes)
-    settings = Settings(data_dir=arguments.node, http="127.0.0.1:0", rpc=arguments.rpc)
-    work = _run_node(settings, arguments.objects, arguments.bytes, loaded=arguments.loaded)
+    asked = parser.parse_args(arguments)
+    if asked.node is None:
+        return _measure(asked.objects, asked.bytes)
+    settings = Settings(data_dir=asked.node, http="127.0.0.1:0", rpc=asked.rpc)
+    work = _run_node(settings, asked.objects, asked.bytes, loaded=asked.loaded)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
     return 0

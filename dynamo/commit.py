@@ -1,4 +1,4 @@
-"""Group commit: one sync at a time serves all who wait (DESIGN: a write, a read).
+"""Group commit: one sync at a time serves all who wait.
 
 Writes go to the storage unsynced; whoever needs one on disk leaves a callback with its number. The
 one task flushes while anyone waits: whoever comes during a flush is served by the next. It must be

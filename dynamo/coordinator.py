@@ -88,13 +88,11 @@ class Coordinator:
         self._heard = {} if heard is None else heard
         self._repair = RepairWaiter(metrics)
         self._planner: Planner | None = None
-        self._epoch = 0
         self._classes: dict[bytes, ReplicationClass] = {}
 
     def adopt(self, ring: Ring) -> None:
         """Plan by this ring from now on."""
         self._planner = Planner(ring, self._datacenter)
-        self._epoch = ring.epoch
         self._classes = {class_.name.encode(): class_ for class_ in ring.classes}
 
     # Requests -----------------------------------------------------------------------------------
@@ -143,27 +141,32 @@ class Coordinator:
     ) -> Found | Written:
         """Replace what `context` covers with a tombstone; without one, what a read at r shows.
 
-        Returns Found where there was nothing to delete: the key is absent, or r replicas have seen all
-        that the context names and hold none of it any more, so that a delete sent twice leaves one
-        tombstone. Raises as `put`.
+        Returns Found where there was nothing to delete: the key is absent, or as many replicas as a
+        write would have to reach have seen all that the context names (without one, all there is) and
+        hold none of it any more, so that a delete sent twice leaves one tombstone. Raises as `put`.
         """
         routing, plan = self._plan(bucket_type, bucket, key)
         self._count["deletes"] += 1
         timeout_ms = _timeout_ms(options.timeout_ms)
         deadline = self._clock.monotonic() + timeout_ms / 1000
         seen = self._sealer.open(routing, context) if context else None
+        needed = _acks_needed(options, len(plan.primaries))
         try:
-            record = await self._read(routing, plan, _read_of(options, timeout_ms))
+            # With a context the read only spares work, so it leaves the write half of the time.
+            read_ms = timeout_ms if seen is None else max(1, timeout_ms // 2)
+            record, holders = await self._read_held(routing, plan, _read_of(options, read_ms))
         except Unavailable:
             if seen is None:
                 raise
-            record = EMPTY  # what the context names is deleted whether or not r can be read
+            record, holders = EMPTY, 0  # what the context names is deleted all the same
+        # Gone at a few only, say after a delete that was left uncertain, is not gone.
+        gone = holders >= needed
         if seen is None:
             found = self._found(routing, record)
-            if not found.siblings:
+            if not record or (gone and not found.siblings):
                 return found
             seen = record.vector
-        elif descends(record.vector, seen) and not _covered(record, seen):
+        elif gone and descends(record.vector, seen) and not _covered(record, seen):
             return self._found(routing, record)
         return await self._write(routing, plan, TOMBSTONE, b"", seen, options, deadline)
 
@@ -192,6 +195,16 @@ class Coordinator:
         return routing, self._planner.plan(class_, routing)
 
     async def _read(self, routing: bytes, plan: Plan, options: ReadOptions) -> Record:
+        return await self._begin_read(routing, plan, options).done
+
+    async def _read_held(
+        self, routing: bytes, plan: Plan, options: ReadOptions
+    ) -> tuple[Record, int]:
+        """What r replicas hold, and how many primaries are known to hold all of it."""
+        operation = self._begin_read(routing, plan, options)
+        return await operation.done, operation.holders
+
+    def _begin_read(self, routing: bytes, plan: Plan, options: ReadOptions) -> ReadOperation:
         nodes = self._best_first(plan.primaries)
         n = len(nodes)
         r = resolve_count("r", options.r, n, lowest=1, default=n // 2 + 1)
@@ -219,7 +232,7 @@ class Coordinator:
             done=done,
         )
         operation.start()
-        return await done
+        return operation
 
     async def _write(
         self,
@@ -347,6 +360,16 @@ def _covered(record: Record, seen: Vector) -> bool:
 
 
 ABSENT: Final = Found(EMPTY, (), False, b"")
+
+
+def _acks_needed(options: WriteOptions, n: int) -> int:
+    """How many replicas a write with these options has to reach."""
+    return max(
+        resolve_count("w", options.w, n, lowest=1, default=n // 2 + 1),
+        resolve_count("dw", options.dw, n, lowest=0, default=0),
+        resolve_count("pw", options.pw, n, lowest=0, default=0),
+        resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0),
+    )
 
 
 def _read_of(options: WriteOptions, timeout_ms: int) -> ReadOptions:

@@ -1,6 +1,6 @@
 """Counters of one node: nothing is dropped, refused or repaired without one.
 
-Names are `noun_verb` in the vocabulary of the design page, and are what `/stats` shows. Knows
+Names are `noun_verb` in the project's vocabulary, and are what `/stats` shows. Knows
 nothing of time or I/O.
 """
 

@@ -57,6 +57,7 @@ class WriteTally:
         self._needed = max(w, node_confirms)
         self._pw = pw
         self._open = self._primaries_open = nodes
+        #: Stand-ins that have it on disk: 0 as long as only primaries are asked.
         self.fallbacks = 0
         #: Primaries that have it on disk.
         self.acked: list[str] = []

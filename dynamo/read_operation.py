@@ -48,7 +48,6 @@ class ReadOperation:
         "_asked_bodies",
         "_clock",
         "_count",
-        "_done",
         "_fetch",
         "_grace",
         "_hedge",
@@ -62,6 +61,7 @@ class ReadOperation:
         "_timer",
         "_transport",
         "deadline",
+        "done",
     )
 
     def __init__(
@@ -89,7 +89,7 @@ class ReadOperation:
         self._count = metrics.count
         self._repair = repair
         self.deadline = deadline
-        self._done = done
+        self.done = done
         self._open: set[str] = set(nodes)
         self._asked_bodies: set[str] = set()
         self._merged: Record | None = None
@@ -110,6 +110,12 @@ class ReadOperation:
                 fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, False
             )
             self._transport.request(nodes[1:], digests, self, remaining)
+
+    @property
+    def holders(self) -> int:
+        """Primaries that are known to hold on disk what was answered, or more."""
+        merged = self._merged
+        return len(self._tally.holders(merged.vector)) if merged else len(self._nodes)
 
     # Waiter -------------------------------------------------------------------------------------
 
@@ -144,7 +150,7 @@ class ReadOperation:
 
     def _judge(self) -> None:
         tally = self._tally
-        if self._merged is None and not self._done.done():
+        if self._merged is None and not self.done.done():
             state = tally.state
             if state is MET:
                 self._met(tally.merged)
@@ -227,9 +233,9 @@ class ReadOperation:
             self._hedge.cancel()
             self._hedge = None
         tally = self._tally
-        if self._grace is not None or (self._merged is None and not self._done.done()):
+        if self._grace is not None or (self._merged is None and not self.done.done()):
             self._fail_lost()
-        if self._done.done():
+        if self.done.done():
             self._timer.cancel()
         if not tally.merged:
             return
@@ -259,8 +265,8 @@ class ReadOperation:
     # Answers ------------------------------------------------------------------------------------
 
     def _answer(self, record: Record) -> None:
-        if not self._done.done():
-            self._done.set_result(record)
+        if not self.done.done():
+            self.done.set_result(record)
 
     def _repair_confirmed(self) -> None:
         assert self._merged is not None
@@ -291,7 +297,7 @@ class ReadOperation:
 
     def _expired(self) -> None:
         """The client's time is up; the transport ends what is still open at the same moment."""
-        if self._done.done():
+        if self.done.done():
             return
         if self._repaired is not None:
             self._fail(self._repaired.error())
@@ -302,8 +308,8 @@ class ReadOperation:
 
     def _fail(self, error: DynamoError) -> None:
         self._timer.cancel()
-        if not self._done.done():
-            self._done.set_exception(error)
+        if not self.done.done():
+            self.done.set_exception(error)
 
     def _remaining(self) -> float:
         return max(0.001, self.deadline - self._clock.monotonic())

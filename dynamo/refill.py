@@ -226,10 +226,10 @@ class Refill:
         if len(answered) < len(others):
             return
         del self._answered[storage_key]
-        if any(answered.values()):
-            self._replica.mended(storage_key)
-        else:
+        if not any(answered.values()):
             self._count["mends_without_a_copy"] += 1
+        elif not self._replica.mended(storage_key):
+            self._count["mends_failed"] += 1
 
     async def _store(self, place: Partition, entries: tuple[tuple[bytes, bytes], ...]) -> bool:
         """True once this node's replica holds all of them on disk."""

@@ -3,7 +3,7 @@
 Every read-merge-write is one plain call without an await, so it is atomic without a lock; only the
 flush is waited for, through the group commit. An acknowledgement leaves after the write-ahead log
 is synced, and a Fetch that meets a record whose sync is pending waits for it: no reply shows what
-a power loss can take back (DESIGN: a write, a read). Knows nothing of sockets, quorums or HTTP.
+a power loss can take back (docs/architecture.md). Knows nothing of sockets, quorums or HTTP.
 """
 
 from __future__ import annotations
@@ -486,12 +486,15 @@ class Replica:
             log.warning("a damaged record could not be put aside: %s", error.message)
         self.on_damage()
 
-    def mended(self, storage_key: bytes) -> int:
-        """A peer's good copy has been merged in: serve the key again. Returns the write number."""
-        number = self._storage.write((Write("facts", QUARANTINE_PREFIX + storage_key, None),))
+    def mended(self, storage_key: bytes) -> bool:
+        """The peers' copies have been merged in: serve the key again. False if what was merged in has
+        been damaged meanwhile as well. Raises StorageError."""
+        if self._load_for_merge(storage_key) is None:
+            return False
+        self._storage.write((Write("facts", QUARANTINE_PREFIX + storage_key, None),))
         self.damaged.discard(storage_key)
         self._count["records_mended"] += 1
-        return number
+        return True
 
     def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
         """Durably note that these partitions may have lost writes; returns the write number.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -50,7 +51,8 @@ RANKS = """
     coordinator refill
 
     clock cluster_disk rpc.tcp
-    store.files store.worker store.space store.note store.enginelog store.engine store.memory
+    store.files store.worker store.space store.note store.engine store.memory
+    store.enginelog
     store.opening
     store.rocks
     datadir
@@ -256,3 +258,14 @@ def _is_made(path: Path) -> bool:
     """True for what tools leave in the tree."""
     made = re.compile(r"\.venv|\.git|\.\w+_cache|\.hypothesis|__pycache__|build|.*\.egg-info")
     return any(made.fullmatch(part) for part in path.parts)
+
+
+def test_every_package_of_the_tree_is_in_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = project["tool"]["setuptools"]["packages"]
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for name in ("ring", "antientropy", "dynamo", "bench")
+        for path in (ROOT / name).rglob("__init__.py")
+    }
+    assert set(listed) == found

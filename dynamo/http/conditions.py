@@ -18,12 +18,6 @@ from dynamo.rpc.messages import Condition
 
 ETAGS_MAX: Final = 100
 ANY: Final = ("*",)
-HEADERS: Final = (
-    hdrs.IF_MATCH,
-    hdrs.IF_NONE_MATCH,
-    hdrs.IF_MODIFIED_SINCE,
-    hdrs.IF_UNMODIFIED_SINCE,
-)
 
 
 def is_conditional(headers: Mapping[str, str]) -> bool:

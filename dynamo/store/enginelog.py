@@ -5,11 +5,14 @@ a log, or for padding, and opens with the writes behind it gone (measured: a zer
 a flipped length or type in the last block, a cut in a log that is not the last, a cut manifest). So
 before it opens, this walks the same files strictly: every record must follow the one before, and
 the sequence numbers must have no gap, from the table files to the end of the last log. Checksums
-are left to RocksDB. Knows nothing of options or of what the writes mean.
+are left to RocksDB. What this calls damaged must not be shown to RocksDB at all: it opens for ever
+where a flipped bit makes a record's type that of a recycled log. Knows nothing of options or of
+what the writes mean.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from struct import Struct as Layout
 from typing import Final, NamedTuple
 
 from dynamo.errors import Malformed
+from dynamo.store.files import sync_directory
 from dynamo.varint import read_varint
 
 _BLOCK_BYTES: Final = 32_768
@@ -46,11 +50,23 @@ _CURRENT = re.compile(rb"(MANIFEST-\d+)\n")
 
 
 class Damage(Exception):
-    """The files cannot be what RocksDB wrote; the message says where and why."""
+    """The files cannot be what RocksDB wrote; the message says where and why.
+
+    `log`: the log it is in, sound up to offset `at`; None for CURRENT and the manifest.
+    """
+
+    def __init__(self, why: str, *, at: int = 0, log: Path | None = None) -> None:
+        super().__init__(why)
+        self.at = at
+        self.log = log
 
 
 class _Torn(Exception):
-    """A log ends in the middle of a record, as it may after a crash."""
+    """A log ends in the middle of the record at `at`, as it may after a crash."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(f"ends in the record at {at}")
+        self.at = at
 
 
 class _Manifest(NamedTuple):
@@ -84,6 +100,29 @@ def check_database(path: Path, in_tables: int | None) -> int:
     for number in needed:
         expected = _check_log(logs[number], expected, first_max, last=number == needed[-1])
     return covered if expected is None else max(covered, expected - 1)
+
+
+def cut_logs(path: Path, damage: Damage) -> None:
+    """Leave of the logs in a database directory what comes before a damage to one of them.
+
+    Files are replaced or removed, never changed: links to them keep all that was there. Raises
+    OSError.
+    """
+    assert damage.log is not None
+    sound = damage.log.read_bytes()[: damage.at]
+    cut = damage.log.with_suffix(".cut")
+    with cut.open("wb") as file:
+        file.write(sound)
+        file.flush()
+        os.fsync(file.fileno())
+    logs = _logs(path)
+    # From the last on: what is there at any moment has no hole that was not there before.
+    for number in sorted(logs, reverse=True):
+        if logs[number] == damage.log:
+            cut.replace(damage.log)
+            break
+        logs[number].unlink()
+    sync_directory(path)
 
 
 def _logs(path: Path) -> dict[int, Path]:
@@ -198,19 +237,21 @@ def _check_log(
     try:
         for at, head in _heads(data, len_max=_BATCH_HEAD.size):
             if len(head) < _BATCH_HEAD.size:
-                raise Damage(f"a batch of {len(head)} bytes at {at}")
+                raise Damage(f"a batch of {len(head)} bytes at {at}", at=at)
             sequence, count = unpack(head)
             if expected is None:
                 if first_max is not None and sequence > first_max:
-                    raise Damage(f"starts at write {sequence}, tables end at {first_max - 1}")
+                    why = f"starts at write {sequence}, tables end at {first_max - 1}"
+                    raise Damage(why, at=at)
             elif sequence != expected:
-                raise Damage(f"write {sequence} at {at} where {expected} is due")
+                raise Damage(f"write {sequence} at {at} where {expected} is due", at=at)
             expected = sequence + count
     except _Torn as torn:
         if not last:
-            raise Damage(f"{path.name}: {torn}, and is not the last log") from torn
+            why = f"{path.name}: {torn}, and is not the last log"
+            raise Damage(why, at=torn.at, log=path) from torn
     except Damage as damage:
-        raise Damage(f"{path.name}: {damage}") from damage
+        raise Damage(f"{path.name}: {damage}", at=damage.at, log=path) from damage
     return expected
 
 
@@ -224,32 +265,33 @@ def _heads(data: bytes, *, len_max: int | None) -> Iterator[tuple[int, bytes]]:
     first_at, head = -1, b""  # of the record whose fragments are being read
     wanted = end if len_max is None else len_max
     while at < end:
+        record_at = at if first_at < 0 else first_at
         left = _BLOCK_BYTES - at % _BLOCK_BYTES
         if left < _HEADER_BYTES:
             if any(data[at : at + left]):
-                raise Damage(f"bytes in the padding at {at}")
+                raise Damage(f"bytes in the padding at {at}", at=record_at)
             at += left
             continue
         if end - at < _HEADER_BYTES:
-            raise _Torn(f"ends in a header at {at}")
+            raise _Torn(record_at)
         _, length, kind = unpack(data, at)
+        if kind not in ((_FULL, _FIRST) if first_at < 0 else (_MIDDLE, _LAST)):
+            raise Damage(f"a fragment of type {kind} at {at} out of place", at=record_at)
         if length > left - _HEADER_BYTES:
-            raise Damage(f"a fragment at {at} that leaves its block")
+            raise Damage(f"a fragment at {at} that leaves its block", at=record_at)
         body_at = at + _HEADER_BYTES
         if body_at + length > end:
-            raise _Torn(f"ends in a record at {at}")
-        if kind == _FULL and first_at < 0:
+            raise _Torn(record_at)
+        if kind == _FULL:
             yield at, data[body_at : body_at + min(length, wanted)]
-        elif kind == _FIRST and first_at < 0:
+        elif kind == _FIRST:
             first_at, head = at, data[body_at : body_at + min(length, wanted)]
-        elif kind in (_MIDDLE, _LAST) and first_at >= 0:
+        else:
             if len(head) < wanted:
                 head += data[body_at : body_at + min(length, wanted - len(head))]
             if kind == _LAST:
                 yield first_at, head
                 first_at = -1
-        else:
-            raise Damage(f"a fragment of type {kind} at {at} out of place")
         at = body_at + length
     if first_at >= 0:
-        raise _Torn(f"ends in the record at {first_at}")
+        raise _Torn(first_at)

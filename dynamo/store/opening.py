@@ -17,7 +17,7 @@ import msgspec
 
 from dynamo.errors import Malformed, StorageError
 from dynamo.store.engine import Engine, Sizes, as_storage_error, is_damage
-from dynamo.store.enginelog import Damage, check_database
+from dynamo.store.enginelog import Damage, check_database, cut_logs
 from dynamo.store.files import read_sealed, sync_directory, write_sealed
 from dynamo.store.note import Synced, SyncNote
 
@@ -125,7 +125,7 @@ class _Opener:
             if not self.existed and not (self.path / "CURRENT").exists():
                 self._set_aside(Path.rename)  # a creation that did not get to its first write
                 return self._try(create=True, point_in_time=False)
-            return self._open_damaged(str(damage))
+            return self._open_damaged(str(damage), damage)
         number = last + (found.base if found else 0)
         if found is not None and number < self.synced_number:
             why = f"ends at write {number}, {self.synced_number} was synced"
@@ -137,7 +137,7 @@ class _Opener:
         except Exception as error:
             if not is_damage(error):
                 raise
-            return self._open_damaged(str(error))
+            return self._open_damaged(str(error), None)
 
     def _open_missing(self) -> Engine:
         if self.existed:
@@ -157,16 +157,24 @@ class _Opener:
         engine.put["facts"](BASE_KEY, base.to_bytes(BASE_BYTES))
         return base
 
-    def _open_damaged(self, why: str) -> Engine:
+    def _open_damaged(self, why: str, damage: Damage | None) -> Engine:
+        """`damage`: found before the engine has seen the files; None if the engine found it."""
+        if damage is not None and damage.log is None:
+            return self._begin_anew(why)
         self._found("point_in_time", why)
         # Recovery drops what lies behind the damage; links keep it for who wants to look.
         self._set_aside(_link_files)
+        if damage is not None:
+            cut_logs(self.path, damage)
         try:
             return self._try(create=False, point_in_time=True)
         except Exception as error:
             if not is_damage(error):
                 raise
-            self._found("empty", f"{why}; then: {error}")
+            return self._begin_anew(f"{why}; then: {error}")
+
+    def _begin_anew(self, why: str) -> Engine:
+        self._found("empty", why)
         self._set_aside(Path.rename)
         return self._try(create=True, point_in_time=False)
 

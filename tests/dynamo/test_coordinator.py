@@ -507,6 +507,24 @@ async def test_a_delete_sent_twice_leaves_one_tombstone() -> None:
         assert len((await cluster.get("a", b"k", ALL)).record.siblings) == 1
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_what_is_deleted_at_one_replica_only_is_deleted_again(named: bool) -> None:
+    """The first delete was left uncertain; who asks again must not find the value afterwards."""
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        context = (await cluster.get("a", b"k")).context if named else b""
+        await cluster.settle()
+        cluster.links.down.update("bc")
+        with pytest.raises(WriteUncertain):
+            await cluster.delete("a", b"k", context, WriteOptions(r=1))
+        cluster.links.down.clear()
+        cluster.links.down.add("c")
+        assert isinstance(await cluster.delete("a", b"k", context), Written)
+        cluster.links.down.clear()
+        cluster.links.down.add("a")
+        assert (await cluster.get("b", b"k")).deleted
+
+
 async def test_a_delete_names_what_a_read_may_have_missed() -> None:
     """The value is at one replica only, and the read before the delete does not reach it."""
     async with LittleCluster(3) as cluster:

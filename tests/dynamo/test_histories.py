@@ -6,7 +6,6 @@ did and saw (`causal_history`). The bugs that are planted show that the checks c
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable
 
@@ -15,7 +14,6 @@ from history_run import incarnation_of, run_seed
 
 import dynamo.quorum
 import dynamo.record
-import dynamo.refill
 import dynamo.replica
 import dynamo.write_operation
 from dynamo.commit import GroupCommit
@@ -24,6 +22,7 @@ from dynamo.ports import Call, Failure, Write
 from dynamo.quorum import ReadTally, WriteTally
 from dynamo.read_operation import ReadOperation
 from dynamo.record import Record, Sibling
+from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
 from dynamo.rpc.messages import Fetch, Store
 from dynamo.stored import Stored
@@ -48,9 +47,18 @@ def test_no_history_breaks_a_promise(first: int) -> None:
     assert {seed: problems for seed, problems in broken.items() if problems} == {}
 
 
-@pytest.mark.parametrize("seed", [39, 49, 106, 394, 793, 1055, 1605, 1726])
-def test_seeds_that_failed_once(seed: int) -> None:
-    assert run_seed(seed) == []
+@pytest.mark.parametrize(
+    ("seed", "what_was_wrong"),
+    [
+        (106, "a damaged record was mended without the primary that alone had its last write"),
+        (394, "the same"),
+        (522, "a delete counted as done because of a tombstone at one replica"),
+        (593, "the same"),
+        (1276, "a sync whose mint was lost on the way left the client waiting"),
+    ],
+)
+def test_seeds_that_failed_once(seed: int, what_was_wrong: str) -> None:
+    assert run_seed(seed) == [], what_was_wrong
 
 
 # Planted bugs -----------------------------------------------------------------------------------
@@ -177,7 +185,12 @@ def damaged_is_absent(patch: pytest.MonkeyPatch) -> None:
 
 
 def mended_without_who_is_down(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(dynamo.refill, "PATIENCE", 0.0)
+    others = Refill._others
+
+    def up(self: Refill, cls: int, partition: int) -> tuple[str, ...]:
+        return tuple(filter(self._is_up, others(self, cls, partition)))
+
+    patch.setattr(Refill, "_others", up)
 
 
 def blind_write_covers_everything(patch: pytest.MonkeyPatch) -> None:
@@ -256,10 +269,20 @@ PLANTED: tuple[Plant, ...] = (
 )
 
 
+#: Where to look first, for those that few seeds show; the others come after.
+FIRST: dict[Plant, int] = {
+    refilling_counts: 150,
+    refilled_after_one_peer: 87,
+    blocking_repair_needs_one_less: 37,
+    damaged_is_absent: 106,
+    mended_without_who_is_down: 55,
+}
+
+
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    assert seeds_until_found() <= SEEDS
+    assert is_found(first=FIRST.get(plant, 0))
 
 
 @pytest.mark.parametrize(
@@ -270,12 +293,10 @@ def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -
 def test_an_incarnation_that_is_used_twice_is_found(
     incarnation: Callable[[str, int], bytes],
 ) -> None:
-    assert seeds_until_found(incarnation) <= SEEDS
+    assert is_found(incarnation)
 
 
-def seeds_until_found(incarnation: Callable[[str, int], bytes] = incarnation_of) -> int:
-    """How many seeds it takes until one shows a problem."""
-    for seed in itertools.count():
-        if seed > SEEDS or run_seed(seed, incarnation=incarnation):
-            return seed + 1
-    raise AssertionError
+def is_found(incarnation: Callable[[str, int], bytes] = incarnation_of, first: int = 0) -> bool:
+    """True if one of the seeds shows a problem."""
+    seeds = (*range(first, SEEDS), *range(first))
+    return any(run_seed(seed, incarnation=incarnation) for seed in seeds)

@@ -237,3 +237,26 @@ async def test_a_record_damaged_at_two_nodes_is_mended_from_the_third() -> None:
             await refilled(cluster.nodes[name])
         for name in "abc":
             assert values(await cluster.get(name, b"k", ALL)) == {b"1"}
+
+
+async def test_a_copy_that_is_damaged_while_others_are_waited_for_is_not_taken_for_mended() -> None:
+    """b, which is waited for, has no record: then c would say that there is none."""
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.add("b")
+        await cluster.put("a", b"k", b"1")
+        await cluster.settle()
+        node = cluster.nodes["c"]
+        storage_key = cluster.storage_key(b"k")
+        for _ in range(2):
+            node.storage.put("records", storage_key, b"rubbish")
+            assert values(await cluster.get("c", b"k", ReadOptions(r=1))) == {b"1"}
+            await cluster.settle()
+        cluster.links.down.clear()
+        cluster.links.sever("a", "c")
+        node.refill.wake()
+        await cluster.settle()
+        assert node.replica.damaged == {storage_key}
+        cluster.links.cut.clear()
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("c", b"k", ALL)) == {b"1"}

@@ -37,7 +37,8 @@ def writes_in(record: Record) -> frozenset[int]:
 class Operation:
     """One request. `past`: what its context covers. `seen`: the siblings it was shown.
 
-    `w` acknowledgements or `r` answers, of `n`. `blocking`: with blocking read repair.
+    `w` acknowledgements or `r` answers, of `n`. `blocking`: with blocking read repair. `needless`: a
+    delete that found nothing left to delete, and was not made.
     """
 
     id: int
@@ -49,11 +50,19 @@ class Operation:
     w: int = 0
     r: int = 0
     blocking: bool = False
+    needless: bool = False
     past: frozenset[int] = NOTHING
     seen: frozenset[int] = NOTHING
     end: float = FOREVER
     outcome: Outcome = "unknown"
     error: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """True if its answer promises that what it wrote, or showed, is there."""
+        if self.kind == "get":
+            return self.outcome == "ok" and self.blocking
+        return self.outcome == "ok" or self.needless
 
 
 @dataclass(slots=True)
@@ -139,13 +148,13 @@ class History:
         blocking repair returned."""
         shown = self.past_of(read.seen)
         for earlier in self.operations:
-            if earlier.key != read.key or earlier.end >= read.start or earlier.outcome != "ok":
+            if earlier.key != read.key or earlier.end >= read.start or not earlier.holds:
                 continue
             holders = self.holders(earlier)
             if holders + read.r <= self.n or holders <= self._lost_since(earlier, read.end):
                 continue
-            if earlier.kind == "get":
-                if earlier.blocking and not earlier.seen <= shown:
+            if earlier.kind == "get" or earlier.needless:
+                if not earlier.seen <= shown:
                     missed = sorted(earlier.seen - shown)
                     self._problem(f"{read} goes back: {missed} was shown by {earlier}")
             elif earlier.id not in shown:

@@ -34,6 +34,7 @@ from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Condition, Minted, Reply, Request, Store
 from dynamo.version import incarnation_bytes
 from ring.member import Member
+from ring.preference import Plan
 from ring.ring import ReplicationClass, Ring
 
 Kind = Literal[
@@ -74,6 +75,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     "disk_full",
     "disk_reopened",
 )
+_KINDS_OF_OPERATION: Final[tuple[OperationKind, ...]] = ("put", "get", "delete")
 #: (nodes, replicas of a key)
 SHAPES: Final = ((3, 3), (3, 3), (4, 3), (5, 5))
 FAULTY_SECONDS: Final = 1.2
@@ -201,6 +203,7 @@ class Run:
         contexts: dict[bytes, list[tuple[frozenset[int], bytes]]] = {key: [] for key in self.keys}
         loop = asyncio.get_running_loop()
         until = FAULTY_SECONDS
+        unsure: tuple[bytes, frozenset[int], bytes] | None = None
         for _ in range(OPERATIONS_A_CLIENT):
             await asyncio.sleep(rng.random() * 2 * until / OPERATIONS_A_CLIENT * 0.9)
             key = rng.choice(self.keys)
@@ -212,18 +215,30 @@ class Run:
             past, context = NOTHING, b""
             if kept and rng.random() < 0.7:
                 past, context = kept[-1] if rng.random() < 0.8 else rng.choice(kept)
-            operation = self._begin(rng, key, node, past)
+            kind: OperationKind = rng.choices(_KINDS_OF_OPERATION, (0.5, 0.38, 0.12))[0]
+            if unsure is not None and rng.random() < 0.7:
+                # A client that does not know whether something was deleted deletes it once more.
+                kind, (key, past, context) = "delete", unsure
+            operation = self._begin(rng, kind, key, node, past)
             answer = await self._request(operation, context, self._options(rng, operation))
+            unsure = None
+            if kind == "delete" and operation.outcome == "unknown":
+                unsure = key, past, context
             if answer is not None and answer.context:
                 covered = self.history.past_of(writes_in(answer.record))
                 kept.append((covered, answer.context))
 
-    def _begin(self, rng: random.Random, key: bytes, node: str, past: frozenset[int]) -> Operation:
+    def _begin(
+        self,
+        rng: random.Random,
+        kind: OperationKind,
+        key: bytes,
+        node: str,
+        past: frozenset[int],
+    ) -> Operation:
         n = self.n
         majority = n // 2 + 1
         count = majority if self.quorum_only or rng.random() < 0.6 else rng.randint(1, n)
-        kinds: tuple[OperationKind, ...] = ("put", "get", "delete")
-        kind = rng.choices(kinds, (0.5, 0.38, 0.12))[0]
         operation = Operation(
             self.history.next_id(),
             kind,
@@ -292,6 +307,7 @@ class Run:
         self.history.note_dots(answer.record)
         if operation.kind == "delete" and isinstance(answer, Found):
             operation.outcome = "none"
+            operation.needless = True
             return answer
         operation.outcome = "ok"
         if isinstance(answer, Written) and operation.id not in operation.seen:
@@ -490,7 +506,7 @@ class Run:
             links.thaw(name)
             self._restart(name)
         # What is still on its way, answers that are still waited for.
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(4.0)
         async with asyncio.timeout(PATIENCE):
             while any(node.replica.refilling for node in self.cluster.nodes.values()):
                 await asyncio.sleep(0.2)
@@ -552,16 +568,16 @@ class Run:
 def _spy(node: LittleNode) -> None:
     """Note what the read within a delete shows."""
     coordinator = node.coordinator
-    read = coordinator._read
+    read = coordinator._read_held
 
-    async def spied(*arguments: object) -> Record:
-        record = await read(*arguments)  # type: ignore[arg-type]
+    async def spied(routing: bytes, plan: Plan, options: ReadOptions) -> tuple[Record, int]:
+        record, holders = await read(routing, plan, options)
         inside = _read_inside.get(None)
         if inside is not None:
             inside(record)
-        return record
+        return record, holders
 
-    coordinator._read = spied  # type: ignore[assignment,method-assign]
+    coordinator._read_held = spied  # type: ignore[method-assign]
 
 
 def _plan(rng: random.Random, names: list[str]) -> list[Fault]:

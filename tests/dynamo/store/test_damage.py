@@ -23,9 +23,11 @@ from storage_history import apply, check_nothing_invented, check_prefix, dump
 from storages import open_rocks, rocks
 
 from dynamo.errors import StorageCorrupt
+from dynamo.store.enginelog import _heads
 from dynamo.store.rocks import RocksStorage
 
 WRITES = 450
+TYPE_AT = 6  # of a record's header
 OFFSETS = int(os.environ.get("DYNAMO_DAMAGE_OFFSETS", "12"))
 
 Damage = Callable[[bytearray, int], None]
@@ -148,6 +150,41 @@ def _check_tables(storage: RocksStorage, image: Image) -> int:
 async def _close_damaged(storage: RocksStorage) -> None:
     with contextlib.suppress(StorageCorrupt):  # a compaction has met it
         await storage.close()
+
+
+@pytest.mark.parametrize("name", ["*.log", "MANIFEST-*"])
+async def test_no_type_of_a_record_keeps_the_engine_busy_for_ever(
+    flushed: Image, name: str
+) -> None:
+    """RocksDB alone opens for ever where a flipped bit makes a type that of a recycled log."""
+    for path in (flushed.directory / "db").glob(name):
+        starts = [at for at, _ in _heads(path.read_bytes(), len_max=0)]
+        for at in (starts[0], starts[len(starts) // 2], starts[-1]):
+            for bit in range(8):
+                data = bytearray(path.read_bytes())
+                data[at + TYPE_AT] ^= 1 << bit
+                shutil.copytree(flushed.directory, flushed.scratch)
+                (flushed.scratch / "db" / path.name).write_bytes(data)
+                async with rocks(flushed.scratch, existed=True) as storage:
+                    assert storage.opening.state != "clean"
+                    check_prefix(dump(storage), WRITES)
+                shutil.rmtree(flushed.scratch)
+
+
+async def test_of_a_damaged_log_the_writes_before_are_kept_and_those_behind_put_aside(
+    flushed: Image,
+) -> None:
+    shutil.copytree(flushed.directory, flushed.scratch)
+    (log,) = (flushed.scratch / "db").glob("*.log")
+    data = bytearray(log.read_bytes())
+    starts = [at for at, _ in _heads(bytes(data), len_max=0)]
+    data[starts[10] + TYPE_AT] = 5
+    log.write_bytes(data)
+    async with rocks(flushed.scratch, existed=True) as storage:
+        count = check_prefix(dump(storage), WRITES)
+        assert WRITES - count == len(starts) - 10
+    assert (flushed.scratch / "db.damaged-1" / log.name).read_bytes() == data
+    shutil.rmtree(flushed.scratch)
 
 
 @DAMAGES
