@@ -88,22 +88,28 @@ class Engine:
     def close(self) -> None:
         """Write what is buffered to table files and release the files, whatever fails on the way.
 
-        May be called twice. Raises StorageError for the first thing that failed.
+        May be called twice. Raises StorageError for the last thing that failed.
         """
         if not self._maps:
             return
-        failed: Exception | None = None
-        for family in (*self._maps.values(), self.db):
-            try:
-                family.close()
-            except Exception as error:  # noqa: BLE001 - rocksdict raises plain Exception
-                failed = failed or error
-        # The files are released when the last of these is gone.
+        failed: StorageError | None = None
+        families = [*self._maps.values(), self.db]
+        # The files are released when the last reference is gone, so none may stay in a traceback.
         for table in (self._maps, self.get, self.put, self.iterate, self.handles):
             table.clear()
         del self.db
+        while families:
+            failed = _close(families.pop(0)) or failed
         if failed is not None:
-            raise as_storage_error(failed) from failed
+            raise failed
+
+
+def _close(family: Rdict) -> StorageError | None:
+    try:
+        family.close()
+    except Exception as error:  # noqa: BLE001 - rocksdict raises plain Exception
+        return as_storage_error(error)
+    return None
 
 
 def is_damage(error: Exception) -> bool:
