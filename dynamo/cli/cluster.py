@@ -223,7 +223,7 @@ Logs: {first.log.parent}/*.log. Ctrl-C stops them all; their data stays.
 class _Signals:
     """SIGINT, SIGTERM and SIGHUP ask to stop; another of them, while stopping, to hurry.
 
-    Plain flags that are polled: a lock that a signal handler takes may be held by what it interrupted.
+    A plain count that is polled: a lock that a handler takes may be held by what it interrupted.
     """
 
     def __init__(self) -> None:
