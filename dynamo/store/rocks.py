@@ -62,6 +62,10 @@ class RocksStorage:
         self._stuck = False
         #: Writes of before that may be gone: the next flush must say so, whatever it syncs.
         self._owes_failure = False
+        #: What the worker has reopened and nobody has gone on with yet.
+        self._reopened: Opened | None = None
+        #: The last number given before the engine met the end of the disk.
+        self._given = 0
         self._install(opened)
         self._synced = opened.opening.recovered
 
@@ -234,19 +238,23 @@ class RocksStorage:
         """Reopen an engine that met the end of the disk, if there is room again; True if it did.
 
         Call it now and then while `refusal` is disk_full. Writes of before may be gone: see
-        `opening` afterwards. Raises StorageError if reopening fails; try again later.
+        `opening` afterwards. Raises StorageError if reopening fails; try again later. May be
+        cancelled, or overtaken by `close`.
         """
         if not self._stuck or self._closed or self._is_low():
             return False
-        number = max(self.write_number, self._synced)
-        await self._worker.run(self._close_engine)
-        self._install(await self._worker.run(self._reopen))
+        self._given = max(self._given, self.write_number, self._synced)
+        await self._worker.run(self._reopen)
+        if self._closed or self._reopened is None:
+            return False  # `close` has it, or another call went on with it
+        self._install(self._reopened)
         self._stuck = False
+        self._reopened = None
         self._stopped = None
         self._cause = ""
         self._count["storage_reopened"] += 1
         # What was lost keeps its numbers, so that no later write takes one that somebody waits for.
-        self.raise_write_number(number)
+        self.raise_write_number(self._given)
         self._synced = max(self._synced, self.opening.recovered)
         return True
 
@@ -340,8 +348,11 @@ class RocksStorage:
         except OSError as error:
             raise StorageError(f"the data directory cannot be asked: {error}") from error
 
-    def _close_engine(self) -> None:
-        """Release the files of an engine that met the end of the disk, whose close may fail."""
+    def _reopen(self) -> None:
+        """In the worker: release the files of an engine that met the end of the disk, whose close
+        may fail, and open them anew."""
+        if self._reopened is not None or not self._stuck:
+            return  # by another call, or one that was cancelled
         last = self._sequence()
         self._sequence = lambda: last
         try:
@@ -349,9 +360,7 @@ class RocksStorage:
         except StorageError:
             self._count["storage_closes_failed"] += 1
         self._note.close()
-
-    def _reopen(self) -> Opened:
-        return open_database(
+        self._reopened = open_database(
             self._path, existed=True, synced_number=self._synced, sizes=self._sizes
         )
 
@@ -369,9 +378,12 @@ class RocksStorage:
             except StorageError as error:
                 failed = error
         self._sequence = lambda: number - self._base
+        if self._reopened is not None:  # what was before is released already
+            self._engine, self._note = self._reopened.engine, self._reopened.note
         try:
             self._engine.close()
-            self._note.sync()
+            if stopped is None:
+                self._note.sync()
         except StorageError as error:
             failed = failed or error
         except OSError as error:

@@ -7,11 +7,11 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storages import HandClock, fill_disk, open_rocks, rocks
+from storages import HandClock, fill_disk, open_files, open_rocks, rocks
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageError, StorageRefusesWrites
@@ -53,15 +53,18 @@ async def _fill(storage: RocksStorage) -> tuple[list[bytes], StorageError]:
     raise AssertionError("the disk took everything")
 
 
-async def _recover_in_vain(storage: RocksStorage, disk: Path) -> None:
-    """Until the engine is closed and cannot be opened: closing it may free some room."""
-    for _ in range(20):
+async def _fail_to_reopen(storage: RocksStorage, disk: Path) -> None:
+    """Until the engine is closed and cannot be opened. Closing it gives back some room, and so does
+    a deletion in the background: then the disk is filled anew, and reopening is tried again."""
+    for _ in range(100):
         _leave_no_room(disk)
         try:
-            await storage.recover()
+            recovered = await storage.recover()
         except StorageError:
-            _leave_no_room(disk)
             return
+        if recovered:
+            with contextlib.suppress(StorageError):
+                await storage.flush()  # of what was in flight
         await _fill(storage)
     raise AssertionError("there was always room")
 
@@ -77,7 +80,7 @@ def _all_there(storage: RocksStorage, keys: list[bytes]) -> bool:
     return all(storage.get("records", key) is not None for key in keys)
 
 
-async def _stop_until_there_is_room(small_disk: Path) -> None:
+async def test_a_full_disk_stops_writes_until_there_is_room(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(DISK_BYTES // 2))
     storage = await open_rocks(small_disk)
@@ -92,11 +95,8 @@ async def _stop_until_there_is_room(small_disk: Path) -> None:
     assert _all_there(storage, synced)
 
     # There is no room: reopening fails, again and again, and does no harm.
-    await _recover_in_vain(storage, small_disk)
     for _ in range(3):
-        _leave_no_room(small_disk)  # a failed attempt may have given some back
-        with pytest.raises(StorageError):
-            await storage.recover()
+        await _fail_to_reopen(storage, small_disk)
         assert storage.refusal() == "disk_full"
         assert storage.write_number >= storage.synced_number
         with pytest.raises(StorageError):
@@ -120,7 +120,7 @@ async def _stop_until_there_is_room(small_disk: Path) -> None:
         assert _all_there(again, [*synced, b"after"])
 
 
-async def _come_back_with_all_that_was_acked(small_disk: Path) -> None:
+async def test_a_stopped_node_comes_back_with_all_it_acked(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(DISK_BYTES // 2))
     storage = await open_rocks(small_disk)
@@ -136,29 +136,6 @@ async def _come_back_with_all_that_was_acked(small_disk: Path) -> None:
         assert again.opening.state == "clean"
         assert _all_there(again, synced)
     assert sorted(os.listdir(small_disk)) == ["db", "db.synced"]  # nothing was put aside
-
-
-@pytest.mark.parametrize(
-    "scene",
-    [_stop_until_there_is_room, _come_back_with_all_that_was_acked],
-    ids=["a full disk stops writes", "a stopped node comes back with all it acked"],
-)
-async def test_a_full_disk_loses_nothing(
-    scene: Callable[[Path], Awaitable[None]], small_disk: Path
-) -> None:
-    """The engine gives back room in the background when it likes, and then the disk is not as full as
-    the scene needs: it is staged again, on an empty disk, up to three times."""
-    for attempt in range(3):
-        for name in os.listdir(small_disk):
-            path = small_disk / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        try:
-            await scene(small_disk)
-        except (AssertionError, StorageError, pytest.fail.Exception):
-            if attempt == 2:
-                raise
-        else:
-            return
 
 
 async def test_the_watermark_refuses_before_the_engine_meets_the_end(small_disk: Path) -> None:
@@ -224,3 +201,69 @@ async def test_no_write_takes_a_number_that_was_lost_with_the_disk(tmp_path: Pat
     async with rocks(tmp_path, existed=True) as again:
         assert again.write_number > before
         assert again.get("records", b"d") == b"4"
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("milliseconds", [0, 1, 3, 6, 10, 30])
+async def test_a_close_while_the_engine_is_reopened_leaves_nothing_open(
+    tmp_path: Path, milliseconds: int, cancelled: bool
+) -> None:
+    storage = await _stuck_with_room(tmp_path)
+    recovering = asyncio.create_task(storage.recover())
+    await asyncio.sleep(milliseconds / 1000)
+    if cancelled:
+        recovering.cancel()
+    with pytest.raises(StorageError):
+        await storage.close()
+    await asyncio.wait((recovering,), timeout=10)
+    assert recovering.done()
+    assert open_files(tmp_path) == []
+    async with rocks(tmp_path, existed=True) as again:
+        assert again.opening.state == "clean"
+        assert again.get("records", b"a") == b"1"
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 3, 6, 10])
+async def test_a_reopening_that_was_cancelled_is_taken_up_by_the_next(
+    tmp_path: Path, milliseconds: int
+) -> None:
+    storage = await _stuck_with_room(tmp_path)
+    before = storage.write_number
+    recovering = asyncio.create_task(storage.recover())
+    await asyncio.sleep(milliseconds / 1000)
+    recovering.cancel()
+    await asyncio.wait((recovering,))
+    answers = await asyncio.gather(storage.recover(), storage.recover())
+    assert sum(answers) == (0 if not recovering.cancelled() else 1)
+    assert storage.put("records", b"c", b"3") > before
+    with contextlib.suppress(StorageError):
+        await storage.flush()  # what was in flight may be gone
+    await storage.close()
+    assert open_files(tmp_path) == []
+    async with rocks(tmp_path, existed=True) as again:
+        assert again.get("records", b"a") == b"1"
+        assert again.get("records", b"c") == b"3"
+
+
+async def test_a_storage_that_cannot_be_reopened_still_closes(tmp_path: Path) -> None:
+    storage = await _stuck_with_room(tmp_path)
+    blocked = tmp_path / "db.synced"
+    blocked.rename(tmp_path / "kept")
+    blocked.mkdir()
+    with pytest.raises(StorageError, match="cannot be opened"):
+        await storage.recover()
+    with pytest.raises(StorageError, match="had stopped"):
+        await storage.close()
+    assert open_files(tmp_path) == []
+
+
+async def _stuck_with_room(directory: Path) -> RocksStorage:
+    """A storage that has met the end of a disk that has room again; "a" is synced in it."""
+    storage = await open_rocks(directory)
+    storage.put("records", b"a", b"1")
+    await storage.flush()
+    undo = fill_disk(directory)
+    with pytest.raises(StorageError):
+        storage.put("records", b"b", b"2")
+    undo()
+    return storage
