@@ -178,6 +178,7 @@ class Node:
         if self._http is not None:
             await self._http.close()
         if self._transport is not None:
+            self._replica.close()
             await self._transport.close()
         for task in self._tasks:
             task.cancel()

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from dynamo.backlog import Backlog
 from dynamo.commit import GroupCommit
 from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
 from dynamo.errors import (
@@ -98,6 +99,7 @@ class Replica:
         self._count = metrics.count
         self._incarnation = incarnation
         self._sequence = 0
+        self._backlog = Backlog(clock=clock, metrics=metrics)
         self._unsynced: dict[bytes, int] = {}
         self._prefixes: dict[Partition, bytes] = {}
         self._changed_epochs: dict[Partition, int] = {}
@@ -131,6 +133,10 @@ class Replica:
         """From now on mint under another incarnation; the births of the old one are left alone."""
         self._incarnation = incarnation
         self._sequence = 0
+
+    def close(self) -> None:
+        """Refuse what waits for the storage."""
+        self._backlog.close()
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -196,7 +202,10 @@ class Replica:
                 return
             number = self._put(storage_key, birth, counter, encoded)
         except DynamoError as error:
-            self._refuse_error(call, error)
+            if not _is_busy(error) or not self._backlog.wait(
+                self.on_mint, message, call, len(message.content) + len(message.seen)
+            ):
+                self._refuse_error(call, error)
             return
         self._count["mints"] += 1
         if len(minted.siblings) > SIBLINGS_WARN or len(encoded) > RECORD_BYTES_WARN:
@@ -217,7 +226,10 @@ class Replica:
         try:
             number = self._merge_in(storage_key, message)
         except DynamoError as error:
-            self._refuse_error(call, error)
+            if not _is_busy(error) or not self._backlog.wait(
+                self.on_store, message, call, len(message.record)
+            ):
+                self._refuse_error(call, error)
             return
         self._count["repairs_stored" if message.repair else "stores"] += 1
         if number is None:
@@ -547,6 +559,7 @@ _TOLD: Final = {
     "storage_error": "this node's storage failed",
     "sync_failed": "this node could not sync its log and takes no more writes",
     "disk_full": "this node is short of disk space",
+    "storage_busy": "this node's storage is behind with its writes; try again",
 }
 SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")
@@ -555,6 +568,11 @@ DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and bei
 
 _encode_mark = msgspec.msgpack.Encoder().encode
 _mark_decoder = msgspec.msgpack.Decoder(RefillMark)
+
+
+def _is_busy(error: DynamoError) -> bool:
+    """True if a write was refused because the storage is behind: nothing happened, and it passes."""
+    return isinstance(error, StorageRefusesWrites) and error.details["reason"] == "storage_busy"
 
 
 def _nothing() -> None:

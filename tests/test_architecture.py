@@ -46,7 +46,7 @@ RANKS = """
     rpc.links rpc.dial
     rpc.peers
 
-    commit ask
+    commit ask backlog
     replica cluster.topology read_operation write_operation
     coordinator refill
 

@@ -20,6 +20,7 @@ from rocksdict import (
     Rdict,
     RdictIter,
     ReadOptions,
+    WriteOptions,
 )
 
 from dynamo.errors import StorageCorrupt, StorageError
@@ -29,6 +30,13 @@ FAMILIES: Final[tuple[Family, ...]] = ("records", "hints", "facts")
 _MIB: Final = 1024 * 1024
 _BLOOM_BITS_PER_KEY: Final = 10
 _BLOCK_BYTES: Final = 8 * 1024
+
+#: Write buffers that may wait for their way to table files, and table files for their first
+#: compaction, before writes are refused. The engine would rather let a write wait, in the event loop's
+#: own thread and holding the interpreter lock, without end where a full disk stops its background work.
+_BUFFERS_MAX: Final = 6
+_TABLES_SLOW: Final = 32
+_TABLES_MAX: Final = 40
 
 _NO_SPACE: Final = ("No space left on device", "Disk quota exceeded")
 _DAMAGE: Final = (
@@ -40,7 +48,8 @@ _DAMAGE: Final = (
 
 class Sizes:
     """Bounds of what one database takes. `cache_bytes`: blocks, indexes and filters of table files.
-    `buffer_bytes`: writes not yet in table files. `log_bytes`: log replayed at a start after a
+    `buffer_bytes`: writes not yet in table files, twice that most of the time and up to six times
+    where the disk is too slow for what is written. `log_bytes`: log replayed at a start after a
     crash."""
 
     __slots__ = ("buffer_bytes", "cache_bytes", "log_bytes")
@@ -72,6 +81,10 @@ class Engine:
         self._maps: dict[Family, Rdict] = {
             name: self.db.get_column_family(name) for name in FAMILIES
         }
+        refuse_to_wait = WriteOptions()
+        refuse_to_wait.no_slowdown = True
+        for written in (self.db, *self._maps.values()):
+            written.set_write_options(refuse_to_wait)
         self.get: dict[Family, Callable[[bytes], bytes | None]] = {
             name: family.get for name, family in self._maps.items()
         }
@@ -124,6 +137,11 @@ def is_no_space(error: Exception) -> bool:
     return any(sign in text for sign in _NO_SPACE)
 
 
+def is_stall(error: Exception) -> bool:
+    """True if an engine's error says that a write would have had to wait; it had no effect."""
+    return str(error).startswith("Result incomplete: Write stall")
+
+
 def as_storage_error(error: Exception) -> StorageError:
     """The error of this store for an engine's error."""
     if isinstance(error, StorageError):
@@ -164,6 +182,9 @@ def _set_database_options(
 def _family_options(sizes: Sizes, cache: Cache) -> Options:
     options = Options(raw_mode=True)
     options.set_write_buffer_size(sizes.buffer_bytes)
+    options.set_max_write_buffer_number(_BUFFERS_MAX)
+    options.set_level_zero_slowdown_writes_trigger(_TABLES_SLOW)
+    options.set_level_zero_stop_writes_trigger(_TABLES_MAX)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_level_compaction_dynamic_level_bytes(True)
     tables = BlockBasedOptions()

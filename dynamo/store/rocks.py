@@ -19,7 +19,7 @@ from rocksdict import ReadOptions, WriteBatch
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Family, Write
-from dynamo.store.engine import Sizes, as_storage_error, is_no_space
+from dynamo.store.engine import Sizes, as_storage_error, is_no_space, is_stall
 from dynamo.store.opening import (
     BASE_BYTES,
     BASE_KEY,
@@ -154,7 +154,8 @@ class RocksStorage:
 
     def put(self, family: Family, key: bytes, value: bytes) -> int:
         """Write one entry, unsynced; returns its write number. Raises StorageRefusesWrites (no
-        effect) or StorageError (unknown effect, and writes are refused from then on)."""
+        effect; storage_busy, besides what `refusal` says, where the engine is too far behind to take
+        it at once) or StorageError (unknown effect, and writes are refused from then on)."""
         if self.refusal() is not None:
             raise self._refuse()
         try:
@@ -300,13 +301,26 @@ class RocksStorage:
         return StorageRefusesWrites(f"the storage takes no writes ({reason}){why}", reason=reason)
 
     def _write_error(self, error: Exception) -> StorageError:
-        """Note that a write failed. It may or may not be in the log."""
+        """Note that a write failed. But for a stall it may or may not be in the log."""
+        if is_stall(error):
+            return self._stalled()
         if is_no_space(error):
             self._stuck = self._owes_failure = True
             self._stop("disk_full", str(error))
         else:
             self._stop("storage_error", str(error))
         return as_storage_error(error)
+
+    def _stalled(self) -> StorageError:
+        """The engine takes no write now and will again by itself: once its background work has
+        caught up, or has found room."""
+        self._count["storage_stalls"] += 1
+        try:
+            full = self._space.free_bytes() < self._sizes.buffer_bytes
+        except OSError:
+            full = False
+        reason = "disk_full" if full else "storage_busy"
+        return StorageRefusesWrites(f"the storage takes no writes now ({reason})", reason=reason)
 
     def _read_error(self, error: Exception) -> StorageError:
         if self._closed or self._stuck:

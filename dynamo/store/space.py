@@ -54,6 +54,11 @@ class SpaceWatch:
         self._due = -1.0
         return self.is_low()
 
+    def free_bytes(self) -> int:
+        """What is free now. Raises OSError if the directory cannot be asked about."""
+        found = self._statvfs(self._path)
+        return found.f_bavail * found.f_frsize
+
     def _look(self) -> bool:
         found = self._statvfs(self._path)
         low = self._min

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from little_cluster import GatedStorage, LittleCluster, LittleNode
 
+from dynamo.backlog import BYTES_MAX, REQUESTS_MAX
 from dynamo.errors import StorageCorrupt, StorageError
 from dynamo.keys import routing_key
+from dynamo.ports import Family
 from dynamo.record import (
     EMPTY,
     TOMBSTONE,
@@ -45,9 +48,9 @@ class Asked:
     """A `Call` that keeps what it was answered."""
 
     peer = "test"
-    deadline = float("inf")
 
     def __init__(self) -> None:
+        self.deadline = float("inf")
         self.replies: list[Reply] = []
         self.done = asyncio.Event()
 
@@ -423,3 +426,68 @@ async def test_a_write_whose_sync_failed_is_not_waited_for_once_a_later_one_is_s
     node.storage.broken, node.storage.refuses, node.commit.failed = False, None, None
     assert isinstance(await do_fetch(node), Body)
     assert node.replica._unsynced == {}
+
+
+async def test_writes_that_come_while_the_storage_is_behind_are_carried_out_in_order(
+    node: LittleNode,
+) -> None:
+    assert isinstance(node.storage, GatedStorage)
+    node.storage.busy = 10
+    written: list[bytes] = []
+    put = node.storage.put
+
+    def noted(family: Family, key: bytes, value: bytes) -> int:
+        number = put(family, key, value)
+        written.append(key)
+        return number
+
+    node.storage.put = noted  # type: ignore[method-assign]
+    keys = [routing_key(b"default", b"b", b"%d" % number) for number in range(3)]
+    stores = [do_store(node, foreign(b"x"), key=key) for key in keys]
+    replies = await asyncio.gather(do_mint(node, b"first"), *stores)
+    assert [type(reply) for reply in replies[0]] == [Minted, Synced]  # type: ignore[union-attr]
+    assert [type(reply) for reply in replies[1:]] == [Synced] * 3
+    assert [key.rpartition(b"b")[2] for key in written] == [b"k", b"0", b"1", b"2"]
+    assert node.metrics.count["writes_waited"] == 4
+    assert node.storage.busy == 0
+
+
+async def test_a_write_that_waits_for_the_storage_ends_at_its_deadline(node: LittleNode) -> None:
+    assert isinstance(node.storage, GatedStorage)
+    node.storage.busy = 10**9
+    call = Asked()
+    call.deadline = node.clock.monotonic() + 0.05
+    node.replica.on_mint(Mint(KEY, *place(node), 1, 50, (), VALUE, b"w"), call)
+    assert not call.replies
+    await call.done.wait()
+    assert refusal(call.replies[0]) == ("storage_busy", True)  # while someone still listens
+    call = Asked()
+    call.deadline = node.clock.monotonic() + 0.02
+    node.replica.on_mint(Mint(KEY, *place(node), 1, 20, (), VALUE, b"w"), call)
+    time.sleep(0.03)  # noqa: ASYNC251 - the loop is late
+    await call.done.wait()
+    assert refusal(call.replies[0]) == ("deadline_past", True)
+    assert node.metrics.count["writes_waited_in_vain"] == 1
+    assert await do_fetch(node) == Body(b"")
+
+
+async def test_only_so_many_writes_wait_for_the_storage(node: LittleNode) -> None:
+    assert isinstance(node.storage, GatedStorage)
+    node.storage.busy = 10**9
+    calls = [Asked() for _ in range(REQUESTS_MAX + 1)]
+    for call in calls:
+        node.replica.on_mint(Mint(KEY, *place(node), 1, 1000, (), VALUE, b"w"), call)
+    assert [call for call in calls if call.replies] == calls[-1:]
+    assert refusal(calls[-1].replies[0]) == ("storage_busy", True)
+    node.replica.close()
+    assert {refusal(call.replies[0]) for call in calls[:-1]} == {("not_ready", True)}
+
+    value = bytes(BYTES_MAX // 3)
+    calls = [Asked() for _ in range(4)]
+    for call in calls:
+        node.replica.on_mint(Mint(KEY, *place(node), 1, 1000, (), VALUE, value), call)
+    assert [call for call in calls if call.replies] == calls[-1:]
+    node.storage.busy = 0
+    await asyncio.gather(*(call.done.wait() for call in calls))
+    assert isinstance(calls[0].replies[0], Minted)
+    assert refusal(calls[1].replies[0]) == ("record_full", True)  # carried out, and judged

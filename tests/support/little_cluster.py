@@ -439,6 +439,8 @@ class GatedStorage(MemoryStorage):
         self.refuses: str | None = None
         #: Every write meets the end of the disk.
         self.full = False
+        #: So many more writes find the engine too far behind to take them.
+        self.busy = 0
 
     def refusal(self) -> str | None:
         return self.refuses
@@ -454,6 +456,9 @@ class GatedStorage(MemoryStorage):
     def _check_room(self) -> None:
         if self.full:
             raise StorageRefusesWrites("the disk is full", reason="disk_full")
+        if self.busy:
+            self.busy -= 1
+            raise StorageRefusesWrites("the engine is behind", reason="storage_busy")
 
     async def flush(self) -> int:
         number = self.write_number

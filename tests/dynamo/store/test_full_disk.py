@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storages import HandClock, fill_disk, open_files, open_rocks, rocks
+from storages import SMALL, HandClock, fill_disk, open_files, open_rocks, rocks
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
+from dynamo.store.engine import Sizes
 from dynamo.store.rocks import RocksStorage
 
 DISK_BYTES = 4 << 20
+#: The log meets the end of the disk before anything is written to table files.
+LOG_ONLY = Sizes(cache_bytes=1 << 20, buffer_bytes=DISK_BYTES, log_bytes=2 * DISK_BYTES)
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def _all_there(storage: RocksStorage, keys: list[bytes]) -> bool:
 async def test_a_full_disk_stops_writes_until_there_is_room(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(DISK_BYTES // 2))
-    storage = await open_rocks(small_disk)
+    storage = await open_rocks(small_disk, sizes=LOG_ONLY)
     synced, error = await _fill(storage)
     assert len(synced) > 50
     assert error.outcome == "unknown"
@@ -122,8 +125,8 @@ async def test_a_full_disk_stops_writes_until_there_is_room(small_disk: Path) ->
 
 async def test_a_stopped_node_comes_back_with_all_it_acked(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(DISK_BYTES // 2))
-    storage = await open_rocks(small_disk)
+    ballast.write_bytes(bytes(3 * DISK_BYTES // 4))
+    storage = await open_rocks(small_disk, sizes=LOG_ONLY)
     synced, _ = await _fill(storage)
     with pytest.raises(StorageError):
         await storage.close()
@@ -138,13 +141,50 @@ async def test_a_stopped_node_comes_back_with_all_it_acked(small_disk: Path) -> 
     assert sorted(os.listdir(small_disk)) == ["db", "db.synced"]  # nothing was put aside
 
 
+@pytest.mark.parametrize("room", [1_000_000, 1_300_000, 1_600_000, 1_900_000])
+async def test_a_disk_that_fills_under_a_flush_does_not_stop_the_node(
+    small_disk: Path, room: int
+) -> None:
+    """Where background work finds no room, the engine would let the next write wait for ever."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(DISK_BYTES - room))
+    storage = await open_rocks(small_disk)
+    refused = 0
+    for number in range(500):  # faster than they can be flushed, until nothing is taken any more
+        try:
+            storage.put("records", b"%06d" % number, os.urandom(SMALL.buffer_bytes))
+        except StorageError:
+            refused += 1
+            if refused == 20:
+                break
+            await asyncio.sleep(0.001)
+    assert refused == 20
+    ballast.unlink()
+    async with asyncio.timeout(60):
+        while True:  # by itself, or by being reopened
+            with contextlib.suppress(StorageError):
+                await storage.recover()
+                storage.put("records", b"after", b"1")
+                await storage.flush()
+                break
+            await asyncio.sleep(0.05)
+    with contextlib.suppress(StorageError):
+        await storage.close()
+    async with rocks(small_disk, existed=True) as again:
+        assert again.opening.state == "clean"
+        assert again.get("records", b"after") == b"1"
+
+
 async def test_the_watermark_refuses_before_the_engine_meets_the_end(small_disk: Path) -> None:
     clock = HandClock()
     storage = await open_rocks(small_disk, clock=clock, free_space_min=1 << 20)
     written: list[bytes] = []
     while storage.refusal() is None:
-        written.append(b"%06d" % len(written))
-        storage.put("records", written[-1], os.urandom(5000))
+        key = b"%06d" % len(written)
+        with contextlib.suppress(StorageRefusesWrites):  # faster than the engine takes them
+            storage.put("records", key, os.urandom(5000))
+            written.append(key)
+        await storage.flush()
         clock.now += 0.3
     assert storage.refusal() == "disk_full"
     with pytest.raises(StorageRefusesWrites):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from storages import HandClock, break_syncs, break_writes, open_files, open_rocks, rocks
+from storages import SMALL, HandClock, break_syncs, break_writes, open_files, open_rocks, rocks
 
 from dynamo.errors import StorageCorrupt, StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
@@ -273,3 +274,46 @@ async def test_many_writes_from_many_flushes_keep_their_order(tmp_path: Path) ->
 async def _check_values(directory: Path) -> None:
     async with rocks(directory, existed=True) as storage:
         assert [storage.get("records", b"%d" % name) for name in range(10)] == [b"19"] * 10
+
+
+async def test_a_write_that_would_have_to_wait_for_the_engine_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    """The engine would wait in the event loop's thread, for ever where its background work is stuck."""
+    metrics = Metrics()
+    storage = await open_rocks(tmp_path, metrics=metrics)
+    value = os.urandom(SMALL.buffer_bytes)  # each fills a write buffer
+    taken: list[bytes] = []
+    refused: list[bytes] = []
+    reasons: list[object] = []
+    for number in range(5_000):
+        key = b"%06d" % number
+        before = storage.write_number
+        try:
+            assert storage.put("records", key, value) > before
+        except StorageRefusesWrites as error:
+            reasons.append((error.details["reason"], error.outcome))
+            assert storage.write_number == before
+            refused.append(key)
+            if len(refused) == 20:
+                break
+            await asyncio.sleep(0.001)
+        else:
+            taken.append(key)
+    assert reasons == [("storage_busy", "none")] * 20
+    assert metrics.count["storage_stalls"] == 20
+    assert storage.refusal() is None
+    deadline = time.monotonic() + 30
+    while True:  # it passes by itself, for batches too
+        try:
+            storage.write([Write("records", b"after", b"1"), Write("hints", b"h", b"2")])
+        except StorageRefusesWrites:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.001)
+        else:
+            break
+    await storage.close()
+    async with rocks(tmp_path, existed=True) as again:
+        assert all(again.get("records", key) == value for key in taken)
+        assert not any(again.get("records", key) for key in refused)
+        assert again.get("records", b"after") == b"1"

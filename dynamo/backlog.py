@@ -1,0 +1,93 @@
+"""Writes that came while the storage was too far behind to take them, tried again in their order.
+
+The storage refuses such a write at once and without effect (`storage_busy`), so the request can be
+carried out again as a whole. That smooths a burst; what does not pass in time, or does not fit in
+here, is refused. Knows nothing of what the requests do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from dynamo.metrics import Metrics
+from dynamo.ports import Call, Clock, Handler, Timer
+from dynamo.rpc.messages import Refused, Request
+
+RETRY_SECONDS: Final = 0.005
+REQUESTS_MAX: Final = 1024
+BYTES_MAX: Final = 32 << 20
+
+
+class _Waiting(NamedTuple):
+    handler: Handler
+    message: Request
+    call: Call
+    size: int
+
+
+class Backlog:
+    """At most 1,024 requests of 32 MiB together, each until its deadline."""
+
+    def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._count = metrics.count
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._timer: Timer | None = None
+        self._retrying = False
+
+    def __repr__(self) -> str:
+        return f"Backlog({len(self._waiting)} requests, {self._bytes} bytes)"
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self, handler: Handler, message: Request, call: Call, size: int) -> bool:
+        """Call `handler(message, call)` again soon; False if it cannot wait. `size`: bytes it holds."""
+        if (
+            len(self._waiting) >= REQUESTS_MAX
+            or self._bytes + size > BYTES_MAX
+            or self._clock.monotonic() + RETRY_SECONDS >= call.deadline
+        ):
+            return False
+        one = _Waiting(handler, message, call, size)
+        self._bytes += size
+        if self._retrying:  # the oldest stays the first
+            self._waiting.appendleft(one)
+        else:
+            self._waiting.append(one)
+            self._count["writes_waited"] += 1
+        if self._timer is None:
+            self._timer = self._clock.call_later(RETRY_SECONDS, self._retry)
+        return True
+
+    def close(self) -> None:
+        """Refuse what waits; nothing of it was carried out."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            self._take().call.reply(Refused("not_ready", True, "this node is stopping"))
+
+    def _take(self) -> _Waiting:
+        one = self._waiting.popleft()
+        self._bytes -= one.size
+        return one
+
+    def _retry(self) -> None:
+        """Carry out what waits, the oldest first, until the storage is busy again."""
+        self._timer = None
+        self._retrying = True
+        try:
+            while self._waiting and self._timer is None:
+                one = self._take()
+                if self._clock.monotonic() >= one.call.deadline:
+                    self._count["writes_waited_in_vain"] += 1
+                    one.call.reply(Refused("deadline_past", True))
+                else:
+                    one.handler(one.message, one.call)
+        finally:
+            self._retrying = False
+            if self._waiting and self._timer is None:
+                self._timer = self._clock.call_later(RETRY_SECONDS, self._retry)
