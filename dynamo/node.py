@@ -28,12 +28,12 @@ from dynamo.http.ids import Ids
 from dynamo.http.limits import Limits
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
-from dynamo.ports import Call
+from dynamo.ports import Call, Handler
 from dynamo.record import Content
 from dynamo.refill import Refill
 from dynamo.replica import Replica
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Request, RingIs, Scan, Store
+from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Refused, Request, RingIs, Scan, Store
 from dynamo.rpc.peers import PeerTransport
 from dynamo.rpc.tcp import TcpNetwork
 from dynamo.store.rocks import RocksStorage
@@ -86,6 +86,7 @@ class Node:
             existed=directory.has_database,
             free_space_min=config.free_space_min,
         )
+        is_new = not directory.has_database
         directory.note_database()
         self._commit = commit = GroupCommit(storage=storage, metrics=self.metrics)
         self._own("group commit", commit.run())
@@ -106,6 +107,16 @@ class Node:
             standing=lambda: Known(directory.start, storage.synced_number, directory.random),
             metrics=self.metrics,
         )
+        # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
+        # tried, that nothing is here does not mean that nothing is there.
+        self._handlers: dict[type, Handler] = {
+            Mint: replica.on_mint,
+            Store: replica.on_store,
+            Fetch: _refuse_new if is_new else replica.on_fetch,
+            Scan: replica.on_scan,
+            AskRing: self._on_ask_ring,
+            Ping: topology.on_ping,
+        }
         self._transport = transport = PeerTransport(
             node_id=config.node_id,
             secret=config.cluster.secret,
@@ -115,14 +126,7 @@ class Node:
             # Nonces of handshakes come from it.
             random=random.SystemRandom(),
             metrics=self.metrics,
-            handlers={
-                Mint: replica.on_mint,
-                Store: replica.on_store,
-                Fetch: replica.on_fetch,
-                Scan: replica.on_scan,
-                AskRing: self._on_ask_ring,
-                Ping: topology.on_ping,
-            },
+            handlers=self._handlers,
         )
         self._refill = refill = Refill(
             node_id=config.node_id,
@@ -268,6 +272,7 @@ class Node:
     async def _run_refill(self) -> None:
         assert self._transport is not None
         await self._transport.first_attempts_done()
+        self._handlers[Fetch] = self._replica.on_fetch
         await self._refill.run()
 
     async def _watch_storage(self) -> None:
@@ -390,6 +395,10 @@ class Node:
             "records_damaged_now": len(self._replica.damaged),
             **self.metrics.snapshot(),
         }
+
+
+def _refuse_new(request: Request, call: Call) -> None:
+    call.reply(Refused("not_ready", True, "this node is new and has not tried its peers yet"))
 
 
 def _log_failure(error: DynamoError | None) -> None:

@@ -12,8 +12,9 @@ from free_ports import HeldPorts
 from dynamo.cluster.topology import Known
 from dynamo.cluster_file import ClusterFile
 from dynamo.config import NodeConfig, Settings, build_config
-from dynamo.errors import StorageRefusesWrites
+from dynamo.errors import StorageRefusesWrites, Unavailable
 from dynamo.node import Node
+from dynamo.requests import ReadOptions
 from ring.member import Member
 
 PARTITIONS = 8
@@ -142,3 +143,30 @@ async def test_marks_that_a_full_disk_refuses_hold_in_memory_and_are_tried_again
             await asyncio.sleep(0.05)
     node._on_behind(KNOWN)
     await synced(node, KNOWN.write_number)
+
+
+async def test_a_new_node_answers_no_read_before_it_has_tried_its_peers(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    """Its disk may have been emptied; the peers know."""
+    silence = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silence.wait()
+        writer.close()
+
+    named = config(True)
+    host, _, port = named.peers[0].rpartition(":")
+    async with await asyncio.start_server(accept, host, int(port)):
+        node = await start(named)
+        with pytest.raises(Unavailable) as refused:
+            await node.get(b"default", b"b", b"k", ReadOptions(r=1, timeout_ms=300))
+        assert "not tried its peers" in refused.value.details["reasons"]["n1"]
+        silence.set()
+        async with asyncio.timeout(10):
+            while not node.ready().ready:
+                await asyncio.sleep(0.01)
+        assert not (await node.get(b"default", b"b", b"k", ReadOptions(r=1))).siblings
+        await node.close()
+        again = await start(named)  # not new any more
+        assert not (await again.get(b"default", b"b", b"k", ReadOptions(r=1))).siblings
