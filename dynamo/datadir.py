@@ -113,10 +113,11 @@ class DataDirectory:
 
     def read_blob(self, name: str) -> bytes | None:
         """The small file last written under this name, or None. Raises StorageCorrupt, StorageError."""
+        path = self._path / (name + BLOB_SUFFIX)
         try:
-            return read_sealed(self._path / (name + BLOB_SUFFIX))
+            return read_sealed(path)
         except Malformed as error:
-            raise StorageCorrupt(error.message) from error
+            raise StorageCorrupt(f"{path.parent}: {error.message}") from error
         except OSError as error:
             raise StorageError(f"{name} cannot be read: {error}") from error
 

@@ -10,7 +10,7 @@ Knows nothing of requests about keys.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 import msgspec
@@ -129,13 +129,10 @@ class Topology:
     # Forming the ring ---------------------------------------------------------------------------
 
     def _first_ring(self) -> Ring | None:
-        data = self._blobs.read_blob(RING_BLOB)
-        if data is not None:
-            try:
-                ring = Ring.from_bytes(data)
-            except ValueError as error:
-                raise StorageCorrupt(f"the ring on disk cannot be read: {error}") from error
+        ring = self._read_ring()
+        if ring is not None:
             self._check_mine(ring)
+            self._check_unchanged(ring)
             return ring
         if self._cluster.members:
             return self._keep(self._build(self._cluster.members))
@@ -143,20 +140,33 @@ class Topology:
             return self._keep(self._build((self._own,)))
         return None
 
+    def _read_ring(self) -> Ring | None:
+        try:
+            data = self._blobs.read_blob(RING_BLOB)
+            return None if data is None else Ring.from_bytes(data)
+        except (StorageCorrupt, ValueError) as error:
+            # Not formed anew unasked: a later epoch may be what is damaged.
+            raise StorageCorrupt(
+                f"the ring on disk cannot be read ({error}). Move that file away: then the ring is"
+                " formed again as at the first start, or learnt from a peer"
+            ) from error
+
     def _build(self, members: tuple[Member, ...]) -> Ring:
-        classes = tuple(
-            ReplicationClass(name=name, id=index, replicas=replicas)
-            for index, (name, replicas) in enumerate(self._cluster.classes)
-        )
         try:
             return Ring.build(
                 members,
                 partitions=self._cluster.partitions,
                 seed=self._cluster.seed,
-                classes=classes,
+                classes=self._classes(),
             )
         except ValueError as error:
             raise ConfigError(f"these members cannot form a ring: {error}") from error
+
+    def _classes(self) -> tuple[ReplicationClass, ...]:
+        return tuple(
+            ReplicationClass(name=name, id=index, replicas=replicas)
+            for index, (name, replicas) in enumerate(self._cluster.classes)
+        )
 
     def _keep(self, ring: Ring) -> Ring:
         self._check_mine(ring)
@@ -171,6 +181,22 @@ class Topology:
             )
         if ring.seed != self._cluster.seed or ring.partitions != self._cluster.partitions:
             raise ConfigError("the ring on disk is of another cluster file")
+
+    def _check_unchanged(self, ring: Ring) -> None:
+        """Raises ConfigError if a cluster file that lists members was edited after the first ring
+        was formed from it: what it says now would be obeyed by nobody. Later epochs differ from it."""
+        cluster = self._cluster
+        if ring.epoch > 1 or not cluster.members:
+            return
+        changed = [
+            *(f"class {name}" for name in _differing(ring.classes, self._classes(), "name")),
+            *(f"member {name}" for name in _differing(ring.members, cluster.members, "id")),
+        ]
+        if changed:
+            raise ConfigError(
+                f"the cluster file was changed after this node first started with it:"
+                f" {', '.join(changed)}. Nothing in it can be changed; give the node the old one"
+            )
 
     def _check_peers(self, ring: Ring) -> None:
         """Raises ConfigError if a first ring, formed elsewhere, leaves out one of `--peers`."""
@@ -396,6 +422,11 @@ class Topology:
     def disconnected(self, node_id: str) -> None:
         """A peer's connection is gone."""
         self._count["peers_lost"] += 1
+
+
+def _differing(one: Iterable[object], other: Iterable[object], name: str) -> list[str]:
+    """The names of those that are in one of the two only, or not the same in both; sorted."""
+    return sorted({getattr(item, name) for item in set(one) ^ set(other)})
 
 
 def _read_known(blobs: Blobs) -> dict[str, Known]:

@@ -201,6 +201,33 @@ def test_a_data_directory_has_one_node_at_a_time_and_for_ever_the_same(nodes: No
     assert f"is of node {nodes.rpc(0)}, this node is {nodes.rpc(1)}" in nodes.log(1)
 
 
+def test_what_is_wrong_with_the_ring_on_disk_is_one_line(nodes: Nodes, tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.toml"
+    member = f"a={nodes.rpc(0)},dc1,rack1"
+    asked = ("--cluster", str(cluster), "--class", "default=1", "--member", member)
+    assert main(["init", *asked]) == 0
+    arguments = ("--cluster", str(cluster), "--node-id", "a")
+    process = nodes.start(0, *arguments)
+    started(process)
+    process.kill()
+    process.wait()
+
+    cluster.write_text(cluster.read_text().replace("rack1", "rack2"))
+    assert nodes.start(0, *arguments).wait(SECONDS) == 2
+    assert nodes.log(0).endswith("Nothing in it can be changed; give the node the old one\n")
+
+    cluster.write_text(cluster.read_text().replace("rack2", "rack1"))
+    ring = Path(nodes.data(0), "ring.blob")
+    ring.write_bytes(ring.read_bytes()[:-1])
+    assert nodes.start(0, *arguments).wait(SECONDS) == 1
+    said = nodes.log(0).splitlines()
+    assert len(said) == 2
+    assert nodes.data(0) in said[1]
+    ring.unlink()
+    started(nodes.start(0, *arguments))
+    assert nodes.reasons(0) == ""
+
+
 def test_a_first_start_waits_for_all_peers_and_later_ones_for_nobody(nodes: Nodes) -> None:
     first = nodes.start(0, "--peers", nodes.rpc(0), nodes.rpc(1))
     started(first)

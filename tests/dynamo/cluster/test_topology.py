@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -360,8 +361,40 @@ def test_whoever_is_told_that_it_is_behind_tells_the_node() -> None:
 def test_a_damaged_ring_is_an_error_and_not_a_first_start() -> None:
     blobs = Blobs()
     blobs.files["ring"] = b"rubbish"
-    with pytest.raises(StorageCorrupt):
+    with pytest.raises(StorageCorrupt, match="Move that file away"):
         node(A, blobs=blobs)
+
+
+@pytest.mark.parametrize(
+    ("edited", "named"),
+    [
+        ({"members": (A, B)}, "member c"),
+        ({"members": (A, B, C, Member(id="d", address="d:1"))}, "member d"),
+        ({"members": (A, msgspec.structs.replace(B, address="b:2"), C)}, "member b"),
+        ({"members": (msgspec.structs.replace(A, rack="r9"), B, C)}, "member a"),
+        ({"classes": (("default", 2),)}, "class default"),
+        ({"classes": (("default", 3), ("more", 3))}, "class more"),
+    ],
+)
+def test_a_cluster_file_that_was_edited_after_the_first_start_is_refused(
+    edited: dict[str, Any], named: str
+) -> None:
+    blobs = Blobs()
+    node(A, blobs=blobs)
+    other = msgspec.structs.replace(NAMED, **edited)
+    own = other.member("a")
+    assert own is not None
+    with pytest.raises(ConfigError, match=f"it: {named}\\. Nothing"):
+        node(own, cluster=other, blobs=blobs)
+    reordered = msgspec.structs.replace(NAMED, members=(C, A, B))
+    assert ring_of(node(A, cluster=reordered, blobs=blobs)).epoch == 1
+
+
+def test_a_ring_that_has_changed_since_its_first_epoch_may_differ_from_the_cluster_file() -> None:
+    blobs = Blobs()
+    first = ring_of(node(A, blobs=blobs))
+    blobs.files["ring"] = first.successor(members=(A, B)).to_bytes()
+    assert ring_of(node(A, blobs=blobs)).epoch == 2
 
 
 def test_without_what_was_known_of_the_peers_a_node_starts_all_the_same() -> None:
