@@ -30,6 +30,8 @@ from dynamo.ports import Clock
 
 BACKLOG: Final = 1024
 FLUSH_S: Final = 1.0
+#: Of a stop; with all that comes after it below the 10 s after which supervisors lose patience.
+DRAIN_S: Final = 5.0
 
 
 class HttpServer:
@@ -85,7 +87,7 @@ class HttpServer:
         name = self._listener.sockets[0].getsockname()
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
-    async def close(self, *, drain_s: float = 10.0) -> None:
+    async def close(self, *, drain_s: float = DRAIN_S) -> None:
         """Stop listening, let running requests finish for up to `drain_s`, close all connections.
 
         No task of the server is left. Requests that come meanwhile are answered, and their

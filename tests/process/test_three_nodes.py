@@ -6,13 +6,17 @@ import base64
 import http.client
 import itertools
 import shutil
+import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cluster_process import ClusterProcess
 from cluster_waits import wait_connected, wait_stat
+
+from dynamo.cli.supervisor import stop_all
 
 
 def test_the_first_ten_minutes() -> None:
@@ -206,3 +210,20 @@ def test_every_node_reads_what_any_node_wrote_while_one_is_frozen(blocking: str)
             cluster.resume(2)
         wait_connected(cluster)
         assert cluster.get(2, "three", query="r=3").body == b"v"
+
+
+def test_an_upload_that_does_not_end_keeps_no_node_from_stopping_by_itself() -> None:
+    with ClusterProcess() as cluster, socket.create_connection(("127.0.0.1", cluster.port(0))) as c:
+        head = "PUT /buckets/b/keys/k HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\n"
+        c.sendall(f"{head}Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert c.recv(100).startswith(b"HTTP/1.1 100 ")
+        threading.Thread(target=_trickle, args=(c,), daemon=True).start()
+        stop_all(cluster.nodes, hurry=lambda: False)
+        assert [node.exit_code() for node in cluster.nodes] == [0, 0, 0]
+
+
+def _trickle(connection: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection.sendall(bytes(1000))
+            time.sleep(0.2)
