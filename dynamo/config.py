@@ -111,7 +111,8 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
     http = settings.http or HTTP_DEFAULT
     rpc = settings.rpc or RPC_DEFAULT
     split_address(http, "http")
-    split_address(rpc, "rpc")
+    if split_address(rpc, "rpc")[1] == 0:
+        raise ConfigError(f"rpc: {rpc} has no port that peers could dial")
     member = cluster.member(settings.node_id or "") if cluster is not None else None
     address = member.address if member is not None else rpc
     peers = _peers(settings.peers, cluster, address)

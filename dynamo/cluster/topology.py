@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from dynamo.cluster_file import ClusterFile
+from dynamo.cluster_file import DEVELOPMENT, ClusterFile
 from dynamo.errors import ConfigError, StorageCorrupt, StorageError
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Failure, Transport
@@ -183,15 +183,21 @@ class Topology:
             raise ConfigError("the ring on disk is of another cluster file")
 
     def _check_unchanged(self, ring: Ring) -> None:
-        """Raises ConfigError if a cluster file that lists members was edited after the first ring
-        was formed from it: what it says now would be obeyed by nobody. Later epochs differ from it."""
+        """Raises ConfigError if the cluster file was edited after the first ring was formed from it:
+        what it says now would be obeyed by nobody. Later epochs differ from it. What flags say of
+        this node is not obeyed either, and that is logged: it may be how it is reached today."""
         cluster = self._cluster
-        if ring.epoch > 1 or not cluster.members:
+        if ring.epoch > 1:
             return
-        changed = [
-            *(f"class {name}" for name in _differing(ring.classes, self._classes(), "name")),
-            *(f"member {name}" for name in _differing(ring.members, cluster.members, "id")),
-        ]
+        changed = []
+        if cluster.id != DEVELOPMENT.id:
+            classes = _differing(ring.classes, self._classes(), "name")
+            changed += [f"class {name}" for name in classes]
+        if cluster.members:
+            members = _differing(ring.members, cluster.members, "id")
+            changed += [f"member {name}" for name in members]
+        elif ring.member(self._own.id) != self._own:
+            log.warning("the ring has %r, and goes on with that", ring.member(self._own.id))
         if changed:
             raise ConfigError(
                 f"the cluster file was changed after this node first started with it:"

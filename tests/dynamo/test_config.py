@@ -136,6 +136,7 @@ def test_a_slip_in_a_file_names_the_field(text: str, message: str) -> None:
         ({"http": "8098"}, "http: '8098' is not HOST:PORT"),
         ({"rpc": "localhost:99999"}, "rpc: 'localhost:99999' is not HOST:PORT"),
         ({"rpc": "::1:7400"}, "rpc: '::1:7400' is not HOST:PORT"),
+        ({"rpc": "127.0.0.1:0"}, "rpc: 127.0.0.1:0 has no port"),
         ({"peers": ["127.0.0.1:0"]}, "peers: '127.0.0.1:0' has no port"),
         ({"http": "0.0.0.0:8098"}, "http: 0.0.0.0:8098 is not a loopback address"),
         ({"rpc": "10.0.0.1:7400"}, "run `dynamo init --cluster FILE`"),

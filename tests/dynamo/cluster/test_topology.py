@@ -390,6 +390,26 @@ def test_a_cluster_file_that_was_edited_after_the_first_start_is_refused(
     assert ring_of(node(A, cluster=reordered, blobs=blobs)).epoch == 1
 
 
+def test_classes_of_a_cluster_file_without_members_are_held_to_as_well() -> None:
+    blobs = Blobs()
+    alone = msgspec.structs.replace(NAMED, members=(), classes=(("default", 1),))
+    node(A, cluster=alone, blobs=blobs)
+    other = msgspec.structs.replace(alone, classes=(("default", 2),))
+    with pytest.raises(ConfigError, match="it: class default"):
+        node(A, cluster=other, blobs=blobs)
+
+
+def test_flags_that_the_ring_on_disk_overrules_are_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    blobs = Blobs()
+    node(A, cluster=DEVELOPMENT, blobs=blobs)
+    node(A, cluster=DEVELOPMENT, blobs=blobs)
+    assert not caplog.messages
+    node(msgspec.structs.replace(A, rack="r9"), cluster=DEVELOPMENT, blobs=blobs)
+    assert "rack='rack1'" in caplog.text
+
+
 def test_a_ring_that_has_changed_since_its_first_epoch_may_differ_from_the_cluster_file() -> None:
     blobs = Blobs()
     first = ring_of(node(A, blobs=blobs))
