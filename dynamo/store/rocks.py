@@ -19,7 +19,7 @@ from rocksdict import ReadOptions, WriteBatch
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Family, Write
-from dynamo.store.engine import Sizes, as_storage_error, is_no_space, is_stall
+from dynamo.store.engine import Sizes, as_storage_error, is_damage, is_no_space, is_stall
 from dynamo.store.opening import (
     BASE_BYTES,
     BASE_KEY,
@@ -309,6 +309,12 @@ class RocksStorage:
             self._stop("disk_full", str(error))
         else:
             self._stop("storage_error", str(error))
+            if is_damage(error):
+                # A restart meets it again: compaction reads the damaged table whenever it is due.
+                log.error(
+                    "a file of the database is damaged; reads go on. Starting this node with its"
+                    " data directory moved away has it refilled from the others, if there are any"
+                )
         return as_storage_error(error)
 
     def _stalled(self) -> StorageError:
