@@ -23,7 +23,13 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. `argv` without the program's name."""
-    arguments = build_parser().parse_args(argv)
+    try:
+        return _run(build_parser().parse_args(argv))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -39,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.failure)
     except OSError as error:
         return _complain(_reason(error), arguments.failure)
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -149,6 +149,14 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_ctrl_c_before_the_command_has_begun_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynamo.cli.build_parser", interrupted)
+    assert main(["serve"]) == 130
+
+
 def test_a_node_says_where_it_is_and_stops_cleanly_on_sigterm(nodes: Nodes) -> None:
     process = nodes.start(0)
     assert started(process) == (
