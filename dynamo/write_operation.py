@@ -118,6 +118,7 @@ class WriteOperation:
 
     def _mint_at_next(self) -> None:
         if self._done.done():
+            self._timer.cancel()
             return  # the client has its answer, or has gone: no reason to begin now
         node = next(self._candidates, None)
         if node is None:
@@ -181,6 +182,8 @@ class WriteOperation:
 
     def _judge(self) -> None:
         if self._done.done():
+            if self._done.cancelled():
+                self._timer.cancel()  # or it would keep the value of a client that has gone
             return
         tally = self._tally
         state = tally.state

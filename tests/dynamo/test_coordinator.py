@@ -381,6 +381,25 @@ def test_a_blocking_read_leaves_no_timer_behind() -> None:
     assert run_virtual(read()) == []
 
 
+def test_a_write_whose_client_has_gone_leaves_no_timer_behind() -> None:
+    async def write(acknowledging: str) -> list[float]:
+        async with LittleCluster(3, storage=lambda name: GatedStorage()) as cluster:
+            cluster.links.delay = lambda: 0.01
+            for name in set("abc") - set(acknowledging):
+                gated(cluster, name).refuses = "disk_full"
+            options = WriteOptions(timeout_ms=300_000)
+            writing = asyncio.ensure_future(cluster.put("a", b"k", b"1", options=options))
+            await asyncio.sleep(0.001)
+            writing.cancel()
+            await asyncio.sleep(1.0)
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            return loop.armed()
+
+    for acknowledging in ("abc", "ab", "a", "c", ""):
+        assert run_virtual(write(acknowledging)) == [], acknowledging
+
+
 async def test_a_body_that_is_wanted_and_does_not_come_is_asked_of_another_that_holds_it() -> None:
     """a has an older record, b and c the newer one; b is asked for it and says nothing more."""
     async with LittleCluster(3) as cluster:
