@@ -143,7 +143,8 @@ class Coordinator:
 
         Returns Found where there was nothing to delete: the key is absent, or as many replicas as a
         write would have to reach have seen all that the context names (without one, all there is) and
-        hold none of it any more, so that a delete sent twice leaves one tombstone. Raises as `put`.
+        hold none of it any more, so that a delete sent twice leaves one tombstone. What others have
+        written since must meet the condition all the same. Raises as `put`.
         """
         routing, plan = self._plan(bucket_type, bucket, key)
         self._count["deletes"] += 1
@@ -167,7 +168,10 @@ class Coordinator:
                 return found
             seen = record.vector
         elif gone and descends(record.vector, seen) and not _covered(record, seen):
-            return self._found(routing, record)
+            found = self._found(routing, record)
+            if found.siblings:
+                self._judge(options, record)
+            return found
         return await self._write(routing, plan, TOMBSTONE, b"", seen, options, deadline)
 
     # Steps --------------------------------------------------------------------------------------
@@ -258,8 +262,7 @@ class Coordinator:
         merged = b""
         if options.condition is not None:
             record = await self._read(routing, plan, _read_of(options, timeout_ms))
-            if not holds(options.condition, record, self._clock.wall_ms()):
-                raise PreconditionFailed("the condition does not hold")
+            self._judge(options, record)
             merged = encode_record(record) if record else b""
             timeout_ms = self._left_ms(deadline)
         tally = WriteTally(n, w=max(w, dw), pw=pw, node_confirms=confirms)
@@ -295,6 +298,12 @@ class Coordinator:
                 routing, error.record if isinstance(error.record, Record) else EMPTY
             )
             raise RecordFull(error.message, record=found, **error.details) from None
+
+    def _judge(self, options: WriteOptions, record: Record) -> None:
+        """Raises PreconditionFailed if there is a condition that `record` does not meet."""
+        condition = options.condition
+        if condition is not None and not holds(condition, record, self._clock.wall_ms()):
+            raise PreconditionFailed("the condition does not hold")
 
     def _left_ms(self, deadline: float) -> int:
         """Milliseconds that a read has left for the write after it. Raises Unavailable if none."""

@@ -476,6 +476,18 @@ async def test_a_condition_is_judged_by_a_read_and_by_the_minter() -> None:
         assert values(await cluster.get("a", b"k")) == {b"3"}
 
 
+async def test_a_delete_whose_condition_does_not_hold_fails_though_what_it_names_is_gone() -> None:
+    async with LittleCluster(3) as cluster:
+        first = await cluster.put("a", b"k", b"1")
+        seen = await cluster.get("a", b"k")
+        await cluster.put("a", b"k", b"2", seen.context, WriteOptions(w=3))
+        options = WriteOptions(condition=Condition(if_match=(first.vtag,)))
+        for context in (seen.context, b""):
+            with pytest.raises(PreconditionFailed):
+                await cluster.delete("a", b"k", context, options)
+        assert values(await cluster.get("a", b"k")) == {b"2"}
+
+
 async def test_siblings_beyond_the_cap_are_refused_and_shown() -> None:
     async with LittleCluster(3) as cluster:
         for number in range(100):
