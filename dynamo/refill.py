@@ -96,8 +96,8 @@ class Refill:
             for partition in self._ring.partitions_of(self._node_id, class_.id):
                 owed = self._others(class_.id, partition)
                 marks.append(((class_.id, partition), RefillMark(owed, serving=not owed)))
-        self._began = self._clock.monotonic()
-        self._wake.set()
+        self._begin_waiting()
+        self._again_at.clear()
         return self._replica.mark_refill(marks)
 
     @property
@@ -145,6 +145,7 @@ class Refill:
             if replica.refilling.get(place) is not mark:
                 return  # it was marked anew meanwhile: what has been read may be gone again
             if outcome is READ or (outcome is UNREADABLE and self._were_read(place, mark)):
+                self._again_at.pop((place, peer), None)
                 mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
                 replica.mark_refill(((place, mark),))
             elif outcome is not FAILED:
@@ -175,7 +176,12 @@ class Refill:
                 self._replica.mark_refill(((place, RefillMark(owed, serving=False)),))
             except StorageError as error:
                 log.warning("a damaged partition could not be marked: %s", error.message)
-            self._wake.set()
+            self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        """Look at what has just been marked, with patience for the peers that are down now."""
+        self._began = self._now()
+        self._wake.set()
 
     def _is_up(self, peer: str) -> bool:
         transport = self._transport

@@ -10,6 +10,7 @@ from little_cluster import GatedStorage, LittleCluster, LittleNode, values
 from virtual_loop import run_virtual
 
 from dynamo.errors import Unavailable
+from dynamo.ports import Write
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
@@ -260,3 +261,55 @@ async def test_a_copy_that_is_damaged_while_others_are_waited_for_is_not_taken_f
         node.refill.wake()
         await refilled(node)
         assert values(await cluster.get("c", b"k", ALL)) == {b"1"}
+
+
+def test_a_partition_that_turns_unreadable_waits_a_while_for_a_peer_that_is_down() -> None:
+    """b alone has what c cannot read any more; it is back soon."""
+
+    async def run() -> None:
+        async with LittleCluster(3, partitions=1) as cluster:
+            cluster.links.down.add("a")
+            await cluster.put("b", b"k", b"1")
+            await cluster.settle()
+            cluster.links.down.clear()
+            await asyncio.sleep(60.0)
+            node = cluster.nodes["c"]
+            node.storage.write((Write("records", cluster.storage_key(b"k"), None),))
+            cluster.links.down.add("b")
+            node.replica.on_unreadable((0, 0))
+            await asyncio.sleep(2.0)
+            with pytest.raises(Unavailable):
+                await cluster.get("a", b"k")
+            cluster.links.down.clear()
+            node.refill.wake()
+            await refilled(node)
+            assert values(await cluster.get("c", b"k", ALL)) == {b"1"}
+
+    run_virtual(run())
+
+
+def test_what_a_peer_could_not_give_once_is_no_reason_to_do_without_it_later() -> None:
+    """a had a damaged record when c was refilled; when c is refilled again, a is slow to answer."""
+
+    async def run() -> None:
+        async with LittleCluster(3, partitions=1) as cluster:
+            await cluster.put("a", b"k", b"1")
+            await cluster.settle()
+            node, peer = cluster.nodes["c"], cluster.nodes["a"]
+            peer.storage.put("records", cluster.storage_key(b"k"), b"rubbish")
+            wipe(node)
+            async with asyncio.timeout(60):
+                while node.replica.refilling or peer.replica.damaged:
+                    await asyncio.sleep(0.1)
+            assert node.metrics.count["refill_records_skipped"] == 1
+            await asyncio.sleep(60.0)
+            cluster.links.drop_replies.add(("Page", "a"))
+            wipe(node)
+            await asyncio.sleep(60.0)
+            assert node.refill.waiting == 1
+            cluster.links.drop_replies.clear()
+            async with asyncio.timeout(60):
+                while node.replica.refilling:
+                    await asyncio.sleep(0.1)
+
+    run_virtual(run())
