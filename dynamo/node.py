@@ -22,7 +22,7 @@ from dynamo.config import NodeConfig
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.datadir import DataDirectory
-from dynamo.errors import DynamoError, NotReady, StorageError
+from dynamo.errors import DataDirectoryError, DynamoError, NotReady, StorageError
 from dynamo.http.backend import Readiness
 from dynamo.http.ids import Ids
 from dynamo.http.limits import Limits
@@ -37,7 +37,7 @@ from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Refused, Request, Ri
 from dynamo.rpc.peers import PeerTransport
 from dynamo.rpc.tcp import TcpNetwork
 from dynamo.store.rocks import RocksStorage
-from dynamo.version import incarnation_bytes
+from dynamo.version import RANDOM_BYTES, incarnation_bytes
 from ring.member import Member
 from ring.ring import Ring
 
@@ -239,10 +239,17 @@ class Node:
         return True
 
     def _renew_incarnation(self) -> None:
+        """Mint under an incarnation that nobody has used, from now on."""
         assert self._directory is not None
         directory = self._directory
-        directory.raise_start(directory.start)
-        self._replica.renew_incarnation(incarnation_bytes(directory.start, directory.random))
+        try:
+            directory.raise_start(directory.start)
+            bits = directory.random
+        except DataDirectoryError as error:
+            # New random bits alone keep its dots apart, and the next start draws its own.
+            log.error("a new start number could not be written down: %s", error.message)
+            bits = os.urandom(RANDOM_BYTES)
+        self._replica.renew_incarnation(incarnation_bytes(directory.start, bits))
 
     def _on_behind(self, known: Known) -> None:
         """A peer has seen more of this node than there is: an older or empty disk was put in.

@@ -12,7 +12,7 @@ from free_ports import HeldPorts
 from dynamo.cluster.topology import Known
 from dynamo.cluster_file import ClusterFile
 from dynamo.config import NodeConfig, Settings, build_config
-from dynamo.errors import StorageRefusesWrites, Unavailable
+from dynamo.errors import DataDirectoryError, StorageRefusesWrites, Unavailable
 from dynamo.node import Node
 from dynamo.requests import ReadOptions
 from ring.member import Member
@@ -170,3 +170,17 @@ async def test_a_new_node_answers_no_read_before_it_has_tried_its_peers(
         await node.close()
         again = await start(named)  # not new any more
         assert not (await again.get(b"default", b"b", b"k", ReadOptions(r=1))).siblings
+
+
+async def test_an_incarnation_that_cannot_be_written_down_is_left_all_the_same(
+    config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await start(config(True))
+    before = node._replica._incarnation
+
+    def fail(above: int) -> None:
+        raise DataDirectoryError("no room")
+
+    monkeypatch.setattr(node._directory, "raise_start", fail)
+    node._renew_incarnation()
+    assert node._replica._incarnation != before
