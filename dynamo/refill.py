@@ -232,7 +232,8 @@ class Refill:
         if len(answered) < len(others):
             return
         del self._answered[storage_key]
-        if not any(answered.values()):
+        # The only replica of a key has what was written anew since, once something was.
+        if others and not any(answered.values()):
             self._count["mends_without_a_copy"] += 1
         elif not self._replica.mended(storage_key):
             self._count["mends_failed"] += 1

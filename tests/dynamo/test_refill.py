@@ -313,3 +313,20 @@ def test_what_a_peer_could_not_give_once_is_no_reason_to_do_without_it_later() -
                     await asyncio.sleep(0.1)
 
     run_virtual(run())
+
+
+async def test_a_damaged_record_without_any_other_replica_is_served_once_it_is_written_anew() -> (
+    None
+):
+    async with LittleCluster(1) as cluster:
+        await cluster.put("a", b"k", b"1")
+        node = cluster.nodes["a"]
+        node.storage.put("records", cluster.storage_key(b"k"), b"rubbish")
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await cluster.get("a", b"k")
+            await cluster.settle()
+        await cluster.put("a", b"k", b"2")
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("a", b"k")) == {b"2"}
