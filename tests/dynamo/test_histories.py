@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 from history_run import incarnation_of, run_seed
+from hostile_run import run_hostile_seed
 
+import dynamo.coordinator
 import dynamo.quorum
 import dynamo.record
 import dynamo.replica
@@ -30,6 +32,7 @@ from dynamo.version import Birth, Vector
 from dynamo.write_operation import WriteOperation
 
 SEEDS = 300
+HOSTILE_SEEDS = 120
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -44,6 +47,12 @@ def _quiet() -> Iterable[None]:
 @pytest.mark.parametrize("first", range(0, SEEDS, 50))
 def test_no_history_breaks_a_promise(first: int) -> None:
     broken = {seed: run_seed(seed)[:3] for seed in range(first, first + 50)}
+    assert {seed: problems for seed, problems in broken.items() if problems} == {}
+
+
+@pytest.mark.parametrize("first", range(0, HOSTILE_SEEDS, 40))
+def test_no_hostile_history_breaks_a_promise(first: int) -> None:
+    broken = {seed: run_hostile_seed(seed)[:3] for seed in range(first, first + 40)}
     assert {seed: problems for seed, problems in broken.items() if problems} == {}
 
 
@@ -283,6 +292,35 @@ FIRST: dict[Plant, int] = {
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     assert is_found(first=FIRST.get(plant, 0))
+
+
+def condition_is_not_judged_by_the_minter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(dynamo.replica, "holds", lambda condition, record, now_ms: True)
+
+
+def deleted_anywhere_is_deleted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(dynamo.coordinator, "_acks_needed", lambda options, n: 0)
+
+
+def a_value_that_is_known_is_not_found(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ReadTally, "not_found", property(lambda self: not self._notfound_ok))
+
+
+@pytest.mark.parametrize(
+    ("plant", "first"),
+    [
+        (condition_is_not_judged_by_the_minter, 100),
+        (deleted_anywhere_is_deleted, 100),
+        (a_value_that_is_known_is_not_found, 0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_bug_is_found_by_a_hostile_history(
+    plant: Plant, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    seeds = (*range(first, HOSTILE_SEEDS), *range(first))
+    assert any(run_hostile_seed(seed) for seed in seeds)
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,16 @@ _read_inside: ContextVar[Callable[[Record], None]] = ContextVar("_read_inside")
 class Run:
     """One seed, from its plan to its problems."""
 
+    #: (nodes, replicas of a key), how often puts, gets and deletes are made, requests of a client.
+    shapes: tuple[tuple[int, int], ...] = SHAPES
+    weights: tuple[float, float, float] = (0.5, 0.38, 0.12)
+    operations = OPERATIONS_A_CLIENT
+
     def __init__(self, seed: int, *, incarnation: Callable[[str, int], bytes]) -> None:
         rng = random.Random(seed)
         self.rng = random.Random(rng.random())
         self.wire = random.Random(rng.random())
-        nodes, replicas = rng.choice(SHAPES)
+        nodes, replicas = rng.choice(self.shapes)
         self.n = replicas
         self.keys = [b"k%d" % number for number in range(rng.choice((1, 2, 2, 3)))]
         self.names = [chr(ord("a") + index) for index in range(nodes)]
@@ -204,8 +209,8 @@ class Run:
         loop = asyncio.get_running_loop()
         until = FAULTY_SECONDS
         unsure: tuple[bytes, frozenset[int], bytes] | None = None
-        for _ in range(OPERATIONS_A_CLIENT):
-            await asyncio.sleep(rng.random() * 2 * until / OPERATIONS_A_CLIENT * 0.9)
+        for _ in range(self.operations):
+            await asyncio.sleep(rng.random() * 2 * until / self.operations * 0.9)
             key = rng.choice(self.keys)
             alive = [name for name in self.names if not self.crashed[name].is_set()]
             if not alive or loop.time() > until:
@@ -215,7 +220,7 @@ class Run:
             past, context = NOTHING, b""
             if kept and rng.random() < 0.7:
                 past, context = kept[-1] if rng.random() < 0.8 else rng.choice(kept)
-            kind: OperationKind = rng.choices(_KINDS_OF_OPERATION, (0.5, 0.38, 0.12))[0]
+            kind: OperationKind = rng.choices(_KINDS_OF_OPERATION, self.weights)[0]
             if unsure is not None and rng.random() < 0.7:
                 # A client that does not know whether something was deleted deletes it once more.
                 kind, (key, past, context) = "delete", unsure
