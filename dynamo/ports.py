@@ -122,16 +122,19 @@ class Storage(Protocol):
         """Number of the last write known to be on disk."""
         ...
 
-    def refusal(self) -> str | None:
-        """Why writes are refused now (`disk_full`, `sync_failed`, ...), or None. Costs no I/O."""
+    def refusal(self, *, reserve: bool = False) -> str | None:
+        """Why writes are refused now (`disk_full`, `sync_failed`, ...), or None. Costs no I/O.
+
+        `reserve`: why those are that may use the space that is kept free, as deletes may.
+        """
         ...
 
     def get(self, family: Family, key: bytes) -> bytes | None:
         """The value, or None. Raises StorageCorrupt, StorageError."""
         ...
 
-    def put(self, family: Family, key: bytes, value: bytes) -> int:
-        """Write one entry, unsynced; returns its write number.
+    def put(self, family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
+        """Write one entry, unsynced; returns its write number. `reserve` as for `refusal`.
 
         Raises StorageRefusesWrites (nothing happened) or StorageError (indefinite).
         """

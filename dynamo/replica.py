@@ -33,6 +33,7 @@ from dynamo.record import (
     RECORD_BYTES_WARN,
     SIBLINGS_MAX,
     SIBLINGS_WARN,
+    TOMBSTONE,
     Record,
     decode_record,
     encode_record,
@@ -144,7 +145,9 @@ class Replica:
         """Give a write its dot, answer Minted at once and Synced once it is on disk."""
         place = (message.cls, message.partition)
         prefix = self._prefixes.get(place)
-        refused = self._refusal(place, prefix, message.epoch, message.hint_for)
+        # A disk that is nearly full must take deletes, or it would never have room again.
+        reserve = message.kind == TOMBSTONE
+        refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
         if refused is not None:
             self._refuse(call, refused)
             return
@@ -200,7 +203,7 @@ class Replica:
                     ),
                 )
                 return
-            number = self._put(storage_key, birth, counter, encoded)
+            number = self._put(storage_key, birth, counter, encoded, reserve)
         except DynamoError as error:
             if not _is_busy(error) or not self._backlog.wait(
                 self.on_mint, message, call, len(message.content) + len(message.seen)
@@ -217,14 +220,18 @@ class Replica:
         """Merge a record into this node's, answer Synced once the result is on disk."""
         place = (message.cls, message.partition)
         prefix = self._prefixes.get(place)
-        refused = self._refusal(place, prefix, message.epoch, message.hint_for)
+        reserve = False
+        refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
+        if refused is not None and refused.code == "disk_full":
+            reserve = _is_deleted(message.record)
+            refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
         if refused is not None:
             self._refuse(call, refused)
             return
         assert prefix is not None
         storage_key = prefix + message.key
         try:
-            number = self._merge_in(storage_key, message)
+            number = self._merge_in(storage_key, message, reserve)
         except DynamoError as error:
             if not _is_busy(error) or not self._backlog.wait(
                 self.on_store, message, call, len(message.record)
@@ -352,7 +359,7 @@ class Replica:
         except StorageCorrupt:
             return None
 
-    def _merge_in(self, storage_key: bytes, message: Store) -> int | None:
+    def _merge_in(self, storage_key: bytes, message: Store, reserve: bool) -> int | None:
         """Write number to wait for, or None if what is on disk already covers the message."""
         stored = self._load_for_merge(storage_key)
         if stored is not None and stored.record == message.record:
@@ -363,7 +370,7 @@ class Replica:
             raise Malformed("a store of an empty record")
         self._check_births(incoming.vector, stored)
         if stored is None:
-            return self._put(storage_key, b"", 0, message.record)
+            return self._put(storage_key, b"", 0, message.record, reserve)
         local = read_record(stored.record)
         merged = merge(local, incoming)
         if merged == local:
@@ -372,13 +379,14 @@ class Replica:
         if len(dots) < len(merged.siblings):
             self._alarm("dots_with_two_values", "one dot has two values; both are kept")
         encoded = message.record if merged == incoming else encode_record(merged)
-        return self._put(storage_key, stored.birth, stored.counter, encoded)
+        return self._put(storage_key, stored.birth, stored.counter, encoded, reserve)
 
-    def _put(self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes) -> int:
+    def _put(
+        self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+    ) -> int:
+        stored = encode_stored(storage_key, birth, counter, encoded)
         try:
-            number = self._storage.put(
-                "records", storage_key, encode_stored(storage_key, birth, counter, encoded)
-            )
+            number = self._storage.put("records", storage_key, stored, reserve=reserve)
         except StorageCorrupt as error:
             # The engine's, not this record's: what it has done with the write is unknown.
             raise StorageError(error.message) from error
@@ -424,13 +432,13 @@ class Replica:
     # Refusals -----------------------------------------------------------------------------------
 
     def _refusal(
-        self, place: Partition, prefix: bytes | None, epoch: int, hint_for: int
+        self, place: Partition, prefix: bytes | None, epoch: int, hint_for: int, reserve: bool
     ) -> Refused | None:
         if prefix is None or epoch < self._changed_epochs[place]:
             return self._not_mine(place, prefix)
         if hint_for != NO_HINT:
             return Refused("hint_refused", True, "this node keeps no hints")
-        reason = self._storage.refusal()
+        reason = self._storage.refusal(reserve=reserve)
         if reason is not None:
             return Refused(reason, True, "this node takes no writes", epoch=self._epoch)
         return None
@@ -584,6 +592,14 @@ def _decode_mark(data: bytes) -> RefillMark:
         return _mark_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None
+
+
+def _is_deleted(encoded: bytes) -> bool:
+    """True for a record of nothing but tombstones; False for what is no record."""
+    try:
+        return all(sibling.kind == TOMBSTONE for sibling in read_record(encoded).siblings)
+    except Malformed:
+        return False
 
 
 def _cap_passed(record: Record, encoded: bytes) -> str:

@@ -36,7 +36,7 @@ class MemoryStorage:
         """Number of the last write that a flush covered."""
         return self._synced
 
-    def refusal(self) -> str | None:
+    def refusal(self, *, reserve: bool = False) -> str | None:
         """None: memory takes every write."""
         return None
 
@@ -44,7 +44,7 @@ class MemoryStorage:
         """The value, or None. Raises StorageError once closed."""
         return self._open()[family].get(key)
 
-    def put(self, family: Family, key: bytes, value: bytes) -> int:
+    def put(self, family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
         """Write one entry; returns its write number. Raises StorageError once closed."""
         self._open()[family][key] = value
         self._number += 1

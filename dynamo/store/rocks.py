@@ -133,13 +133,14 @@ class RocksStorage:
         """Number of the last write known to be on disk."""
         return self._synced
 
-    def refusal(self) -> str | None:
+    def refusal(self, *, reserve: bool = False) -> str | None:
         """Why writes are refused now, or None: disk_full, sync_failed, storage_error (the engine
-        failed, or its directory is gone) or closed. Looks at the disk at most every 250 ms."""
+        failed, or its directory is gone) or closed. Looks at the disk at most every 250 ms. With
+        `reserve` the free-space watermark is no reason."""
         if self._stopped is not None:
             return self._stopped
         try:
-            return "disk_full" if self._space.is_low() else None
+            return "disk_full" if self._space.is_low() and not reserve else None
         except OSError as error:
             # The log may be unlinked: a sync of it would succeed and save nothing.
             self._stop("storage_error", str(error))
@@ -152,11 +153,11 @@ class RocksStorage:
         except Exception as error:
             raise self._read_error(error) from error
 
-    def put(self, family: Family, key: bytes, value: bytes) -> int:
+    def put(self, family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
         """Write one entry, unsynced; returns its write number. Raises StorageRefusesWrites (no
         effect; storage_busy, besides what `refusal` says, where the engine is too far behind to take
         it at once) or StorageError (unknown effect, and writes are refused from then on)."""
-        if self.refusal() is not None:
+        if self.refusal(reserve=reserve) is not None:
             raise self._refuse()
         try:
             self._put[family](key, value)

@@ -224,9 +224,9 @@ def tombstones_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     put = Replica._put
 
     def forgetting(
-        self: Replica, storage_key: bytes, birth: bytes, counter: int, encoded: bytes
+        self: Replica, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
     ) -> int:
-        number = put(self, storage_key, birth, counter, encoded)
+        number = put(self, storage_key, birth, counter, encoded, reserve)
         siblings: tuple[Sibling, ...] = dynamo.record.read_record(encoded).siblings
         if all(sibling.kind == dynamo.record.TOMBSTONE for sibling in siblings):
             self._storage.write((Write("records", storage_key, None),))

@@ -12,9 +12,15 @@ from free_ports import HeldPorts
 from dynamo.cluster.topology import Known
 from dynamo.cluster_file import ClusterFile
 from dynamo.config import NodeConfig, Settings, build_config
-from dynamo.errors import DataDirectoryError, StorageRefusesWrites, Unavailable
+from dynamo.errors import (
+    DataDirectoryError,
+    StorageFull,
+    StorageRefusesWrites,
+    Unavailable,
+)
 from dynamo.node import Node
-from dynamo.requests import ReadOptions
+from dynamo.record import Content
+from dynamo.requests import ReadOptions, WriteOptions, Written
 from ring.member import Member
 
 PARTITIONS = 8
@@ -184,3 +190,19 @@ async def test_an_incarnation_that_cannot_be_written_down_is_left_all_the_same(
     monkeypatch.setattr(node._directory, "raise_start", fail)
     node._renew_incarnation()
     assert node._replica._incarnation != before
+
+
+async def test_a_node_short_of_disk_space_refuses_values_and_takes_deletes(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    node = await start(config(True))
+    key = (b"default", b"b", b"k")
+    one = WriteOptions(w=1, r=1)
+    await node.put(*key, Content(b"1", b"text/plain"), b"", one)
+    assert node._storage is not None
+    node._storage._space._min = 1 << 62
+    node._storage._space.look()
+    with pytest.raises(StorageFull):
+        await node.put(*key, Content(b"2", b"text/plain"), b"", one)
+    assert isinstance(await node.delete(*key, b"", one), Written)
+    assert (await node.get(*key, ReadOptions(r=1))).deleted

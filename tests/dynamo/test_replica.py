@@ -346,6 +346,31 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(node: LittleNode) -> 
     assert len(record_of(await do_fetch(node)).siblings) == 1
 
 
+async def test_a_nearly_full_disk_takes_deletes(node: LittleNode) -> None:
+    assert isinstance(node.storage, GatedStorage)
+    shown = record_of((await do_mint(node, b"v"))[0])
+    node.storage.refuses = "disk_full"
+    done = (await do_mint(node, b"", shown.vector, kind=TOMBSTONE))[-1]
+    assert isinstance(done, Synced)
+    deleted = mint(
+        shown,
+        shown.vector,
+        birth=birth_bytes(OTHER, 1),
+        counter=1,
+        kind=TOMBSTONE,
+        content=b"",
+        written_ms=1,
+    )
+    assert isinstance(await do_store(node, deleted), Synced)
+    assert all(s.kind == TOMBSTONE for s in record_of(await do_fetch(node)).siblings)
+    assert refusal(await do_store(node, b"no record")) == ("disk_full", True)
+    node.storage.stuck = True
+    assert refusal((await do_mint(node, b"", shown.vector, kind=TOMBSTONE))[-1]) == (
+        "disk_full",
+        True,
+    )
+
+
 async def test_a_failed_sync_leaves_the_outcome_open(node: LittleNode) -> None:
     assert isinstance(node.storage, GatedStorage)
     node.storage.broken = True
@@ -410,7 +435,7 @@ async def test_damage_that_the_engine_reports_of_a_write_leaves_its_outcome_open
 ) -> None:
     """Another primary must not mint again what may be in this one's log."""
 
-    def corrupt(family: str, key: bytes, value: bytes) -> int:
+    def corrupt(family: str, key: bytes, value: bytes, *, reserve: bool) -> int:
         raise StorageCorrupt("the storage engine failed: Corruption")
 
     monkeypatch.setattr(node.storage, "put", corrupt)
@@ -436,8 +461,8 @@ async def test_writes_that_come_while_the_storage_is_behind_are_carried_out_in_o
     written: list[bytes] = []
     put = node.storage.put
 
-    def noted(family: Family, key: bytes, value: bytes) -> int:
-        number = put(family, key, value)
+    def noted(family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
+        number = put(family, key, value, reserve=reserve)
         written.append(key)
         return number
 

@@ -39,15 +39,18 @@ class DiskStorage(MemoryStorage):
         """How many writes a crash may take back."""
         return len(self._unsynced)
 
-    def refusal(self) -> str | None:
-        return self.refuses
+    def refusal(self, *, reserve: bool = False) -> str | None:
+        return None if reserve and self.refuses == "disk_full" and not self.stuck else self.refuses
 
-    def put(self, family: Family, key: bytes, value: bytes) -> int:
-        return self.write((Write(family, key, value),))
+    def put(self, family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
+        return self._write((Write(family, key, value),), self.refusal(reserve=reserve))
 
     def write(self, writes: Sequence[Write]) -> int:
-        if self.refuses is not None:
-            raise StorageRefusesWrites("the disk takes no writes", reason=self.refuses)
+        return self._write(writes, self.refuses)
+
+    def _write(self, writes: Sequence[Write], refusal: str | None) -> int:
+        if refusal is not None:
+            raise StorageRefusesWrites("the disk takes no writes", reason=refusal)
         families = self._open()
         before = tuple((family, key, families[family].get(key)) for family, key, _ in writes)
         number = super().write(writes)

@@ -437,15 +437,17 @@ class GatedStorage(MemoryStorage):
         self.gate.set()
         self.broken = False
         self.refuses: str | None = None
+        #: Nothing may use the space that is kept free.
+        self.stuck = False
         #: Every write meets the end of the disk.
         self.full = False
         #: So many more writes find the engine too far behind to take them.
         self.busy = 0
 
-    def refusal(self) -> str | None:
-        return self.refuses
+    def refusal(self, *, reserve: bool = False) -> str | None:
+        return None if reserve and self.refuses == "disk_full" and not self.stuck else self.refuses
 
-    def put(self, family: Family, key: bytes, value: bytes) -> int:
+    def put(self, family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
         self._check_room()
         return super().put(family, key, value)
 

@@ -209,6 +209,8 @@ async def test_below_the_watermark_writes_are_refused_without_effect(
         storage.write([Write("records", b"a", None)])
     assert storage.write_number == number
     assert storage.get("records", b"a") == b"1"
+    assert storage.refusal(reserve=True) is None
+    number = storage.put("records", b"b", b"gone", reserve=True)
     assert await storage.flush() == number  # what was taken is synced
     assert await storage.recover() is False  # nothing is wrong with the engine
 
