@@ -112,7 +112,7 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
     rpc = settings.rpc or RPC_DEFAULT
     split_address(http, "http")
     if split_address(rpc, "rpc")[1] == 0:
-        raise ConfigError(f"rpc: {rpc} has no port that peers could dial")
+        raise ConfigError(f"rpc: {rpc!r} has no port that peers can dial")
     member = cluster.member(settings.node_id or "") if cluster is not None else None
     address = member.address if member is not None else rpc
     peers = _peers(settings.peers, cluster, address)
@@ -121,7 +121,7 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
     elif member is None:
         _check_dialable(rpc)
     node = Member(
-        id=settings.node_id or rpc,
+        id=_said(settings.node_id, rpc),
         address=address,
         datacenter=_said(settings.datacenter, "dc1"),
         rack=_said(settings.rack, "rack1"),
@@ -160,9 +160,19 @@ def split_address(text: str, field: str) -> tuple[str, int]:
         or int(port) > 65_535
         or not bare.isprintable()
         or any(c in bare for c in " /[]@,=")
+        or not _is_resolvable(bare)
     ):
         raise ConfigError(f"{field}: {text!r} is not HOST:PORT")
     return bare, int(port)
+
+
+def _is_resolvable(host: str) -> bool:
+    """False for a name that no resolver takes: an empty label, or one of more than 63 bytes."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def parse_bytes(text: int | str, field: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,11 +22,21 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$?(?P<path>.*)`)?$"
 def decode_toml(text: str, shape: type[T]) -> T:
     """The struct of type `shape` that the text spells. Raises ConfigError that names the field."""
     try:
-        return msgspec.convert(tomllib.loads(text), shape)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"it is not TOML: {error}") from None
+        return msgspec.convert(_loads(text), shape)
     except msgspec.ValidationError as error:
         raise ConfigError(_readable(str(error))) from None
+
+
+def _loads(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"it is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError("it nests too deeply") from None
+    except ValueError:
+        # Python converts no number of more than some thousand digits.
+        raise ConfigError("there is a number with too many digits") from None
 
 
 def _readable(message: str) -> str:

@@ -13,7 +13,9 @@ import msgspec
 WEIGHT_MAX: Final = 65_535
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]{2,60}\]|[A-Za-z0-9._-]{1,253}")
+# The labels of a name are what the resolver takes: longer ones, or empty ones, are an exception there.
+_LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
+_HOST: Final = re.compile(rf"\[[0-9A-Fa-f:.]{{2,60}}\]|(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _MACHINE: Final = re.compile(r"[\[\]A-Za-z0-9._:-]{0,255}")
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 

@@ -90,6 +90,10 @@ def load_config(arguments: argparse.Namespace) -> NodeConfig:
     settings = _flags(arguments)
     if arguments.config is not None:
         settings = merge_settings(_file(Path(arguments.config)), settings)
+    for name in ("data_dir", "cluster"):
+        # The one byte that no path can hold; argv cannot, a file can.
+        if "\0" in (getattr(settings, name) or ""):
+            raise ConfigError(f"{name.replace('_', '-')}: it holds a NUL character")
     cluster = None
     if settings.cluster is not None:
         path = Path(settings.cluster)
@@ -122,7 +126,7 @@ def _file(path: Path) -> Settings:
     beside = {
         name: str(path.parent / value)
         for name in ("data_dir", "cluster")
-        if (value := getattr(settings, name)) is not None
+        if (value := getattr(settings, name))
     }
     return msgspec.structs.replace(settings, **beside)
 

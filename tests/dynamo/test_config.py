@@ -121,6 +121,8 @@ def test_a_file_can_say_all_that_flags_can() -> None:
         ("peers = [1]", "peers[0]: expected str, got int"),
         ("[classes]\ndefault = false", "classes[...]: expected int, got bool"),
         ("=", "it is not TOML"),
+        ("weight = " + "9" * 5000, "a number with too many digits"),
+        ("peers = " + "[" * 100_000, "it nests too deeply"),
     ],
 )
 def test_a_slip_in_a_file_names_the_field(text: str, message: str) -> None:
@@ -136,7 +138,10 @@ def test_a_slip_in_a_file_names_the_field(text: str, message: str) -> None:
         ({"http": "8098"}, "http: '8098' is not HOST:PORT"),
         ({"rpc": "localhost:99999"}, "rpc: 'localhost:99999' is not HOST:PORT"),
         ({"rpc": "::1:7400"}, "rpc: '::1:7400' is not HOST:PORT"),
-        ({"rpc": "127.0.0.1:0"}, "rpc: 127.0.0.1:0 has no port"),
+        ({"rpc": "127.0.0.1:0"}, "rpc: '127.0.0.1:0' has no port that peers can dial"),
+        ({"http": "a..b:1"}, "http: 'a..b:1' is not HOST:PORT"),
+        ({"peers": ["a" * 64 + ":1"]}, "is not HOST:PORT"),
+        ({"node_id": ""}, "node '': a member's id is"),
         ({"peers": ["127.0.0.1:0"]}, "peers: '127.0.0.1:0' has no port"),
         ({"http": "0.0.0.0:8098"}, "http: 0.0.0.0:8098 is not a loopback address"),
         ({"rpc": "10.0.0.1:7400"}, "run `dynamo init --cluster FILE`"),

@@ -61,6 +61,21 @@ def test_a_file_is_named_in_its_complaint(tmp_path: Path) -> None:
     assert caught.value.message == f"{file}: there is an unknown field wait"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('data-dir = "a\\u0000b"', "data-dir: it holds a NUL character"),
+        ('data-dir = "a"\ncluster = "a\\u0000b"', "cluster: it holds a NUL character"),
+        ('data-dir = ""', "there is no data directory"),
+    ],
+)
+def test_a_path_in_a_file_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load("--config", str(file))
+
+
 def test_a_secret_that_others_may_read_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
