@@ -18,19 +18,20 @@ import tomli_w
 from dynamo.errors import ConfigError
 from dynamo.strict_toml import decode_toml
 from ring.member import Member, check_member
+from ring.partition import PARTITIONS_MAX
+from ring.replication import CLASS_NAME_BYTES_MAX, REPLICAS_MAX
+from ring.ring import CLASSES_MAX, DATACENTERS_MAX
 
 FORMAT: Final = 1
 SECRET_BYTES: Final = 32
 SEED_MAX: Final = (1 << 32) - 1
 PARTITIONS_DEFAULT: Final = 256
-PARTITIONS_MAX: Final = 65_536
-CLASSES_MAX: Final = 65_535
-CLASS_NAME_BYTES_MAX: Final = 255
-REPLICAS_MAX: Final = 1_000
 DEFAULT_CLASS: Final = "default"
 REPLICAS_DEFAULT: Final = 3
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+#: Where one can listen, and nobody can dial.
+_WILDCARDS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - refused here, not bound
 _HEADER = """\
 # The identity of one Dynamo cluster. Every node needs this very file.
 # It holds the cluster's secret: keep it readable to its owner only.
@@ -166,8 +167,16 @@ def check_cluster(cluster: ClusterFile) -> None:
             check_member(member)
         except ValueError as error:
             raise ConfigError(f"member {number} ({member.id!r}): {error}") from None
+        if member.address.rpartition(":")[0] in _WILDCARDS:
+            raise ConfigError(
+                f"member {number} ({member.id!r}): peers cannot dial {member.address}; give the "
+                "address they see (a node listens elsewhere with --rpc)"
+            )
     _check_distinct("member ids", [member.id for member in cluster.members])
     _check_distinct("member addresses", [member.address for member in cluster.members])
+    datacenters = len({member.datacenter for member in cluster.members})
+    if datacenters > DATACENTERS_MAX:
+        raise ConfigError(f"member: there are {datacenters} datacenters, not 1..{DATACENTERS_MAX}")
 
 
 def check_partitions(partitions: int) -> None:

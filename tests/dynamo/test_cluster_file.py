@@ -19,6 +19,7 @@ from dynamo.cluster_file import (
 )
 from dynamo.errors import ConfigError
 from ring.member import Member
+from ring.ring import CLASSES_MAX, DATACENTERS_MAX
 
 MEMBERS = (
     Member("a", "10.0.0.1:7400", "dc1", "r1", "h1", 2),
@@ -48,7 +49,7 @@ def cluster(**fields: object) -> ClusterFile:
         cluster(members=MEMBERS, id="a.b_c:d-9"),
         cluster(members=()),
         cluster(seed=0, partitions=1),
-        cluster(seed=(1 << 32) - 1, classes=(('quote " \\ ü', 1_000),)),
+        cluster(seed=(1 << 32) - 1, classes=(('quote " \\ ü', 64),)),
         DEVELOPMENT,
     ],
 )
@@ -95,7 +96,7 @@ GOOD = render_cluster(cluster())
         ("partitions = 64", "partitions = 60", "partitions: 60 is not a power of two"),
         ("partitions = 64", "partitions = 131072", "partitions: 131072 is not a power of two"),
         ("partitions = 64", "partitions = 0", "partitions: 0 is not"),
-        ("replicas = 2", "replicas = 0", "replicas 0 is not in 1..1000"),
+        ("replicas = 2", "replicas = 0", "replicas 0 is not in 1..64"),
         ("replicas = 2", "colour = 1, replicas = 2", "unknown field colour"),
         ('name = "one copy"', 'name = "default"', "class names: default occurs twice"),
         ('name = "one copy"', 'name = ""', "the name is not 1..255 bytes"),
@@ -104,6 +105,11 @@ GOOD = render_cluster(cluster())
         ('id = "b"', 'id = "b c"', "member 2 ('b c'): a member's id is"),
         ("10.0.0.2:7400", "10.0.0.1:7400", "member addresses: 10.0.0.1:7400 occurs twice"),
         ("10.0.0.2:7400", "10.0.0.2", "the address of b is host:port"),
+        ("10.0.0.2:7400", "0.0.0.0:7400", "member 2 ('b'): peers cannot dial 0.0.0.0:7400"),
+        ("10.0.0.2:7400", "[::]:7400", "member 2 ('b'): peers cannot dial [::]:7400"),
+        ("seed = ", "seed = " + "1" * 5000, "there is a number with too many digits"),
+        ("seed = ", "x = " + "[" * 100_000 + "\nseed = ", "it nests too deeply"),
+        ("seed = ", "x = " + "{a=" * 5_000 + "\nseed = ", "it nests too deeply"),
         ("weight = 2", "weight = -1", "the weight of a"),
         ("weight = 2", "weight = 2.5", "member[0].weight: expected int, got float"),
         ("seed = ", "seed = -", "seed: -"),
@@ -120,6 +126,17 @@ def test_a_slip_is_one_line_that_names_the_field(old: str, new: str, message: st
         parse_cluster(GOOD.replace(old, new, 1))
     assert message in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_no_file_asks_for_more_than_a_ring_can_hold() -> None:
+    many = tuple((f"c{i}", 1) for i in range(CLASSES_MAX + 1))
+    with pytest.raises(ConfigError, match=r"class: there are 257, not 1\.\.256"):
+        check_cluster(cluster(classes=many))
+    check_cluster(cluster(classes=many[1:]))
+    apart = tuple(Member(f"n{i}", f"h:{i + 1}", f"dc{i}") for i in range(DATACENTERS_MAX + 1))
+    with pytest.raises(ConfigError, match=r"member: there are 65 datacenters, not 1\.\.64"):
+        check_cluster(cluster(members=apart))
+    check_cluster(cluster(members=apart[1:]))
 
 
 @pytest.mark.parametrize("made", ["", "a" * 65, "a b", "ü", "a\n"])
@@ -158,7 +175,7 @@ def test_a_class_is_read_from_the_command_line() -> None:
     assert parse_class("a=b=5") == ("a=b", 5)
 
 
-@pytest.mark.parametrize("text", ["", "carts", "carts=", "=3", "carts=x", "carts=0", "carts=1001"])
+@pytest.mark.parametrize("text", ["", "carts", "carts=", "=3", "carts=x", "carts=0", "carts=65"])
 def test_a_class_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="class"):
         parse_class(text)
