@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 _BACKLOG = 1_024
+#: What was sent and is not acknowledged by the peer's machine for this long ends the connection.
+#: A little more than a full write buffer has, so that a peer that does not read is called by its name.
+UNACKNOWLEDGED_SECONDS: Final = 12
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -54,7 +57,7 @@ class TcpListener:
 
 
 class TcpNetwork:
-    """TCP with TCP_NODELAY and keep-alive."""
+    """TCP with TCP_NODELAY, keep-alive, and an end to what nobody acknowledges."""
 
     def __repr__(self) -> str:
         return "TcpNetwork()"
@@ -94,6 +97,11 @@ def _tune(transport: asyncio.BaseTransport) -> None:
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    # Where packets vanish, the kernel waits twice as long before each new try: two minutes in the end,
+    # and for the first of them even once the network is whole. A new connection is there in seconds.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = UNACKNOWLEDGED_SECONDS * 1000
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 class _Tuned(asyncio.Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -302,6 +303,19 @@ async def test_a_new_handshake_ends_the_older_connection_and_its_unread_frames(
             assert len(replaced) == 2
             assert node.gate.events == ["+z", "-z", "+z"]
             assert node.transport.connected() == ("z",)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+async def test_what_no_machine_acknowledges_ends_in_twelve_seconds_at_both_ends() -> None:
+    a, b = PeerNode("a"), PeerNode("b")
+    async with running(a, b):
+        a.transport.dial([b.address])
+        await until(lambda: together(a, b))
+        for node in (a, b):
+            for connection in node.transport._links._alive:
+                assert connection._transport is not None
+                sock = connection._transport.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_000
 
 
 # Strangers and silence -------------------------------------------------------------------------
