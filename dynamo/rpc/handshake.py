@@ -91,8 +91,12 @@ BAD_PROOF: Final = "bad_proof"
 BEHIND: Final = "behind"
 SELF: Final = "self"
 DUPLICATE: Final = "duplicate"
-#: Believed without a proof: the worst a liar gets is a line in a log and another attempt.
+#: Believed by a dialer without a proof: the worst a liar gets is a line in a log and another attempt.
+#: An acceptor believes BAD_PROOF only, and not the words: anybody may call, as often as he likes.
 _UNPROVEN_CODES: Final = frozenset((WRONG_VERSION, WRONG_CLUSTER, OWN_NODE_ID, BAD_PROOF))
+
+
+_SECRETS_DIFFER: Final = Refusal(BAD_PROOF, "the secrets of the two nodes differ")
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -256,7 +260,7 @@ class Handshake:
         self._transcript = _transcript(self._own_bytes, answer.hello)
         if not compare_digest(answer.proof, self._mac(b"acceptor")):
             self._transcript = None
-            return self._refuse(Refusal(BAD_PROOF, "the secrets of the two nodes differ"))
+            return self._refuse(_SECRETS_DIFFER)
         if peer.process == self._own.process:
             return self._refuse(Refusal(SELF, "a node has dialed itself"))
         refusal = self._judge.admit(peer, b"")
@@ -273,7 +277,7 @@ class Handshake:
             raise _Garbage("a node that dialed itself goes on")
         if not compare_digest(proof.proof, self._mac(b"dialer", proof.last_session)):
             self._transcript = None
-            return self._refuse(Refusal(BAD_PROOF, "the secrets of the two nodes differ"))
+            return self._refuse(_SECRETS_DIFFER)
         refusal = self._judge.admit(self.peer, proof.last_session)
         if refusal is not None:
             return self._refuse(refusal)
@@ -287,11 +291,17 @@ class Handshake:
             signed.proof, self._mac(self._refusal_label(not self._dialing), _encode(refusal))
         )
         if not proven:
-            if refusal.code not in _UNPROVEN_CODES:
-                raise _Garbage("a refusal without a proof")
-            refusal = Refusal(refusal.code, refusal.message)
+            refusal = self._unproven(refusal)
         self.outcome = "refused_by_peer"
         self.refusal = refusal
+
+    def _unproven(self, refusal: Refusal) -> Refusal:
+        """What may be believed of a refusal that anybody could have sent."""
+        if self._dialing and refusal.code in _UNPROVEN_CODES:
+            return Refusal(refusal.code, refusal.message)
+        if self._awaited == _PROOF and refusal.code == BAD_PROOF:
+            return _SECRETS_DIFFER
+        raise _Garbage("a refusal without a proof")
 
     def _disagreement(self, peer: Hello) -> Refusal | None:
         """What the greetings alone say against each other."""

@@ -192,6 +192,20 @@ def test_a_refusal_that_tells_facts_is_not_believed_without_a_proof() -> None:
     assert dialer.refusal == Refusal(WRONG_CLUSTER, "no", 0, 0)
 
 
+def test_who_is_called_believes_no_refusal_without_a_proof_but_that_of_another_secret() -> None:
+    for code in ("wrong_cluster", "wrong_version", "own_node_id", BAD_PROOF):
+        called = side("b", dialing=False)
+        called.receive(refusal_packet(Refusal(code, "liar")))
+        assert called.outcome == "garbage"
+        called = side("b", dialing=False)
+        called.receive(side("a", dialing=True).start())
+        called.receive(refusal_packet(Refusal(code, "liar", 1 << 40)))
+        if code != BAD_PROOF:
+            assert called.outcome == "garbage"
+        else:
+            assert called.refusal == Refusal(code, "the secrets of the two nodes differ")
+
+
 STRANGERS = {
     "HTTP": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

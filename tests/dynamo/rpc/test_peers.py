@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
 import pytest
 from rpc_nodes import SECRET, Answers, PeerNode, running, until
 
@@ -342,6 +343,24 @@ async def test_strangers_are_closed_and_counted_with_one_line_a_minute(
                 assert await ended(reader)
         assert node.count["rpc_connections_garbage"] == len(STRANGERS)
         assert len(caplog.records) == 1
+
+
+async def test_refusals_that_anybody_can_send_are_not_believed_by_who_is_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A thousand made-up refusals are one line in the log, and no reason that people are shown."""
+    caplog.set_level(logging.INFO, "dynamo")
+    node = PeerNode("a")
+    async with running(node):
+        for number in range(20):
+            body = msgspec.msgpack.encode((Refusal("wrong_cluster", f"lie {number}"), b""))
+            async with stranger(node) as (reader, writer):
+                writer.write(MAGIC + bytes([1, 5]) + len(body).to_bytes(2) + body)
+                assert await ended(reader)
+        assert node.count["rpc_connections_garbage"] == 20
+        assert node.gate.told == []
+        assert len(caplog.records) == 1
+        assert "lie" not in caplog.text
 
 
 SILENCES: dict[str, bytes] = {
