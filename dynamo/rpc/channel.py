@@ -26,8 +26,8 @@ WRITE_BYTES_MAX: Final = 32 << 20
 FLUSH_BYTES: Final = 1 << 20
 #: A write buffer that stays full this long closes the connection.
 WRITE_STALL_SECONDS: Final = 10.0
-#: A frame has this long to arrive, from its first byte on, and a second more for each
-#: FRAME_BYTES_A_SECOND it is long.
+#: A message has this long to arrive, from its first byte on, and a second more for each
+#: FRAME_BYTES_A_SECOND of it that are there: what it says of its length earns nothing.
 FRAME_SECONDS: Final = 10.0
 FRAME_BYTES_A_SECOND: Final = 100_000
 
@@ -228,8 +228,11 @@ class Channel:
         try:
             reply = decode_reply(payload)
         except Malformed as error:
-            self._count["rpc_replies_malformed"] += 1
-            log.warning("%s sent a reply that is malformed: %s", self.peer, error)
+            count = self._count["rpc_replies_malformed"] = self._count["rpc_replies_malformed"] + 1
+            if count & (count - 1) == 0:  # the 1st, 2nd, 4th, ...: one cause can have many
+                log.warning(
+                    "%s sent a reply that is malformed (%s so far): %s", self.peer, count, error
+                )
             self.pending.fail(stream, _BAD_REPLY)
         else:
             self.pending.reply(stream, reply, last)
@@ -267,12 +270,12 @@ class Channel:
                 call.reply(Refused("internal", False))
 
     def _watch(self) -> None:
-        """Close if the frame that is under way takes too long."""
+        """Close if the message that is under way takes too long."""
         self._watch_timer = None
         reader = self._reader
         if not reader.unfinished:
             return
-        limit = FRAME_SECONDS + reader.needed_bytes / FRAME_BYTES_A_SECOND
+        limit = FRAME_SECONDS + reader.held_bytes / FRAME_BYTES_A_SECOND
         if reader.number == self._watch_number and (self._monotonic() - self._watch_since >= limit):
             self._count["rpc_frames_stalled"] += 1
             self._close(f"a frame was not complete after {limit:.0f} s")

@@ -78,7 +78,16 @@ class FrameReader:
     After a fault it takes nothing more: where the next frame starts is no longer known.
     """
 
-    __slots__ = ("_buffer", "_needed", "_number", "_parts", "_parts_of", "_seed", "fault")
+    __slots__ = (
+        "_buffer",
+        "_needed",
+        "_number",
+        "_parts",
+        "_parts_from",
+        "_parts_of",
+        "_seed",
+        "fault",
+    )
 
     def __init__(self, *, seed: int) -> None:
         self._seed = seed
@@ -87,6 +96,7 @@ class FrameReader:
         self._needed = HEADER_BYTES
         self._parts = bytearray()
         self._parts_of: tuple[int, int] | None = None
+        self._parts_from = 0
         #: What was wrong with the bytes, once something was.
         self.fault: str | None = None
 
@@ -96,8 +106,8 @@ class FrameReader:
 
     @property
     def number(self) -> int:
-        """Running number of the frame that is awaited or unfinished."""
-        return self._number
+        """Running number of the frame that the message awaited or unfinished begins with."""
+        return self._number if self._parts_of is None else self._parts_from
 
     @property
     def held_bytes(self) -> int:
@@ -108,11 +118,6 @@ class FrameReader:
     def unfinished(self) -> bool:
         """True if a frame, or a message of several, has begun and not ended."""
         return bool(self._buffer) or self._parts_of is not None
-
-    @property
-    def needed_bytes(self) -> int:
-        """Size of the unfinished frame as far as it is known, header included."""
-        return self._needed
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes, in order. Sets `fault`; those before it are good."""
@@ -151,6 +156,8 @@ class FrameReader:
             payload: Buffer = view[at + HEADER_BYTES : end]
             at = end
             if flags & MORE or self._parts_of is not None:
+                if self._parts_of is None:
+                    self._parts_from = number
                 self._parts += payload
                 self._parts_of = (stream, flags & ~MORE)
                 if flags & MORE:

@@ -14,7 +14,7 @@ from dynamo.rpc import channel as channel_module
 from dynamo.rpc import pending as pending_module
 from dynamo.rpc.channel import FRAME_BYTES_A_SECOND, Channel
 from dynamo.rpc.codec import encode
-from dynamo.rpc.frame import LAST, REPLY, FrameWriter
+from dynamo.rpc.frame import LAST, MORE, REPLY, FrameWriter
 from dynamo.rpc.loopback import Loopback
 from dynamo.rpc.messages import Fetch, Mint, Minted, Ping, Pong, Refused, Request, Synced
 from dynamo.version import birth_bytes, incarnation_bytes
@@ -319,6 +319,20 @@ def test_a_frame_that_does_not_come_to_its_end_closes_after_ten_seconds() -> Non
     assert len(pair.b.closed) == 1
     assert pair.b.count["rpc_frames_stalled"] == 1
     assert pair.calls == []
+
+
+def test_a_message_in_ever_more_frames_gets_no_more_time() -> None:
+    pair = Pair()
+    writing = FrameWriter(seed=1)
+    for _ in range(20):  # a frame a second, each with a byte
+        frames: list[bytes] = []
+        writing.write(1, MORE, b"x", frames)
+        pair.b.channel.receive(b"".join(frames))
+        pair.clock.advance(1)
+        if pair.b.closed:
+            break
+    assert pair.clock.now <= 1012
+    assert pair.b.count["rpc_frames_stalled"] == 1
 
 
 def test_a_big_frame_that_flows_has_its_time() -> None:

@@ -381,6 +381,17 @@ async def test_a_handshake_that_is_not_finished_is_closed_after_ten_seconds(said
         assert node.count["rpc_handshakes_timed_out"] == 1
 
 
+async def test_a_header_that_promises_much_earns_no_more_time() -> None:
+    node = PeerNode("a", scale=50)
+    async with running(node), by_hand(node) as peer:
+        large = encode(Mint(b"k", 0, 0, 1, 60_000, (), 0, bytes(15 << 20)))
+        peer.writer.write(peer.frames(large)[:100])
+        started = asyncio.get_running_loop().time()
+        assert await peer.ended()
+        assert asyncio.get_running_loop().time() - started < 1
+        assert node.count["rpc_frames_stalled"] == 1
+
+
 @pytest.mark.parametrize("cut", [3, 17, 18])
 async def test_a_frame_that_stops_half_way_is_closed_after_ten_seconds(cut: int) -> None:
     node = PeerNode("a", scale=50)
