@@ -1,7 +1,8 @@
 """Requests to one node that wait for their replies.
 
-Every request ends once: by its last reply, by `timed_out`, or by `lost`. Replies that nobody waits
-for are dropped and counted. Knows nothing of bytes; the clock is an argument.
+Every request ends once: by its last reply, by `timed_out`, or by `lost`. Only a Minted may come
+before the last reply, once: whatever else a peer says of itself is not its last is. Replies that
+nobody waits for are dropped and counted. Knows nothing of bytes; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Failure, Timer, Waiter
-from dynamo.rpc.messages import Reply
+from dynamo.rpc.messages import Minted, Reply
 
 IN_FLIGHT_MAX: Final = 20_000
 SWEEP_SECONDS: Final = 0.05
@@ -86,10 +87,15 @@ class Pending:
             if entry is None:
                 self._drop(stream)
                 return
-            if last:
-                del self._answered[stream]
+            if not last:
+                self._count["rpc_replies_excessive"] += 1
+                return
+            del self._answered[stream]
         elif not last:
-            self._answered[stream] = entry
+            if reply.__class__ is Minted:
+                self._answered[stream] = entry
+            else:
+                self._count["rpc_replies_excessive"] += 1
         try:
             entry[0].on_reply(self.node, reply)
         except Exception:

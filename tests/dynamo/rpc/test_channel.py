@@ -120,6 +120,26 @@ def test_a_mint_is_answered_twice() -> None:
     assert len(pair.a.channel.pending) == 0
 
 
+def test_only_a_mint_is_answered_twice_and_never_more_often() -> None:
+    """A peer that calls no reply its last would count as several acknowledgements."""
+    pair = Pair()
+    pair.ask(Mint(b"k", 0, 0, 1, 1000, (), 0, b"v"))
+    pair.ask()
+    pair.carry()
+    mint, ping = pair.calls
+    for reply in (MINTED, MINTED, Synced(1)):
+        mint.reply(reply, last=False)
+    mint.reply(Synced(2))
+    ping.reply(Synced(3), last=False)
+    ping.reply(Synced(4), last=False)
+    ping.reply(Synced(5))
+    pair.carry()
+    assert [reply for _, reply in pair.answers.replies] == [MINTED, Synced(2), Synced(3)]
+    assert pair.a.count["rpc_replies_excessive"] == 3
+    assert pair.a.count["rpc_replies_late"] == 2
+    assert len(pair.a.channel.pending) == 0
+
+
 def test_a_request_expires_and_its_late_reply_is_dropped() -> None:
     pair = Pair()
     pair.ask(Ping(60_000), timeout=1.0)
