@@ -15,12 +15,14 @@ from dynamo.context import ContextSealer
 from dynamo.errors import (
     InvalidArgument,
     KeyTooLong,
+    Malformed,
     NotReady,
     PreconditionFailed,
     RecordFull,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
+    WriteUncertain,
 )
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.metrics import Metrics
@@ -298,6 +300,15 @@ class Coordinator:
                 routing, error.record if isinstance(error.record, Record) else EMPTY
             )
             raise RecordFull(error.message, record=found, **error.details) from None
+        except Malformed as error:
+            # Acknowledged by enough, but what exactly, the minter has not said.
+            self._count["mints_malformed"] += 1
+            raise WriteUncertain(
+                f"the minter's answer cannot be read ({error.message}); the write may live on",
+                required=tally.required,
+                received=tally.received,
+                reasons=dict(tally.reasons),
+            ) from None
 
     def _judge(self, options: WriteOptions, record: Record) -> None:
         """Raises PreconditionFailed if there is a condition that `record` does not meet."""
@@ -345,12 +356,14 @@ class Coordinator:
     def _written(
         self, routing: bytes, minted: Minted, tally: WriteTally, returnbody: bool
     ) -> Written:
+        """Raises Malformed if the minter's record is none, or does not hold the dot it names."""
         record = read_record(minted.record)
-        vtag = next(
-            s.vtag()
-            for s in record.siblings
-            if s.counter == minted.counter and s.birth == minted.birth
-        )
+        for sibling in record.siblings:
+            if sibling.counter == minted.counter and sibling.birth == minted.birth:
+                vtag = sibling.vtag()
+                break
+        else:
+            raise Malformed("the record does not hold the write")
         primaries, fallbacks = tally.primaries, tally.fallbacks
         if not returnbody:
             return Written(record, (), False, b"", vtag, primaries, fallbacks)

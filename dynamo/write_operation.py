@@ -17,6 +17,7 @@ import msgspec
 from dynamo.errors import (
     DynamoError,
     InvalidArgument,
+    Malformed,
     PreconditionFailed,
     RecordFull,
     StorageFull,
@@ -102,7 +103,7 @@ class WriteOperation:
                 self._heard[node] = reply.write_number
             self._tally.ack(node)
             self._judge()
-        elif kind is Minted:
+        elif kind is Minted and node == self._minter and self._minted is None:
             assert isinstance(reply, Minted)
             self._minted = reply
             self._store_at_others(node)
@@ -247,6 +248,13 @@ def _error_of(refused: Refused) -> DynamoError:
     if refused.code == "precondition_failed":
         return PreconditionFailed(refused.detail)
     if refused.code == "record_full":
-        record: Record = decode_record(refused.record) if refused.record else EMPTY
-        return RecordFull(refused.detail, record=record, cap=refused.limit)
+        return RecordFull(refused.detail, record=_record_of(refused), cap=refused.limit)
     return InvalidArgument(refused.detail, field="key")
+
+
+def _record_of(refused: Refused) -> Record:
+    """The record that is full; an empty one if the peer sent none that can be read."""
+    try:
+        return decode_record(refused.record) if refused.record else EMPTY
+    except Malformed:
+        return EMPTY

@@ -21,11 +21,18 @@ from dynamo.errors import (
     ValueTooLarge,
     WriteUncertain,
 )
-from dynamo.record import Content
+from dynamo.ports import Call, Handler
+from dynamo.record import EMPTY, Content, encode_record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-from dynamo.rpc.messages import Condition, Mint, Store
+from dynamo.rpc.messages import Condition, Mint, Minted, Refused, Request, Store, Synced
+from dynamo.version import birth_bytes, incarnation_bytes
 
 ALL = ReadOptions(r="all")
+
+
+def answer(cluster: LittleCluster, node: str, kind: type[Request], handler: Handler) -> None:
+    """From now on the node answers messages of this kind so."""
+    cluster.links.handlers[node] = {**cluster.links.handlers[node], kind: handler}
 
 
 def gated(cluster: LittleCluster, node: str) -> GatedStorage:
@@ -425,6 +432,46 @@ async def test_a_sync_whose_mint_was_lost_leaves_the_write_unknown_at_once() -> 
             with pytest.raises(WriteUncertain) as caught:
                 await cluster.put(outsider, b"k", b"1", options=WriteOptions(w=1))
         assert list(caught.value.details["reasons"]) == [minter]
+
+
+@pytest.mark.parametrize(
+    "record", [b"\xc1", encode_record(EMPTY)], ids=["no record", "without the write"]
+)
+async def test_a_minted_record_that_cannot_be_used_leaves_the_write_unknown(record: bytes) -> None:
+    async with LittleCluster(4) as cluster:
+        minter, *others = cluster.owners(b"k")
+        outsider = next(node for node in "abcd" if node not in (minter, *others))
+
+        def mint(message: Request, call: Call) -> None:
+            birth = birth_bytes(incarnation_bytes(1, b"12345678"), 1)
+            call.reply(Minted(record, birth, 1), last=False)
+            call.reply(Synced())
+
+        answer(cluster, minter, Mint, mint)
+        async with asyncio.timeout(1):
+            with pytest.raises(WriteUncertain, match="the minter's answer cannot be read"):
+                await cluster.put(outsider, b"k", b"1", options=WriteOptions(w=1))
+
+
+async def test_only_the_minter_says_what_was_minted() -> None:
+    async with LittleCluster(3) as cluster:
+        birth = birth_bytes(incarnation_bytes(1, b"12345678"), 1)
+        minted = Minted(encode_record(EMPTY), birth, 1)
+        answer(cluster, "b", Store, lambda message, call: call.reply(minted))
+        written = await cluster.put("a", b"k", b"1")
+        assert [sibling.read().value for sibling in written.record.siblings] == [b"1"]
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.put("a", b"k", b"2", options=WriteOptions(w=3))
+        assert caught.value.details["reasons"] == {"b": "unexpected reply"}
+
+
+async def test_a_full_record_that_cannot_be_read_is_a_full_record_all_the_same() -> None:
+    async with LittleCluster(3) as cluster:
+        full = Refused("record_full", True, "full", record=b"\xc1", limit="siblings")
+        answer(cluster, "a", Mint, lambda message, call: call.reply(full))
+        async with asyncio.timeout(1):
+            with pytest.raises(RecordFull):
+                await cluster.put("a", b"k", b"1")
 
 
 async def test_nobody_is_asked_to_mint_once_the_client_has_its_answer() -> None:
