@@ -37,7 +37,8 @@ from dynamo.rpc.handshake import (
 
 #: Connections of all kinds at a time; one that arrives above it is closed.
 CONNECTIONS_MAX: Final = 4_096
-#: Unfinished handshakes of one remote host at a time.
+#: Unfinished handshakes of one remote host at a time; one more ends the oldest of them, since a node
+#: is done in an instant and who says nothing has had his.
 GREETINGS_PER_HOST_MAX: Final = 128
 #: One line about what is no node, and one about refusals, in this many seconds.
 COMPLAINT_SECONDS: Final = 60.0
@@ -162,11 +163,14 @@ class Links:
         if self._closing:
             return False
         if not connection.dialed:
-            greetings = self._greetings.setdefault(connection.remote_host, {})
-            if len(self._alive) >= CONNECTIONS_MAX or len(greetings) >= GREETINGS_PER_HOST_MAX:
+            if len(self._alive) >= CONNECTIONS_MAX:
                 self.metrics.count["rpc_connections_capped"] += 1
                 return False
-            greetings[connection] = None
+            greetings = self._greetings.get(connection.remote_host, {})
+            if len(greetings) >= GREETINGS_PER_HOST_MAX:
+                self.metrics.count["rpc_connections_capped"] += 1
+                next(iter(greetings)).close("too many unfinished handshakes of its host")
+            self._greetings.setdefault(connection.remote_host, {})[connection] = None
         self._alive[connection] = None
         return True
 
