@@ -19,7 +19,7 @@ from dynamo.cluster_file import DEVELOPMENT, ClusterFile
 from dynamo.errors import ConfigError, StorageCorrupt, StorageError
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Failure, Transport
-from dynamo.rpc.handshake import Greeting, Refusal
+from dynamo.rpc.handshake import SELF, Greeting, Refusal
 from dynamo.rpc.messages import AskRing, Ping, Pong, Reply, RingIs
 from ring.member import Member
 from ring.ring import ReplicationClass, Ring
@@ -389,7 +389,11 @@ class Topology:
         )
 
     def refused(self, address: str, refusal: Refusal) -> None:
-        """A peer refused this node."""
+        """A peer refused this node, or turned out to be this node under another address."""
+        if refusal.code == SELF:
+            own = self._own.address
+            self._refuse(address, f"{address} is this node itself, which is {own} to its peers")
+            return
         self._count["refused_by_peers"] += 1
         if self.refusals.get(address) != refusal.message:
             log.error("refused by %s: %s", address, refusal.message)

@@ -52,7 +52,7 @@ class Owner(Protocol):
         ...
 
     def refused(self, connection: Connection, refusal: Refusal) -> None:
-        """The peer refused this node, by name."""
+        """The peer refused this node, by name; or it is this node (SELF)."""
         ...
 
     def closing(self, connection: Connection, reason: str) -> None:
@@ -212,7 +212,9 @@ class Connection(asyncio.Protocol):
             if refusal.code != SELF:
                 self._count["rpc_connections_refused_by_peer"] += 1
                 self._owner.refused(self, refusal)
-        elif refusal.code != SELF:
+        elif refusal.code == SELF:
+            self._owner.refused(self, refusal)
+        else:
             self._count["rpc_connections_refused"] += 1
             self._owner.complain(self, reason)
         self.close(reason, abort=False)

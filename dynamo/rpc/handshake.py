@@ -74,8 +74,8 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
 
     `code`: wrong_version, wrong_cluster, own_node_id, bad_proof, `behind` (the other shows a lower
     start or write number than `known_start`, `known_write_number`), or another of the gate's.
-    `self` (a node has dialed itself) and `duplicate` (the pair has a connection) stay inside the
-    transport.
+    `self` (a node has dialed itself) is for its own gate only; `duplicate` (the pair has a
+    connection) stays inside the transport.
     """
 
     code: _Code

@@ -30,6 +30,7 @@ from dynamo.rpc.handshake import (
     DUPLICATE,
     NONCE_BYTES,
     PROCESS_BYTES,
+    SELF,
     Greeting,
     Hello,
     Refusal,
@@ -58,7 +59,8 @@ class Gate(Protocol):
         ...
 
     def refused(self, address: str, refusal: Refusal) -> None:
-        """The peer at `address` will not talk to this node."""
+        """The peer at `address` will not talk to this node, or is this node itself (SELF), though
+        its own address is written otherwise."""
         ...
 
     def connected(self, greeting: Greeting) -> None:
@@ -247,6 +249,8 @@ class Links:
         if address is None:
             peer = connection.peer
             address = peer.greeting.address if peer is not None else connection.remote_host
+        if refusal.code == SELF and address == self._gate.greeting().address:
+            return
         self._gate.refused(address, refusal)
 
     def closing(self, connection: Connection, reason: str) -> None:

@@ -13,7 +13,7 @@ from dynamo.cluster_file import DEVELOPMENT, ClusterFile
 from dynamo.errors import ConfigError, StorageCorrupt, StorageError
 from dynamo.metrics import Metrics
 from dynamo.ports import Failure, Waiter
-from dynamo.rpc.handshake import Greeting
+from dynamo.rpc.handshake import SELF, Greeting, Refusal
 from dynamo.rpc.messages import AskRing, Ping, Pong, Reply, Request, RingIs
 from ring.member import Member
 from ring.ring import Ring
@@ -356,6 +356,15 @@ def test_whoever_is_told_that_it_is_behind_tells_the_node() -> None:
     assert refusal is not None
     b.refused("a:1", refusal)
     assert told == [Known(5, 100)]
+
+
+def test_a_peer_that_is_this_node_under_another_address_is_named_among_the_reasons() -> None:
+    topology = node(A, cluster=DEVELOPMENT, peers=("localhost:1",))
+    topology.refused("localhost:1", Refusal(SELF, "a node has dialed itself"))
+    assert topology.missing() == ("localhost:1",)
+    assert topology.refusals == {
+        "localhost:1": f"localhost:1 is this node itself, which is {A.address} to its peers"
+    }
 
 
 def test_a_damaged_ring_is_an_error_and_not_a_first_start() -> None:

@@ -18,7 +18,7 @@ from dynamo.ports import Call, Handler
 from dynamo.rpc import links as links_module
 from dynamo.rpc.codec import encode
 from dynamo.rpc.frame import FrameWriter
-from dynamo.rpc.handshake import MAGIC, Greeting, Handshake, Hello, Refusal
+from dynamo.rpc.handshake import MAGIC, SELF, Greeting, Handshake, Hello, Refusal
 from dynamo.rpc.messages import Mint, Ping, Pong, Request
 from dynamo.rpc.tcp import TcpNetwork, join_address, split_address
 
@@ -490,6 +490,9 @@ async def test_a_node_that_dials_itself_finds_out_and_stops() -> None:
         assert a.count["rpc_dials"] == 1
         assert a.gate.told == []
         assert a.transport.connected() == ()
+        a.transport.dial([f"localhost:{split_address(a.address)[1]}"])
+        await a.transport.first_attempts_done()
+        assert [refusal.code for refusal in a.gate.told] == [SELF]
 
 
 # The end ----------------------------------------------------------------------------------------
