@@ -24,6 +24,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. `argv` without the program's name."""
     try:
+        _fill_closed_streams()
         return _run(build_parser().parse_args(argv))
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -62,6 +63,17 @@ def build_parser() -> argparse.ArgumentParser:
     for module in (cluster, init, serve, objects):
         module.add_commands(commands)
     return parser
+
+
+def _fill_closed_streams() -> None:
+    # Closed by whoever started us (`>&-`). Their numbers must not go to a socket or to a file of the
+    # engine, which something that prints would then write into.
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as we run
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _reason(error: OSError) -> str:

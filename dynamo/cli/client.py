@@ -71,7 +71,7 @@ class ObjectClient:
         body: bytes | None = None,
     ) -> Answer:
         """One request, sent once. Raises Unreachable."""
-        target = self._path + ("?" + urlencode(query) if query else "")
+        target = self._path + ("?" + _query(query) if query else "")
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
         try:
             # A node may answer before it has read all, as with a 413, and close: then that counts.
@@ -111,6 +111,10 @@ _VALUES = ("value", "value_base64")
 _META = "x-riak-meta-"
 
 
+def _query(query: Mapping[str, str]) -> str:
+    return urlencode(query, errors="surrogateescape")  # the bytes of an argument, whatever they are
+
+
 def _value(sibling: Mapping[str, Any]) -> bytes:
     if "value_base64" in sibling:
         return base64.b64decode(sibling["value_base64"])
@@ -140,9 +144,10 @@ def _address(node: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port or http.client.HTTP_PORT
+        (parts.hostname or "").encode("idna")  # as the look-up of the name does
     except ValueError:
-        raise ConfigError(f"--node: {node!r} is not http://HOST:PORT") from None
+        raise ConfigError(f"--node: {node!a} is not http://HOST:PORT") from None
     if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ConfigError(f"--node: {node!r} is not http://HOST:PORT")
+        raise ConfigError(f"--node: {node!a} is not http://HOST:PORT")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{port}"

@@ -93,16 +93,17 @@ def run_put(arguments: argparse.Namespace) -> int:
     """Write the value. Without --context or --blind it replaces whatever a read shows first."""
     if arguments.blind and arguments.context is not None:
         raise ConfigError("--blind and --context exclude each other")
+    context, replaced = _header("--context", arguments.context), 0
+    content_type = _header("--content-type", arguments.content_type)
     body = _value(arguments.value)
     client = _client(arguments)
-    context, replaced = arguments.context, 0
     if context is None and not arguments.blind:
         seen = client.request("GET", query=_query(arguments, _READ[:2]), headers=_ACCEPT)
         if not _was_read(seen):
             return _explain(arguments, seen)
         context = seen.context
         replaced = len(siblings_of(seen)) if seen.status != http.client.NOT_FOUND else 0
-    headers = {"Content-Type": arguments.content_type or _content_type(arguments.value)}
+    headers = {"Content-Type": content_type or _content_type(arguments.value)}
     if context is not None:
         headers["X-Riak-Vclock"] = context
     query = _query(arguments, _WRITE)
@@ -120,7 +121,8 @@ def run_put(arguments: argparse.Namespace) -> int:
 
 def run_delete(arguments: argparse.Namespace) -> int:
     """Delete what --context covers, or else what a read shows."""
-    headers = {} if arguments.context is None else {"X-Riak-Vclock": arguments.context}
+    context = _header("--context", arguments.context)
+    headers = {} if context is None else {"X-Riak-Vclock": context}
     query = _query(arguments, (*_READ[:2], *_WRITE))
     answer = _client(arguments).request("DELETE", query=query, headers=headers)
     if answer.status >= http.client.MULTIPLE_CHOICES:
@@ -179,9 +181,17 @@ def _query(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, s
     }
 
 
+def _header(flag: str, value: str | None) -> str | None:
+    if value is not None and not (value.isascii() and value.isprintable()):
+        raise ConfigError(f"{flag}: {value!a} is not the value of a header: printable ASCII")
+    return value
+
+
 def _value(text: str) -> bytes:
     if text != "-":
         return os.fsencode(text)
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed")
     body = sys.stdin.buffer.read(VALUE_BYTES_READ_MAX + 1)
     if len(body) > VALUE_BYTES_READ_MAX:
         raise ConfigError(f"standard input holds over {VALUE_BYTES_READ_MAX >> 20} MiB")

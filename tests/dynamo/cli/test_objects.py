@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -161,16 +162,46 @@ def test_a_value_over_the_limit_is_told_so_however_long_it_is(run: Run, size: in
         ("get", "b", ""),
         ("get", "--type", "", "b", "k"),
         ("put", "--blind", "--context", "AAAA", "b", "k", "v"),
+        ("put", "--context", "A\nX-Riak-Meta-a: b", "b", "k", "v"),
+        ("delete", "--context", "AAAA\u20ac", "b", "k"),
+        ("put", "--content-type", "text/plain\r\na: b", "b", "k", "v"),
+        ("put", "--content-type", "text/\u65e5", "b", "k", "v"),
     ],
 )
 def test_wrong_usage_is_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).code == 2
 
 
-@pytest.mark.parametrize("node", ["ftp://h:1", "http://h:x", "http://h:1/path", "h:1?q", "http://"])
+@pytest.mark.parametrize(
+    "node",
+    [
+        *("ftp://h:1", "http://h:x", "http://h:1/path", "h:1?q", "http://", ""),
+        *("http://a..b:1", "http://" + 70 * "h", "http://\udcff"),
+    ],
+)
 def test_a_node_that_is_no_address_is_2(node: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["get", "--node", node, "b", "k"]) == 2
     assert "is not http://HOST:PORT" in capsys.readouterr().err
+
+
+def test_a_count_of_any_bytes_is_refused_by_the_store(run: Run) -> None:
+    assert run("get", "--r", "\udcff", "b", "k").code == 3
+
+
+def test_streams_that_are_closed_are_no_accident(cluster: ClusterProcess) -> None:
+    def shell(command: str, streams: str) -> tuple[int, str]:
+        words = ["-m", "dynamo", *command.split(), "--node", cluster.url(0)]
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, *words],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return done.returncode, done.stderr
+
+    assert shell("put b closed -", "<&-") == (2, "dynamo: standard input is closed\n")
+    assert shell("put b closed v", "<&- >&-") == (0, "stored (primary=2,fallback=0)\n")
+    assert shell("get b closed", ">&-") == (0, "")
+    assert shell("delete b closed", ">&- 2>&-") == (0, "")
 
 
 def test_nodes_that_do_not_answer_are_named(capsys: pytest.CaptureFixture[str]) -> None:
