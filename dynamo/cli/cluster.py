@@ -72,6 +72,9 @@ def add_commands(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the cluster until SIGINT or SIGTERM. Raises ConfigError, CannotStart, OSError."""
+    if not arguments.data_dir:
+        # As of an unset variable in a script: it would be the current directory.
+        raise ConfigError("--data-dir is empty")
     directory = Path(arguments.data_dir).absolute()
     cluster_path = directory / "cluster.toml"
     is_new = not cluster_path.exists()
@@ -216,7 +219,8 @@ Try, in another terminal:
   kill -9 {last.pid}
   {last.restart}
 
-Logs: {first.log.parent}/*.log. Ctrl-C stops them all; their data stays.
+Logs: {first.log.parent}/*.log. Ctrl-C stops them all, but not one that you started again by hand;
+their data stays.
 """
 
 

@@ -111,7 +111,7 @@ def check_ports(nodes: Sequence[NodeProcess]) -> None:
     if taken:
         raise CannotStart(
             f"in use: {', '.join(taken)}. Is a cluster running already? "
-            "Choose others with --http-port and --rpc-port"
+            "Choose others with --http-port and --rpc-port (of `make run`: PORT and RPC_PORT)"
         )
 
 

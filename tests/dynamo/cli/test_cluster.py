@@ -20,6 +20,7 @@ import pytest
 from cluster_process import request
 from free_ports import LOOPBACK, HeldPorts
 
+from dynamo.cli import main
 from dynamo.cluster_disk import read_cluster_file
 
 SECONDS = 30.0
@@ -214,6 +215,15 @@ def test_what_cannot_work_leaves_nothing(
 ) -> None:
     assert message in supervised.refused(*arguments)
     assert not supervised.directory.exists()
+
+
+def test_no_directory_is_not_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["cluster", "--data-dir", ""]) == 2
+    assert capsys.readouterr().err == "dynamo: --data-dir is empty\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_node_that_cannot_start_is_named_with_its_log(supervised: Supervised) -> None:
