@@ -4,30 +4,37 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 8098
-RPC_PORT ?= 7400
-NODES ?= 3
-DATA_DIR ?= $(if $(TMPDIR),$(TMPDIR),/tmp)/dynamo-run
+# In the clone: two clones, or two users of a machine, have nothing in common.
+DATA_DIR ?= .dynamo-run
+# Only if said: what a run before agreed on is kept (three nodes, from 7400 on, the first time).
+RPC_PORT ?=
+NODES ?=
 
 .PHONY: help run test check format clean
 
 help:
-	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up"
+	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
+	@echo "             NODES=5 PORT=9098 RPC_PORT=9400 DATA_DIR=/where/they/keep/what/they/have"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 
+# Debian's python3 has no ensurepip without python3-venv: then its own pip installs into .venv.
 $(STAMP): pyproject.toml
 	@set -e; for python in "$$PYTHON" python3 python3.13 python3.12 python3.11; do \
 	  [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	    && found=$$python && break; done; \
 	[ -n "$$found" ] || { echo "make: no Python of 3.11 or later found; set PYTHON=/path/to/python3" >&2; exit 1; }; \
 	echo "setting up $(VENV) with $$found"; \
-	"$$found" -m venv $(VENV); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	if "$$found" -m venv $(VENV) >/dev/null 2>&1; then set -- $(BIN)/python -m pip; \
+	else "$$found" -m venv --clear --without-pip $(VENV); \
+	  set -- "$$found" -m pip --python $(BIN)/python; fi; \
+	"$$@" install --quiet --disable-pip-version-check -e '.[dev]'; \
 	touch $@
 
 run: $(STAMP)
-	@$(BIN)/dynamo cluster --nodes $(NODES) --http-port $(PORT) --rpc-port $(RPC_PORT) --data-dir '$(DATA_DIR)'
+	@$(BIN)/dynamo cluster --http-port $(PORT) --data-dir '$(DATA_DIR)' \
+	  $(if $(NODES),--nodes $(NODES)) $(if $(RPC_PORT),--rpc-port $(RPC_PORT))
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n auto --dist worksteal -q
