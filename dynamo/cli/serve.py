@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         "serve",
         help="run one node",
         description="Run one node. A flag wins over the configuration file, which has the same "
-        'names (TOML: data-dir = "...").',
+        'names (TOML: data-dir = "..."), but for --class: classes = { NAME = N }.',
         allow_abbrev=False,
     )
     add = parser.add_argument
