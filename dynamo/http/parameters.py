@@ -109,9 +109,8 @@ def _count(field: str, text: str, least: int) -> Count:
         return cast(Count, text)
     if _is_number(text) and len(text) <= _COUNT_DIGITS_MAX and int(text) >= least:
         return int(text)
-    raise InvalidArgument(
-        f"{field} is out of range", field=field, allowed=f"{least} to n, {', '.join(_WORDS)}"
-    )
+    allowed = f"{least} to n, or {', '.join(_WORDS)}"
+    raise InvalidArgument(f"{field} must be {allowed}", field=field, allowed=allowed)
 
 
 def _quorum(field: str, text: str) -> Count:

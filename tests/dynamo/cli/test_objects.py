@@ -184,8 +184,13 @@ def test_a_node_that_is_no_address_is_2(node: str, capsys: pytest.CaptureFixture
     assert "is not http://HOST:PORT" in capsys.readouterr().err
 
 
-def test_a_count_of_any_bytes_is_refused_by_the_store(run: Run) -> None:
-    assert run("get", "--r", "\udcff", "b", "k").code == 3
+def test_a_count_of_any_bytes_is_answered_with_what_it_may_be(run: Run) -> None:
+    for count in ("\udcff", "0", "2x"):
+        assert run("get", "--r", count, "b", "k") == (
+            3,
+            b"",
+            "dynamo: r must be 1 to n, or one, quorum, all, default\n",
+        )
 
 
 def test_streams_that_are_closed_are_no_accident(cluster: ClusterProcess) -> None:
