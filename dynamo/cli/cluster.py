@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
 from dynamo.cli.parser import Commands
 from dynamo.cli.supervisor import (
+    CannotStart,
     NodeProcess,
     check_ports,
     describe_exit,
@@ -77,26 +80,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--data-dir is empty")
     directory = Path(arguments.data_dir).absolute()
     cluster_path = directory / "cluster.toml"
-    is_new = not cluster_path.exists()
-    cluster = make_cluster(arguments) if is_new else read_cluster_file(cluster_path)
-    if not is_new:
-        _check_same(cluster, cluster_path, arguments)
-    nodes = plan_nodes(cluster, directory, cluster_path, arguments)
-    check_ports(nodes)
-    directory.mkdir(parents=True, exist_ok=True)
-    if is_new:
+    with ExitStack() as held:
+        is_there = directory.is_dir()
+        if is_there:
+            held.enter_context(_only_one(directory))
+        is_new = not (is_there and cluster_path.exists())
+        cluster = make_cluster(arguments) if is_new else read_cluster_file(cluster_path)
+        if not is_new:
+            _check_same(cluster, cluster_path, arguments)
+        nodes = plan_nodes(cluster, directory, cluster_path, arguments)
+        check_ports(nodes)
         # Not before: a first try with ports that are taken must not settle the cluster's ports.
-        write_cluster_file(cluster_path, cluster)
-    signals = _Signals()
-    try:
-        for node in nodes:
-            node.start()
-        if wait_ready(nodes, timeout=READY_SECONDS, is_stopping=signals.stop):
-            print(render_json(nodes, cluster_path) if arguments.json else render_text(nodes))
-            sys.stdout.flush()
-            _watch(nodes, signals.stop)
-    finally:
-        stop_all(nodes, hurry=signals.hurry)
+        if not is_there:
+            directory.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_only_one(directory))
+        if is_new:
+            write_cluster_file(cluster_path, cluster)
+        _run_nodes(nodes, cluster_path, as_json=arguments.json)
     return 0
 
 
@@ -245,6 +245,35 @@ class _Signals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._received += 1
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    # Two that start at once both find the ports free; each would get some of the nodes to run, and
+    # take those of the other for its own. The directory itself is locked: nothing is left in it.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(f"another `dynamo cluster` is running in {directory}") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _run_nodes(nodes: Sequence[NodeProcess], cluster_path: Path, *, as_json: bool) -> None:
+    """All run until a signal; none is left, however this ends."""
+    signals = _Signals()
+    try:
+        for node in nodes:
+            node.start()
+        if wait_ready(nodes, timeout=READY_SECONDS, is_stopping=signals.stop):
+            print(render_json(nodes, cluster_path) if as_json else render_text(nodes))
+            sys.stdout.flush()
+            _watch(nodes, signals.stop)
+    finally:
+        stop_all(nodes, hurry=signals.hurry)
 
 
 def _watch(nodes: Sequence[NodeProcess], is_stopping: Callable[[], bool]) -> None:

@@ -199,6 +199,21 @@ def test_ports_that_are_taken_are_named_before_anything_is_made(supervised: Supe
     supervised.ready()
 
 
+def test_a_directory_has_one_cluster_at_a_time(supervised: Supervised) -> None:
+    """Also of those that start at the same moment, when the ports are still free."""
+    both = [supervised.start("--json") for _ in range(2)]
+    until(lambda: any(process.poll() is not None for process in both))
+    (other,) = (process for process in both if process.poll() is None)
+    both.remove(other)
+    assert both[0].returncode == 1
+    assert other.stdout is not None
+    nodes = json.loads(other.stdout.readline())["nodes"]
+    supervised.pids += [node["pid"] for node in nodes]
+    assert all(map(is_alive, supervised.pids))
+    said = both[0].communicate()[1]
+    assert f"is running in {supervised.directory}\n" in said or "in use: " in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
