@@ -5,9 +5,14 @@ Knows nothing of objects.
 
 from __future__ import annotations
 
+from typing import Final
+
 from dynamo.http.errors import error_body
 from dynamo.http.reply import TEXT_TYPE, HttpReply, json_reply
 from dynamo.http.request import Request
+
+#: The release whose HTTP dialect this is: clients of Riak ask before their first request.
+RIAK_VERSION: Final = "2.0.0"
 
 
 async def get_ping(request: Request) -> HttpReply:
@@ -17,7 +22,7 @@ async def get_ping(request: Request) -> HttpReply:
 
 async def get_stats(request: Request) -> HttpReply:
     """200 with the node's counters and facts as one JSON object."""
-    return json_reply(200, request.edge.backend.stats())
+    return json_reply(200, {"riak_kv_version": RIAK_VERSION, **request.edge.backend.stats()})
 
 
 async def get_live(request: Request) -> HttpReply:

@@ -35,7 +35,7 @@ def _read(handler: Handler) -> dict[str, Handler]:
 
 
 async def get_root(request: Request) -> HttpReply:
-    """200 with the resource map: names to URLs (several as a list), as Riak's `GET /`."""
+    """200 with the resource map: a URL a name, as clients of Riak read it from `GET /`."""
     return json_reply(200, RESOURCE_MAP)
 
 
@@ -100,13 +100,12 @@ ROUTES: Final = (
 ALL_METHODS: Final = tuple(dict.fromkeys(method for route in ROUTES for method in route.methods))
 
 
-def _resource_map(routes: Sequence[Route]) -> dict[str, str | list[str]]:
-    urls: dict[str, list[str]] = {}
+def _resource_map(routes: Sequence[Route]) -> dict[str, str]:
+    # Of several URLs the one that reaches most: a client that expects a text stops at a list.
+    urls: dict[str, str] = {}
     for route in routes:
-        known = urls.setdefault(route.resource, [])
-        if route.url not in known:
-            known.append(route.url)
-    return {name: known[0] if len(known) == 1 else known for name, known in sorted(urls.items())}
+        urls.setdefault(route.resource, route.url)
+    return dict(sorted(urls.items()))
 
 
 RESOURCE_MAP: Final = _resource_map(ROUTES)

@@ -17,7 +17,8 @@ async def test_ping_says_exactly_ok(http: RawHttp) -> None:
 async def test_stats_are_the_nodes(http: RawHttp) -> None:
     await http.request("PUT", "/buckets/b/keys/k", {"Content-Type": "a/b"}, b"v")
     got = await http.request("GET", "/stats")
-    assert (got.status, got.json()) == (200, {"keys": 1, "writes": 1})
+    assert got.status == 200
+    assert got.json() == {"riak_kv_version": "2.0.0", "keys": 1, "writes": 1}
     assert got.headers["content-type"] == "application/json"
 
 
@@ -40,10 +41,21 @@ async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> No
         "dynamo_health_live": "/health/live",
         "dynamo_health_ready": "/health/ready",
         "dynamo_resources": "/",
-        "riak_kv_wm_object": ["/types", "/buckets", "/riak"],
+        "riak_kv_wm_object": "/types",
         "riak_kv_wm_ping": "/ping",
         "riak_kv_wm_stats": "/stats",
     }
+
+
+async def test_the_map_and_the_stats_are_what_riaks_own_client_asks_before_its_first_request(
+    http: RawHttp,
+) -> None:
+    # riak 2.7.0: every URL must be a text, and a version must be there to compare.
+    accept = {"Accept": "multipart/mixed, application/json, */*;q=0.5"}
+    resources = (await http.request("GET", "/", accept)).json()
+    assert all(isinstance(url, str) for url in resources.values())
+    version = (await http.request("GET", "/stats", accept)).json()["riak_kv_version"]
+    assert [int(part) for part in version.split(".")] >= [1, 4, 0]
 
 
 def test_every_route_of_the_table_is_found_by_its_path() -> None:
