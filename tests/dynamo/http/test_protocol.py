@@ -179,6 +179,22 @@ async def test_a_body_is_asked_for_when_the_client_waits_to_be_asked(http: RawHt
 
 
 @pytest.mark.parametrize(
+    "coding", ["gzip, chunked", "chunked;q=1", "x,chunked", "identity, chunked"]
+)
+async def test_a_body_in_a_coding_that_is_not_undone_is_400_and_not_stored(
+    coding: str, http: RawHttp, backend: MemoryBackend
+) -> None:
+    line = f"Transfer-Encoding: {coding}\r\n\r\n".encode()
+    await _refused(http, HEAD + line + b"1\r\nx\r\n0\r\n\r\n", 400, "malformed")
+    assert not backend.records
+
+
+async def test_the_name_of_a_coding_has_no_case(http: RawHttp) -> None:
+    await http.send(HEAD + b"Transfer-Encoding:  CHUNKED \r\n\r\n1\r\nx\r\n0\r\n\r\n")
+    assert (await http.reply()).status == 204
+
+
+@pytest.mark.parametrize(
     ("line", "status", "code"),
     [
         (b"Expect: 100-continue\r\nContent-Length: 4097", 413, "value_too_large"),
