@@ -136,3 +136,6 @@ class Router:
             else:
                 return route
         return None
+
+
+ROUTER: Final = Router(ROUTES)

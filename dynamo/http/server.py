@@ -7,14 +7,16 @@ On aiohttp's low-level server, which parses; what to do with a request is decide
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
 from dynamo.errors import ConfigError, DynamoError
 from dynamo.http.backend import Backend
@@ -23,7 +25,7 @@ from dynamo.http.ids import Ids
 from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Limits
 from dynamo.http.reply import HttpReply
 from dynamo.http.request import Edge, Request
-from dynamo.http.routes import ALL_METHODS, ROUTES, Router
+from dynamo.http.routes import ALL_METHODS, ROUTER
 from dynamo.http.target import split_target
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock
@@ -32,6 +34,8 @@ BACKLOG: Final = 1024
 FLUSH_S: Final = 1.0
 #: Of a stop; with all that comes after it below the 10 s after which supervisors lose patience.
 DRAIN_S: Final = 5.0
+#: A request line with a method and a target that HTTP allows (RFC 9110, 9.1), whoever knows them.
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.[01]\r\n")
 
 
 class HttpServer:
@@ -56,7 +60,6 @@ class HttpServer:
             limits=limits or Limits(),
             metrics=metrics or Metrics(),
         )
-        self._router = Router(ROUTES)
         #: The connection's task of each running request; a client that left does not end it.
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
@@ -160,9 +163,9 @@ class HttpServer:
             raise _not_allowed(ALL_METHODS, close=True)
         path, request.raw_query = split_target(message.path, request.headers.get("Host"))
         request.segments = segments = path.split("/")
-        route = self._router.find(segments)
+        route = ROUTER.find(segments)
         if route is None:
-            raise Refusal(404, "no_such_resource", "there is nothing at this path")
+            raise _no_such_resource()
         handler = route.methods.get(method)
         if handler is None:
             raise _not_allowed(route.methods)
@@ -173,7 +176,9 @@ class _WebServer(web.Server):
     """aiohttp's server, with connections of ours."""
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        connection = _Connection(self, loop=self._loop, **self._kwargs)
+        connection._unread = None
+        return connection
 
     def transports(self) -> list[asyncio.Transport]:
         """The open connections."""
@@ -191,13 +196,21 @@ class _WebServer(web.Server):
 class _Connection(web.RequestHandler):
     """aiohttp's connection, which here answers bad HTTP in JSON, and at once."""
 
-    __slots__ = ()
+    __slots__ = ("_unread",)
+    #: The request line that what the parser could not read begins with, if it is one.
+    _unread: re.Match[bytes] | None
 
     def data_received(self, data: bytes) -> None:
         """Parse; if that fails within a body, its reader is told rather than left to wait."""
         super().data_received(data)
+        messages = self._messages
+        if not messages:
+            return
+        if isinstance(messages[-1][0], _ErrInfo):
+            # The parser knows a list of methods, and says no more of others than that it fails.
+            self._unread = _REQUEST_LINE.match(data)
         request = self._current_request
-        if request is not None and self._messages and not request._payload.is_eof():
+        if request is not None and not request._payload.is_eof():
             # What follows an unfinished body can only be the parser's error.
             request._payload.set_exception(RequestPayloadError("malformed body"))
 
@@ -208,14 +221,34 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The reply to bytes that are not HTTP (400), or to a failure outside of any handler."""
+        """The reply to bytes that are not HTTP (400), or to a failure outside of any handler.
+
+        A method that the parser does not know is answered as any other that is not built.
+        """
         assert isinstance(request, Request)
+        if isinstance(exc, BadHttpMethod) and self._unread is not None:
+            method, target = self._unread[1].decode("ascii"), self._unread[2].decode("ascii")
+            # Of several requests sent at once, what failed is not the first if that is one of ours.
+            if method not in ALL_METHODS:
+                return refusal_reply(request, _refuse_method(target))
         if status == 400:
             return refusal_reply(
                 request,
                 Refusal(400, "malformed", "the request is not well-formed HTTP", close=True),
             )
         return failure_reply(request, exc or RuntimeError(message), "unknown")
+
+
+def _refuse_method(target: str) -> Refusal:
+    path, _, _ = target.partition("?")
+    route = ROUTER.find(path.split("/"))
+    if route is None:
+        return _no_such_resource(close=True)
+    return _not_allowed(route.methods, close=True)
+
+
+def _no_such_resource(*, close: bool = False) -> Refusal:
+    return Refusal(404, "no_such_resource", "there is nothing at this path", close=close)
 
 
 def _not_allowed(methods: Iterable[str], *, close: bool = False) -> Refusal:

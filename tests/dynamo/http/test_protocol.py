@@ -328,6 +328,35 @@ async def test_a_method_that_is_not_built_is_405_with_allow(
 
 
 @pytest.mark.parametrize(
+    ("line", "status", "allow"),
+    [
+        (b"FOO /buckets/b/keys/k", 405, "GET, HEAD, PUT, POST, DELETE"),
+        (b"get /buckets/b/keys/k?r=1", 405, "GET, HEAD, PUT, POST, DELETE"),
+        (b"X-Y!z /ping", 405, "GET, HEAD"),
+        (b"FOO /nothing", 404, None),
+        (b"FOO{} /ping", 400, None),
+        (b"FOO  /ping", 400, None),
+    ],
+)
+async def test_a_method_that_nobody_knows_is_405_too_and_closed(
+    line: bytes, status: int, allow: str | None, http: RawHttp
+) -> None:
+    await http.send(line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    reply = await http.reply()
+    assert (reply.status, reply.headers.get("allow")) == (status, allow)
+    assert reply.json()["outcome"] == "none"
+    assert reply.headers["connection"] == "close"
+    assert await http.is_closed()
+
+
+async def test_what_follows_a_good_request_at_once_is_not_taken_for_its_line(http: RawHttp) -> None:
+    await http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nFOO /ping HTTP/1.1\r\n\r\n")
+    reply = await http.reply()
+    assert (reply.status, reply.json()["code"]) == (400, "malformed")
+    assert await http.is_closed()
+
+
+@pytest.mark.parametrize(
     "path",
     ["/nothing", "//buckets/b/keys/k", "/buckets/b/keys/k/more", "/%62uckets/b/keys/k", "/ping/"],
 )
