@@ -133,6 +133,20 @@ class Coordinator:
         self._count["puts"] += 1
         return await self._write(routing, plan, VALUE, encode_content(content), seen, options)
 
+    def check_put(
+        self,
+        bucket_type: bytes,
+        bucket: bytes,
+        key: bytes,
+        context: bytes = b"",
+        options: WriteOptions = WRITE,
+    ) -> None:
+        """Nothing that is known before a value comes speaks against a `put`; raises as that does."""
+        routing, plan = self._plan(bucket_type, bucket, key)
+        if context:
+            self._sealer.open(routing, context)
+        _acks_needed(options, len(plan.primaries))
+
     async def delete(
         self,
         bucket_type: bytes,

@@ -338,6 +338,13 @@ class Node:
         self._check_started()
         return await self._coordinator.put(bucket_type, bucket, key, content, context, options)
 
+    def check_put(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> None:
+        """As `Coordinator.check_put`."""
+        self._check_started()
+        self._coordinator.check_put(bucket_type, bucket, key, context, options)
+
     async def delete(
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
     ) -> Found | Written:

@@ -43,6 +43,12 @@ class Backend(Protocol):
         """The write is on disk at w replicas. `context` b"" is a blind write."""
         ...
 
+    def check_put(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> None:
+        """Raises what `put` would raise before it asks anybody. Costs no I/O."""
+        ...
+
     async def delete(
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
     ) -> Found | Written:

@@ -19,24 +19,19 @@ async def read_body(request: Request) -> bytes:
     """The whole body, undecoded.
 
     Raises ValueTooLarge, before reading anything where the length is declared; Refusal: 408 after a
-    silence or below the least rate, 417 for an expectation other than 100-continue, 400 for a body
-    that is cut off or malformed, or in a transfer coding other than chunked.
+    silence or below the least rate, 400 for a body that is cut off or malformed, or in a transfer
+    coding other than chunked.
     """
     if request._message.chunked:
         _check_coding(request)
     payload = request._payload
     limit = request.edge.limits.value_bytes_max
-    expectation = request.headers.get(hdrs.EXPECT)
-    if expectation is not None:
-        check_expectation(expectation)
     if payload.is_eof():
         if payload.total_bytes > limit:
             raise _too_large(limit)
         return payload.read_nowait()
-    declared = request.headers.get(hdrs.CONTENT_LENGTH)
-    if declared is not None and int(declared) > limit:
-        raise _too_large(limit)
-    if expectation is not None:
+    check_declared(request)
+    if hdrs.EXPECT in request.headers:
         _send_continue(request)
     return await _read_slowly(request, limit)
 
@@ -50,12 +45,17 @@ def _check_coding(request: Request) -> None:
         )
 
 
-def check_expectation(expectation: str) -> None:
-    """Raises Refusal (417) unless it is 100-continue."""
-    if expectation.lower() != "100-continue":
-        raise Refusal(
-            417, "expectation_failed", "the only expectation met is 100-continue", close=True
-        )
+def is_awaited(request: Request) -> bool:
+    """True if the client waits to be told that its body is wanted."""
+    return hdrs.EXPECT in request.headers and not request._payload.is_eof()
+
+
+def check_declared(request: Request) -> None:
+    """Raises ValueTooLarge if the length that the request declares is over the limit."""
+    declared = request.headers.get(hdrs.CONTENT_LENGTH)
+    limit = request.edge.limits.value_bytes_max
+    if declared is not None and int(declared) > limit:
+        raise _too_large(limit)
 
 
 def _send_continue(request: Request) -> None:

@@ -13,7 +13,7 @@ from aiohttp import hdrs
 
 from dynamo.errors import InvalidArgument, KeyTooLong, PreconditionFailed
 from dynamo.http import parameters
-from dynamo.http.body import read_body
+from dynamo.http.body import is_awaited, read_body
 from dynamo.http.conditions import is_conditional, judge_read, read_condition
 from dynamo.http.dates import format_date
 from dynamo.http.errors import error_body
@@ -120,6 +120,9 @@ async def _store(
     if not headers.content_type:
         raise InvalidArgument("a write names its Content-Type", field="Content-Type")
     options = _with_condition(request, given.write)
+    if is_awaited(request):
+        # A body that would be refused all the same is not asked for.
+        request.edge.backend.check_put(bucket_type, bucket, key, headers.context, options)
     value = await read_body(request)
     content = Content(value, headers.content_type, headers.content_encoding, headers.metadata)
     written = await request.edge.backend.put(

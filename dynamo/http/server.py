@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod
@@ -169,6 +169,8 @@ class HttpServer:
         handler = route.methods.get(method)
         if handler is None:
             raise _not_allowed(route.methods)
+        if hdrs.EXPECT in message.headers:
+            _check_expectation(message.headers.getall(hdrs.EXPECT))
         return await handler(request)
 
 
@@ -237,6 +239,13 @@ class _Connection(web.RequestHandler):
                 Refusal(400, "malformed", "the request is not well-formed HTTP", close=True),
             )
         return failure_reply(request, exc or RuntimeError(message), "unknown")
+
+
+def _check_expectation(expectations: Sequence[str]) -> None:
+    if any(expectation.strip().lower() != "100-continue" for expectation in expectations):
+        raise Refusal(
+            417, "expectation_failed", "the only expectation met is 100-continue", close=True
+        )
 
 
 def _refuse_method(target: str) -> Refusal:

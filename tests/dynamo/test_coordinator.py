@@ -134,6 +134,23 @@ async def test_names_and_values_out_of_bounds_are_refused(
             await cluster.nodes["a"].coordinator.put(bucket_type, bucket, key, Content(value=value))
 
 
+async def test_what_speaks_against_a_put_is_told_before_the_value_is_there() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        context = (await cluster.get("a", b"k")).context
+        check = cluster.nodes["a"].coordinator.check_put
+        check(b"default", b"b", b"k", context, WriteOptions(w="all", pw=3))
+        for type_, key, given, options, error in (
+            (b"nobody", b"k", b"", WriteOptions(), UnknownBucketType),
+            (b"default", b"other", context, WriteOptions(), BadContext),
+            (b"default", b"k", b"", WriteOptions(w=4), InvalidArgument),
+            (b"default", b"k", b"", WriteOptions(dw=4), InvalidArgument),
+            (b"default", b"k", b"", WriteOptions(node_confirms=4), InvalidArgument),
+        ):
+            with pytest.raises(error):
+                check(type_, b"b", key, given, options)
+
+
 async def test_a_write_survives_one_dead_owner_and_says_so_when_three_were_asked() -> None:
     async with LittleCluster(3) as cluster:
         cluster.links.down.add("c")

@@ -66,6 +66,13 @@ class MemoryBackend:
         seen = self._sealer.open(routing, context) if context else ()
         return self._write(routing, VALUE, encode_content(content), seen, options)
 
+    def check_put(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> None:
+        if context:
+            self._sealer.open(routing_key(bucket_type, bucket, key), context)
+        _check_counts(options)
+
     async def delete(
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
     ) -> Found | Written:
@@ -95,9 +102,7 @@ class MemoryBackend:
         self, routing: bytes, kind: int, content: bytes, seen: Vector, options: WriteOptions
     ) -> Written:
         self.write_options = options
-        resolve_count("w", options.w, N, lowest=1, default=2)
-        for name in ("pw", "dw", "node_confirms"):
-            resolve_count(name, getattr(options, name), N, lowest=0, default=0)
+        _check_counts(options)
         record = self.records.get(routing, EMPTY)
         if options.condition is not None and not holds(options.condition, record, self.now_ms):
             raise PreconditionFailed("the condition does not hold")
@@ -125,3 +130,9 @@ class MemoryBackend:
         found = self.found(routing)
         vtag = next(s.vtag() for s in minted.siblings if s.dot == (birth, counter))
         return Written(minted, found.siblings, found.deleted, found.context, vtag, 2, 0)
+
+
+def _check_counts(options: WriteOptions) -> None:
+    resolve_count("w", options.w, N, lowest=1, default=2)
+    for name in ("pw", "dw", "node_confirms"):
+        resolve_count(name, getattr(options, name), N, lowest=0, default=0)

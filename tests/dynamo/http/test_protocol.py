@@ -199,13 +199,31 @@ async def test_the_name_of_a_coding_has_no_case(http: RawHttp) -> None:
     [
         (b"Expect: 100-continue\r\nContent-Length: 4097", 413, "value_too_large"),
         (b"Expect: 200-ok\r\nContent-Length: 5", 417, "expectation_failed"),
+        (b"Expect: 100-continue\r\nExpect: x\r\nContent-Length: 5", 417, "expectation_failed"),
         (b"Expect: 100-continue\r\nContent-Length: 5\r\nIf-Match: x", 400, "invalid_argument"),
+        (b"Expect: 100-continue\r\nContent-Length: 5\r\nX-Riak-Vclock: AAAA", 400, "bad_context"),
     ],
 )
 async def test_an_expectation_is_refused_before_any_100(
     line: bytes, status: int, code: str, http: RawHttp
 ) -> None:
     await _refused(http, HEAD + line + b"\r\n\r\n", status, code)
+
+
+async def test_a_write_that_asks_for_too_much_is_refused_before_any_100(http: RawHttp) -> None:
+    line = b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    await _refused(http, HEAD.replace(b"/k ", b"/k?w=4 ") + line, 400, "invalid_argument")
+
+
+@pytest.mark.parametrize("line", [b"GET " + KEY.encode(), b"DELETE " + KEY.encode(), b"GET /ping"])
+async def test_an_expectation_is_refused_whatever_the_method(line: bytes, http: RawHttp) -> None:
+    data = line + b" HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\n\r\n"
+    await _refused(http, data, 417, "expectation_failed")
+
+
+async def test_a_get_that_expects_a_100_is_answered_without_one(http: RawHttp) -> None:
+    await http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
+    assert (await http.reply()).body == b"OK"
 
 
 @pytest.mark.impatient
