@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+import resource
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from dynamo.datadir import DataDirectory
 from dynamo.errors import DataDirectoryError, DynamoError, NotReady, StorageError
 from dynamo.http.backend import Readiness
 from dynamo.http.ids import Ids
-from dynamo.http.limits import Limits
+from dynamo.http.limits import CONNECTIONS_DEFAULT, Limits
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Handler
@@ -165,7 +166,9 @@ class Node:
             backend=self,
             clock=clock,
             ids=Ids(random=random.Random(os.urandom(16))),
-            limits=Limits(value_bytes_max=config.value_bytes_max),
+            limits=Limits(
+                value_bytes_max=config.value_bytes_max, connections_max=_connections_max()
+            ),
             metrics=self.metrics,
         )
         self.http_address = await self._http.start(config.http)
@@ -413,6 +416,15 @@ class Node:
 
 def _refuse_new(request: Request, call: Call) -> None:
     call.reply(Refused("not_ready", True, "this node is new and has not tried its peers yet"))
+
+
+def _connections_max() -> int:
+    """How many clients may be connected: half of the files that may be open, the rest is for
+    storage and peers. An engine that cannot open its next log takes no more writes."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return CONNECTIONS_DEFAULT
+    return max(1, min(CONNECTIONS_DEFAULT, files // 2))
 
 
 def _log_failure(error: DynamoError | None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import stat
 import sys
@@ -78,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.exit_with_parent:
         _check_pipe(sys.stdin.fileno())
     start_logging(sys.stderr, config.log_level)
+    _allow_open_files()
     # Here, not above: `dynamo get` should not pay for importing a whole node.
     import uvloop
 
@@ -134,6 +137,13 @@ def _file(path: Path) -> Settings:
 def _warn_if_readable_to_all(path: Path) -> None:
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         print(f"dynamo: {path} holds a secret and others may read it: chmod 600", file=sys.stderr)
+
+
+def _allow_open_files() -> None:
+    """As many files as the system lets this process have: connections and tables count alike."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check_pipe(descriptor: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -23,7 +23,7 @@ from dynamo.http.backend import Backend
 from dynamo.http.errors import Refusal, error_reply, failure_reply, refusal_reply
 from dynamo.http.ids import Ids
 from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Limits
-from dynamo.http.reply import HttpReply
+from dynamo.http.reply import JSON_TYPE, HttpReply, to_json
 from dynamo.http.request import Edge, Request
 from dynamo.http.routes import ALL_METHODS, ROUTER
 from dynamo.http.target import split_target
@@ -86,7 +86,7 @@ class HttpServer:
             max_field_size=FIELD_BYTES_MAX,
             max_headers=FIELDS_MAX,
         )
-        self._listener = await loop.create_server(self._web, host, port, backlog=BACKLOG)
+        self._listener = await loop.create_server(self._connect, host, port, backlog=BACKLOG)
         name = self._listener.sockets[0].getsockname()
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
@@ -126,6 +126,13 @@ class HttpServer:
             transport.abort()
         await self._listener.wait_closed()
         self._listener = self._web = None
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        assert self._web is not None
+        if len(self._web._connections) < self._edge.limits.connections_max:
+            return self._web()
+        self._edge.metrics.count["http_connections_turned_away"] += 1
+        return _TurnedAway(self._edge)
 
     def _request(
         self,
@@ -246,6 +253,34 @@ def _check_expectation(expectations: Sequence[str]) -> None:
         raise Refusal(
             417, "expectation_failed", "the only expectation met is 100-continue", close=True
         )
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection above the limit: told so without being read, and closed.
+
+    Clients must not use up what the storage engine opens its files with.
+    """
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        request_id = self._edge.ids.request_id()
+        body = to_json(
+            {
+                "message": "this node has as many connections as it takes",
+                "code": "too_many_connections",
+                "outcome": "none",
+                "request_id": request_id.decode("ascii"),
+            }
+        )
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\n%bX-Request-Id: %b\r\nRetry-After: 1\r\n"
+            b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+            % (self._edge.stamp(), request_id, JSON_TYPE, len(body), body)
+        )
+        transport.close()
 
 
 def _refuse_method(target: str) -> Refusal:

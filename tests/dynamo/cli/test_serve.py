@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -114,9 +115,13 @@ class Nodes:
     def data(self, i: int) -> str:
         return str(self._directory / f"n{i}")
 
-    def start(self, i: int, *arguments: str) -> subprocess.Popen[str]:
+    def start(
+        self, i: int, *arguments: str, open_files: int | None = None
+    ) -> subprocess.Popen[str]:
         places = ("--data-dir", self.data(i), "--rpc", self.rpc(i), "--http", self.http(i))
-        command = (sys.executable, "-m", "dynamo", "serve", "--exit-with-parent")
+        command = [sys.executable, "-m", "dynamo", "serve", "--exit-with-parent"]
+        if open_files is not None:
+            command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         with (self._directory / f"n{i}.log").open("a") as log:
             process = subprocess.Popen(
                 [*command, *places, *arguments],
@@ -182,6 +187,27 @@ def test_a_node_says_where_it_is_and_stops_cleanly_on_sigterm(nodes: Nodes) -> N
     assert process.wait(SECONDS) == 0
     assert "development identity" in nodes.log(0)
     assert "Traceback" not in nodes.log(0)
+
+
+def test_clients_cannot_use_up_the_files_that_storage_needs(nodes: Nodes) -> None:
+    process = nodes.start(0, "--class", "default=1", open_files=100)
+    assert started(process)
+    host, _, port = nodes.http(0).rpartition(":")
+    with ExitStack() as stack:
+        early = stack.enter_context(closing(HTTPConnection(host, int(port), timeout=SECONDS)))
+        early.request("GET", "/ping")
+        assert early.getresponse().read() == b"OK"
+        for _ in range(150):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=SECONDS))
+        # Enough for the engine to begin new logs and tables several times over.
+        for number in range(40):
+            path = f"/buckets/b/keys/{number}"
+            early.request("PUT", path, b"x" * 1_000_000, {"Content-Type": "a/b"})
+            reply = early.getresponse()
+            assert (reply.status, reply.read()) == (204, b"")
+        turned_away = request(nodes.http(0), "GET", "/ping")
+        assert (turned_away.status, turned_away.json()["code"]) == (503, "too_many_connections")
+    until(lambda: request(nodes.http(0), "GET", "/ping").status == 200)
 
 
 def test_a_node_stops_when_its_parent_is_gone(nodes: Nodes) -> None:

@@ -165,6 +165,35 @@ async def test_a_client_that_does_not_read_its_reply_is_dropped() -> None:
                 await asyncio.sleep(0.02)
 
 
+async def test_a_connection_too_many_is_told_503_and_closed_and_the_others_go_on() -> None:
+    metrics = Metrics()
+    server = HttpServer(
+        backend=MemoryBackend(),
+        clock=SystemClock(),
+        ids=Ids(random=random.Random(2)),
+        limits=Limits(connections_max=2),
+        metrics=metrics,
+    )
+    address = await server.start("127.0.0.1:0")
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(server.close, drain_s=1)
+        first = await stack.enter_async_context(RawHttp(address))
+        assert (await first.request("GET", "/ping")).body == b"OK"
+        async with RawHttp(address) as second:
+            assert (await second.request("GET", "/ping")).body == b"OK"
+            async with RawHttp(address) as third:
+                reply = await third.reply()
+                assert (reply.status, reply.json()["code"]) == (503, "too_many_connections")
+                assert reply.json()["outcome"] == "none"
+                assert (reply.headers["retry-after"], reply.headers["connection"]) == ("1", "close")
+                assert await third.is_closed()
+            assert (await first.request("GET", "/ping")).body == b"OK"
+        await asyncio.sleep(0.05)
+        async with RawHttp(address) as third:
+            assert (await third.request("GET", "/ping")).body == b"OK"
+    assert metrics.count["http_connections_turned_away"] == 1
+
+
 async def test_an_address_that_is_taken_is_an_os_error(server: HttpServer, address: str) -> None:
     other = HttpServer(
         backend=MemoryBackend(), clock=SystemClock(), ids=Ids(random=random.Random(3))
