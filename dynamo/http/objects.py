@@ -230,7 +230,14 @@ def _values(
             fields,
         )
         return HttpReply(status, head, content.value)
-    head = context_field(context) + _etag_field(tag) + b"Vary: Accept\r\n" + fields
+    # As the date that conditions go by: the last change is the latest of any.
+    modified_s = max(s.written_ms for s in siblings) // 1000
+    head = b"%b%bLast-Modified: %b\r\nVary: Accept\r\n%b" % (
+        context_field(context),
+        _etag_field(tag),
+        format_date(modified_s),
+        fields,
+    )
     form = accepted_form(request.headers.getall(hdrs.ACCEPT, ()))
     if form == "multipart":
         boundary, body = multipart_body(siblings)

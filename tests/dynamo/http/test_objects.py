@@ -284,11 +284,16 @@ async def test_a_read_whose_copy_is_current_is_304(http: RawHttp) -> None:
     assert (await http.request("GET", KEY, both)).status == 200
 
 
-async def test_siblings_that_are_known_are_304_too(http: RawHttp) -> None:
+async def test_siblings_that_are_known_are_304_too(http: RawHttp, backend: MemoryBackend) -> None:
     await http.request("PUT", KEY, TEXT, b"1")
+    backend.now_ms += 2000
     await http.request("PUT", KEY, TEXT, b"2")
-    etag = (await http.request("GET", KEY)).headers["etag"]
+    got = await http.request("GET", KEY)
+    etag, modified = got.headers["etag"], got.headers["last-modified"]
+    assert modified == "Tue, 14 Nov 2023 22:13:22 GMT"
     assert (await http.request("GET", KEY, {"If-None-Match": etag})).status == 304
+    assert (await http.request("GET", KEY, {"If-Modified-Since": modified})).status == 304
+    assert (await http.request("GET", KEY, {"If-Unmodified-Since": modified})).status == 300
 
 
 async def test_a_full_record_is_409_with_what_is_there(
