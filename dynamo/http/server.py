@@ -14,7 +14,7 @@ from typing import Final, cast
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMethod
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
@@ -34,6 +34,10 @@ BACKLOG: Final = 1024
 FLUSH_S: Final = 1.0
 #: Of a stop; with all that comes after it below the 10 s after which supervisors lose patience.
 DRAIN_S: Final = 5.0
+_NOT_HTTP: Final = "the request is not well-formed HTTP"
+_TOO_LONG: Final = (
+    f"the request target is over {TARGET_BYTES_MAX} bytes, or a header over {FIELD_BYTES_MAX}"
+)
 #: A request line with a method and a target that HTTP allows (RFC 9110, 9.1), whoever knows them.
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.[01]\r\n")
 
@@ -241,10 +245,8 @@ class _Connection(web.RequestHandler):
             if method not in ALL_METHODS:
                 return refusal_reply(request, _refuse_method(target))
         if status == 400:
-            return refusal_reply(
-                request,
-                Refusal(400, "malformed", "the request is not well-formed HTTP", close=True),
-            )
+            what = _TOO_LONG if isinstance(exc, LineTooLong) else _NOT_HTTP
+            return refusal_reply(request, Refusal(400, "malformed", what, close=True))
         return failure_reply(request, exc or RuntimeError(message), "unknown")
 
 

@@ -71,6 +71,14 @@ async def test_what_is_not_http_is_400_and_closed(
     assert not backend.records
 
 
+@pytest.mark.parametrize("name", ["header over 24 KiB", "target over 8 KiB"])
+async def test_what_is_too_long_is_told_so_with_the_limits(name: str, http: RawHttp) -> None:
+    await http.send(MALFORMED[name])
+    message = (await http.reply()).json()["message"]
+    assert "8192" in message
+    assert "24576" in message
+
+
 async def test_a_header_of_24_kib_and_a_target_of_8_are_fine(http: RawHttp) -> None:
     got = await http.request("GET", "/ping", {"A": "b" * (24 * 1024 - 1)})
     assert got.body == b"OK"
