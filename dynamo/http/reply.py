@@ -60,7 +60,8 @@ class HttpReply(web.StreamResponse):
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
-        self._keep_alive = not (self._close or message.should_close or edge.closing)
+        last = getattr(protocol, "ended", False) and not protocol._messages
+        self._keep_alive = not (self._close or message.should_close or edge.closing or last)
         if not self._keep_alive:
             connection = b"Connection: close\r\n"
         elif message.version == HttpVersion10:

@@ -190,7 +190,8 @@ class _WebServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         connection = _Connection(self, loop=self._loop, **self._kwargs)
-        connection._unread = None
+        connection._unread = connection._arriving = None
+        connection.ended = False
         return connection
 
     def transports(self) -> list[asyncio.Transport]:
@@ -209,9 +210,13 @@ class _WebServer(web.Server):
 class _Connection(web.RequestHandler):
     """aiohttp's connection, which here answers bad HTTP in JSON, and at once."""
 
-    __slots__ = ("_unread",)
+    __slots__ = ("_arriving", "_unread", "ended")
     #: The request line that what the parser could not read begins with, if it is one.
     _unread: re.Match[bytes] | None
+    #: The body of the latest request.
+    _arriving: StreamReader | None
+    #: Set once the client sends no more: the last reply that is due closes the connection.
+    ended: bool
 
     def data_received(self, data: bytes) -> None:
         """Parse; if that fails within a body, its reader is told rather than left to wait."""
@@ -219,6 +224,7 @@ class _Connection(web.RequestHandler):
         messages = self._messages
         if not messages:
             return
+        self._arriving = messages[-1][1]
         if isinstance(messages[-1][0], _ErrInfo):
             # The parser knows a list of methods, and says no more of others than that it fails.
             self._unread = _REQUEST_LINE.match(data)
@@ -226,6 +232,17 @@ class _Connection(web.RequestHandler):
         if request is not None and not request._payload.is_eof():
             # What follows an unfinished body can only be the parser's error.
             request._payload.set_exception(RequestPayloadError("malformed body"))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True, and the connection stays for the replies that are due: a client may end what it
+        sends and still read. Not for one that broke off in the middle of a body."""
+        waiter = self._waiter
+        if self._arriving is None or not self._arriving.is_eof():
+            return False
+        if waiter is not None and not waiter.done() and not self._messages:
+            return False  # it waits for a request, which will not come
+        self.ended = True
+        return True
 
     def handle_error(
         self,

@@ -321,6 +321,30 @@ async def test_a_body_cut_off_stores_nothing(
     assert metrics.count["http_failures"] == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (HEAD + b"Content-Length: 3\r\n\r\nabc", 204),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400),
+    ],
+)
+async def test_a_client_that_sends_no_more_gets_its_reply_and_is_closed(
+    data: bytes, status: int, http: RawHttp
+) -> None:
+    await http.send(data)
+    http.writer.write_eof()
+    assert (await http.reply()).status == status
+    assert await http.is_closed()
+
+
+async def test_a_client_that_sends_no_more_gets_all_its_replies(http: RawHttp) -> None:
+    await http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    http.writer.write_eof()
+    assert [(await http.reply()).body for _ in range(3)] == [b"OK"] * 3
+    assert await http.is_closed()
+
+
 async def test_a_body_that_turns_malformed_is_400_at_once(
     http: RawHttp, backend: MemoryBackend
 ) -> None:
