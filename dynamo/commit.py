@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from dynamo.errors import DynamoError, StorageError
 from dynamo.metrics import Metrics
-from dynamo.ports import Storage
+from dynamo.ports import PASSING_REFUSALS, Storage
 
 Callback = Callable[[DynamoError | None], None]
 
@@ -65,7 +65,7 @@ class GroupCommit:
             self.synced = await self._storage.flush()
         except StorageError as error:
             self._count["flushes_failed"] += 1
-            if self._storage.refusal() not in (None, "disk_full"):
+            if self._storage.refusal() not in (None, *PASSING_REFUSALS):
                 self.failed = error  # nothing will be synced until the node is started anew
             self._tell(None, error)
             return

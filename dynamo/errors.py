@@ -144,8 +144,8 @@ class StorageCorrupt(StorageError):
 
 
 class StorageRefusesWrites(StorageError):
-    """The store takes no writes: `details["reason"]` is disk_full, sync_failed, storage_error, or
-    storage_busy, which passes by itself.
+    """The store takes no writes: `details["reason"]` is disk_full, damaged, sync_failed,
+    storage_error, or storage_busy, which passes by itself.
 
     The refused write had no effect.
     """

@@ -29,7 +29,7 @@ from dynamo.http.ids import Ids
 from dynamo.http.limits import CONNECTIONS_DEFAULT, Limits
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Handler
+from dynamo.ports import PASSING_REFUSALS, Call, Handler
 from dynamo.record import Content
 from dynamo.refill import Refill
 from dynamo.replica import Replica
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 DATABASE: Final = "db"
 STORAGE_WATCH_INTERVAL: Final = 0.5
+STORAGE_RETRY_MAX: Final = 30.0
 
 
 class Node:
@@ -286,19 +287,25 @@ class Node:
         await self._refill.run()
 
     async def _watch_storage(self) -> None:
-        """Reopen an engine that met the end of the disk once there is room; settle its alarms."""
+        """Reopen an engine that met the end of the disk once there is room, rebuild a damaged database;
+        settle its alarms."""
         assert self._storage is not None
         storage = self._storage
+        patience = retry_at = 0.0
         while True:
-            if storage.refusal() == "disk_full":
+            if storage.refusal() in PASSING_REFUSALS and self._clock.monotonic() >= retry_at:
                 try:
                     if await storage.recover():
                         # Writes whose dots have left may be gone, so their births must not go on.
                         self._renew_incarnation()
                         if storage.opening.state != "clean":
                             self._must_refill = storage.opening.why or storage.opening.state
+                    patience = 0.0
                 except StorageError as error:
                     log.error("the storage could not be reopened: %s", error.message)
+                    # An attempt may read and write all there is.
+                    patience = min(2 * patience + STORAGE_WATCH_INTERVAL, STORAGE_RETRY_MAX)
+                    retry_at = self._clock.monotonic() + patience
             if self._must_refill and self._topology.ring is not None:
                 self._mark_all()
             if not storage.settled and not self._must_refill:

@@ -7,7 +7,7 @@ tell. All run on one event loop and one thread; callbacks are plain calls and mu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from dynamo.rpc.messages import Reply, Request
 
@@ -105,6 +105,10 @@ class Write(NamedTuple):
     value: bytes | None
 
 
+#: Refusals of a storage that may pass without a restart of the node.
+PASSING_REFUSALS: Final = ("disk_full", "damaged")
+
+
 class Storage(Protocol):
     """An ordered map per family, written through a log.
 
@@ -123,7 +127,7 @@ class Storage(Protocol):
         ...
 
     def refusal(self, *, reserve: bool = False) -> str | None:
-        """Why writes are refused now (`disk_full`, `sync_failed`, ...), or None. Costs no I/O.
+        """Why writes are refused now (`disk_full`, `damaged`, `sync_failed`, ...), or None. No I/O.
 
         `reserve`: why those are that may use the space that is kept free, as deletes may.
         """

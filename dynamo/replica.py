@@ -566,6 +566,7 @@ _TOLD: Final = {
     "corrupt": "this node's record is damaged",
     "storage_error": "this node's storage failed",
     "sync_failed": "this node could not sync its log and takes no more writes",
+    "damaged": "this node's database is damaged and being rebuilt",
     "disk_full": "this node is short of disk space",
     "storage_busy": "this node's storage is behind with its writes; try again",
 }

@@ -52,7 +52,7 @@ RANKS = """
 
     clock cluster_disk rpc.tcp
     store.files store.worker store.space store.note store.engine store.memory
-    store.enginelog
+    store.enginelog store.salvage
     store.opening
     store.rocks
     datadir

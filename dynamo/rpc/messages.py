@@ -188,10 +188,11 @@ class Page(_Message, frozen=True, array_like=True, tag=69):
 class Refused(_Message, frozen=True, array_like=True, tag=70):
     """The request was not carried out (`definite`) or its effect is unknown (not `definite`).
 
-    `code`: stale_epoch, not_owner, hint_refused, disk_full, storage_busy, sync_failed, storage_error,
-    corrupt, refilling, precondition_failed, record_full, malformed, not_ready, unknown_operation,
-    deadline_past, internal. `record`: for record_full, the record that is there. `detail`: one line
-    for people. `limit`: for record_full, "siblings", "record_bytes" or "context_bytes".
+    `code`: stale_epoch, not_owner, hint_refused, disk_full, damaged, storage_busy, sync_failed,
+    storage_error, corrupt, refilling, precondition_failed, record_full, malformed, not_ready,
+    unknown_operation, deadline_past, internal. `record`: for record_full, the record that is there.
+    `detail`: one line for people. `limit`: for record_full, "siblings", "record_bytes" or
+    "context_bytes".
     """
 
     code: str

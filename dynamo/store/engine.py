@@ -137,6 +137,11 @@ def is_no_space(error: Exception) -> bool:
     return any(sign in text for sign in _NO_SPACE)
 
 
+def is_corruption(error: Exception) -> bool:
+    """True if an engine's error says that it read what it had not written."""
+    return isinstance(error, StorageCorrupt) or str(error).startswith("Corruption")
+
+
 def is_stall(error: Exception) -> bool:
     """True if an engine's error says that a write would have had to wait; it had no effect."""
     return str(error).startswith("Result incomplete: Write stall")
@@ -146,9 +151,8 @@ def as_storage_error(error: Exception) -> StorageError:
     """The error of this store for an engine's error."""
     if isinstance(error, StorageError):
         return error
-    text = str(error)
-    kind = StorageCorrupt if text.startswith("Corruption") else StorageError
-    return kind(f"the storage engine failed: {text}")
+    kind = StorageCorrupt if is_corruption(error) else StorageError
+    return kind(f"the storage engine failed: {error}")
 
 
 def _set_database_options(

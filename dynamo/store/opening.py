@@ -20,14 +20,16 @@ from dynamo.store.engine import Engine, Sizes, as_storage_error, is_damage
 from dynamo.store.enginelog import Damage, check_database, cut_logs
 from dynamo.store.files import read_sealed, sync_directory, write_sealed
 from dynamo.store.note import Synced, SyncNote
+from dynamo.store.salvage import discard, take_place
 
 #: From nothing lost to everything lost.
 #: "clean": everything that was synced is there (also a database just created).
 #: "lost_tail": the last synced writes are missing.
 #: "point_in_time": the log or manifest was damaged; the writes behind the damage are missing.
+#: "rebuilt": what a damaged block hid is missing; the rest was copied into a new database.
 #: "empty": nothing could be read; the database begins anew.
-State = Literal["clean", "lost_tail", "point_in_time", "empty"]
-_STATES: Final[tuple[State, ...]] = ("clean", "lost_tail", "point_in_time", "empty")
+State = Literal["clean", "lost_tail", "point_in_time", "rebuilt", "empty"]
+_STATES: Final[tuple[State, ...]] = ("clean", "lost_tail", "point_in_time", "rebuilt", "empty")
 
 BASE_KEY: Final = b"\0write_number_base"
 BASE_BYTES: Final = 8
@@ -82,11 +84,36 @@ def settle(path: Path) -> None:
     sync_directory(alarm.parent)
 
 
+def note_rebuilding(path: Path, why: str, *, synced_number: int) -> None:
+    """Write down, synced, that what is in the database at `path` will not all be there any more: it is
+    to be replaced by what can be read of it. Raises StorageError."""
+    try:
+        opener = _Opener(path, True, synced_number, Sizes())
+        try:
+            opener._read_alarm()
+            opener._found("rebuilt", why)
+        finally:
+            opener.note.close()
+    except OSError as error:
+        raise StorageError(f"the alarm file cannot be written: {error}") from error
+
+
+def make_room(path: Path) -> None:
+    """Put a database that has been copied, at `path`, aside; its copy takes its place at the next
+    open. What the note beside it says of it does not hold for the copy. Raises StorageError."""
+    try:
+        _note_path(path).unlink(missing_ok=True)
+        sync_directory(path.parent)
+        set_aside(path, Path.rename)
+    except OSError as error:
+        raise StorageError(f"the damaged database cannot be put aside: {error}") from error
+
+
 class _Opener:
     def __init__(self, path: Path, existed: bool, synced_number: int, sizes: Sizes) -> None:
         self.path = path
         self.sizes = sizes
-        self.note = SyncNote(path.with_name(path.name + ".synced"))
+        self.note = SyncNote(_note_path(path))
         found = self.note.found
         self.synced_number = max(found.number if found else 0, synced_number)
         self.existed = existed or self.synced_number > 0
@@ -113,6 +140,8 @@ class _Opener:
         return Opened(engine, self.note, base, opening)
 
     def _open_engine(self) -> Engine:
+        take_place(self.path)
+        discard(self.path)
         present = self.path.is_dir() and any(self.path.iterdir())
         if not present:
             return self._open_missing()
@@ -123,14 +152,14 @@ class _Opener:
             last = check_database(self.path, found.in_tables if found else None)
         except Damage as damage:
             if not self.existed and not (self.path / "CURRENT").exists():
-                self._set_aside(Path.rename)  # a creation that did not get to its first write
+                set_aside(self.path, Path.rename)  # a creation that did not get to its first write
                 return self._try(create=True, point_in_time=False)
             return self._open_damaged(str(damage), damage)
         number = last + (found.base if found else 0)
         if found is not None and number < self.synced_number:
             why = f"ends at write {number}, {self.synced_number} was synced"
             if self._found("lost_tail", why):
-                self._set_aside(_link_files)
+                set_aside(self.path, _link_files)
         try:
             # Whoever crashed while creating it may not have got to the last family.
             return self._try(create=not self.existed, point_in_time=False)
@@ -163,7 +192,7 @@ class _Opener:
             return self._begin_anew(why)
         self._found("point_in_time", why)
         # Recovery drops what lies behind the damage; links keep it for who wants to look.
-        self._set_aside(_link_files)
+        set_aside(self.path, _link_files)
         if damage is not None:
             cut_logs(self.path, damage)
         try:
@@ -175,7 +204,7 @@ class _Opener:
 
     def _begin_anew(self, why: str) -> Engine:
         self._found("empty", why)
-        self._set_aside(Path.rename)
+        set_aside(self.path, Path.rename)
         return self._try(create=True, point_in_time=False)
 
     def _try(self, *, create: bool, point_in_time: bool) -> Engine:
@@ -198,12 +227,14 @@ class _Opener:
         write_sealed(_alarm_path(self.path), msgspec.json.encode(self.loss))
         return True
 
-    def _set_aside(self, how: Callable[[Path, Path], object]) -> None:
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
-        how(self.path, aside)
-        sync_directory(self.path.parent)
+
+def set_aside(path: Path, how: Callable[[Path, Path], object]) -> None:
+    """Keep a damaged database under a name of its own. Raises OSError."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    how(path, aside)
+    sync_directory(path.parent)
 
 
 def _link_files(source: Path, target: Path) -> None:
@@ -211,6 +242,10 @@ def _link_files(source: Path, target: Path) -> None:
     for entry in source.iterdir():
         if entry.is_file():
             os.link(entry, target / entry.name)
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_name(path.name + ".synced")
 
 
 def _alarm_path(path: Path) -> Path:

@@ -1,8 +1,9 @@
 """The storage on disk: RocksDB, written unsynced and synced by one thread for all who wait.
 
 Write numbers are the engine's sequence numbers plus a base that is kept among the facts. The first
-failed sync ends writing for good; a full disk ends it until `recover` reopens the engine. Knows
-nothing of records: values are bytes, and carry their own checksum.
+failed sync ends writing for good; a full disk ends it until `recover` reopens the engine, a damaged
+file until `recover` has rebuilt the database. Knows nothing of records: values are bytes, and carry
+their own checksum.
 """
 
 from __future__ import annotations
@@ -19,21 +20,30 @@ from rocksdict import ReadOptions, WriteBatch
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Family, Write
-from dynamo.store.engine import Sizes, as_storage_error, is_damage, is_no_space, is_stall
+from dynamo.store.engine import (
+    Sizes,
+    as_storage_error,
+    is_corruption,
+    is_no_space,
+    is_stall,
+)
 from dynamo.store.opening import (
     BASE_BYTES,
     BASE_KEY,
     Opened,
     Opening,
+    make_room,
+    note_rebuilding,
     open_database,
     settle,
 )
+from dynamo.store.salvage import rebuild
 from dynamo.store.space import SpaceWatch
 from dynamo.store.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_MAY_BE_GONE: Final = "the disk was full; writes of before may be gone"
+_MAY_BE_GONE: Final = "the storage had to be reopened; writes of before may be gone"
 
 
 class RocksStorage:
@@ -58,14 +68,18 @@ class RocksStorage:
         #: Why writes are refused until something is done about it; None most of the time.
         self._stopped: str | None = None
         self._cause = ""
-        #: The engine met the end of the disk and takes no write until it is reopened.
+        #: The engine takes no write until it is reopened: it met the end of the disk, or damage.
         self._stuck = False
+        #: The files it met are damaged: reopened as they are, it would meet them again.
+        self._damaged = False
         #: Writes of before that may be gone: the next flush must say so, whatever it syncs.
         self._owes_failure = False
         #: What the worker has reopened and nobody has gone on with yet.
         self._reopened: Opened | None = None
         #: The last number given before the engine met the end of the disk.
         self._given = 0
+        #: What could be read of a damaged database is in a copy that waits to take its place.
+        self._copied = False
         self._install(opened)
         self._synced = opened.opening.recovered
 
@@ -134,9 +148,9 @@ class RocksStorage:
         return self._synced
 
     def refusal(self, *, reserve: bool = False) -> str | None:
-        """Why writes are refused now, or None: disk_full, sync_failed, storage_error (the engine
-        failed, or its directory is gone) or closed. Looks at the disk at most every 250 ms. With
-        `reserve` the free-space watermark is no reason."""
+        """Why writes are refused now, or None: disk_full, damaged, sync_failed, storage_error (the
+        engine failed, or its directory is gone) or closed; the first two are cured by `recover`.
+        Looks at the disk at most every 250 ms. With `reserve` the free-space watermark is no reason."""
         if self._stopped is not None:
             return self._stopped
         try:
@@ -237,11 +251,13 @@ class RocksStorage:
         return number
 
     async def recover(self) -> bool:
-        """Reopen an engine that met the end of the disk, if there is room again; True if it did.
+        """Reopen an engine that met the end of the disk, if there is room again; rebuild a database
+        of which a file is damaged (`dynamo.store.salvage`). True if it did.
 
-        Call it now and then while `refusal` is disk_full. Writes of before may be gone: see
-        `opening` afterwards. Raises StorageError if reopening fails; try again later. May be
-        cancelled, or overtaken by `close`.
+        Call it now and then while `refusal` is disk_full or damaged. Writes of before may be gone:
+        see `opening` afterwards. A rebuild reads and writes all there is, and needs the room for it;
+        reads go on meanwhile. Raises StorageError if it fails; try again later. May be cancelled, or
+        overtaken by `close`.
         """
         if not self._stuck or self._closed or self._is_low():
             return False
@@ -250,7 +266,7 @@ class RocksStorage:
         if self._closed or self._reopened is None:
             return False  # `close` has it, or another call went on with it
         self._install(self._reopened)
-        self._stuck = False
+        self._stuck = self._damaged = False
         self._reopened = None
         self._stopped = None
         self._cause = ""
@@ -289,9 +305,9 @@ class RocksStorage:
         return self._sequence() + self._base
 
     def _stop(self, reason: str, cause: str) -> None:
-        """Refuse writes from now on; a full disk is the only reason that may pass."""
+        """Refuse writes from now on; a full disk and damage are the only reasons that may pass."""
         self._count["storage_stopped_" + reason] += 1
-        if self._stopped is None or self._stopped == "disk_full":
+        if self._stopped is None or self._stopped in ("disk_full", "damaged"):
             self._stopped = reason
             self._cause = " ".join(cause.split())
             log.error("ALARM this node takes no more writes, %s: %s", reason, self._cause)
@@ -308,14 +324,11 @@ class RocksStorage:
         if is_no_space(error):
             self._stuck = self._owes_failure = True
             self._stop("disk_full", str(error))
+        elif is_corruption(error):
+            self._stuck = self._damaged = self._owes_failure = True
+            self._stop("damaged", str(error))
         else:
             self._stop("storage_error", str(error))
-            if is_damage(error):
-                # A restart meets it again: compaction reads the damaged table whenever it is due.
-                log.error(
-                    "a file of the database is damaged; reads go on. Starting this node with its"
-                    " data directory moved away has it refilled from the others, if there are any"
-                )
         return as_storage_error(error)
 
     def _stalled(self) -> StorageError:
@@ -370,10 +383,12 @@ class RocksStorage:
             raise StorageError(f"the data directory cannot be asked: {error}") from error
 
     def _reopen(self) -> None:
-        """In the worker: release the files of an engine that met the end of the disk, whose close
-        may fail, and open them anew."""
+        """In the worker: release the files of an engine that takes no more writes, whose close may
+        fail, and open them anew; those of a damaged one once what can be read of them is copied."""
         if self._reopened is not None or not self._stuck:
             return  # by another call, or one that was cancelled
+        if self._damaged and not self._copied:
+            self._copy()
         last = self._sequence()
         self._sequence = lambda: last
         try:
@@ -381,9 +396,35 @@ class RocksStorage:
         except StorageError:
             self._count["storage_closes_failed"] += 1
         self._note.close()
+        if self._copied:
+            make_room(self._path)
+            self._copied = self._damaged = False
         self._reopened = open_database(
             self._path, existed=True, synced_number=self._synced, sizes=self._sizes
         )
+
+    def _copy(self) -> None:
+        """In the worker, while reads go on."""
+        try:
+            size = sum(entry.stat().st_size for entry in os.scandir(self._path))
+            free = self._space.free_bytes()
+        except OSError as error:
+            raise StorageError(f"the damaged database cannot be rebuilt: {error}") from error
+        if free < size:
+            raise StorageError(
+                f"to rebuild the damaged database takes {size} bytes; {free} are free"
+            )
+        note_rebuilding(self._path, self._cause, synced_number=self._given)
+        count = rebuild(
+            self._engine,
+            self._path,
+            sizes=self._sizes,
+            # Its sequence numbers begin anew, and write numbers never go back.
+            last=(BASE_KEY, self._given.to_bytes(BASE_BYTES)),
+            is_stopped=lambda: self._closed,
+        )
+        log.warning("%s entries could be read of the damaged database, and are kept", count)
+        self._copied = True
 
     def _close_down(self, stopped: str | None) -> None:
         """In the worker. `stopped`: why writes were refused before the close, if they were."""

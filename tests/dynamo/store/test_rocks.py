@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 import time
@@ -258,35 +257,6 @@ async def test_a_flipped_bit_in_a_table_is_an_error_and_never_absent(tmp_path: P
         storage.scan("records", b"", b"9", count_max=1000, bytes_max=1 << 20)
     storage.put("records", b"mended", b"1")
     await storage.close()
-
-
-async def test_a_damaged_table_that_compaction_meets_ends_writing_and_the_way_out_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with rocks(tmp_path) as storage:
-        for number in range(300):
-            storage.put("records", b"%03d" % number, os.urandom(200))
-    (table,) = (tmp_path / "db").glob("*.sst")
-    data = bytearray(table.read_bytes())
-    data[len(data) // 3] ^= 1
-    table.write_bytes(data)
-    refusal = None
-    for _ in range(10):  # every close writes one more table, until there are enough to compact
-        storage = await open_rocks(tmp_path, existed=True)
-        for number in (0, 299):
-            with contextlib.suppress(StorageError):
-                storage.put("records", b"%03d" % number, b"new")
-        await asyncio.sleep(0.2)
-        with contextlib.suppress(StorageError):
-            storage.put("records", b"last", b"new")
-        refusal = storage.refusal()
-        assert storage.get("records", b"299") is not None
-        with contextlib.suppress(StorageError):
-            await storage.close()
-        if refusal is not None:
-            break
-    assert refusal == "storage_error"
-    assert "with its data directory moved away" in caplog.text
 
 
 async def test_many_writes_from_many_flushes_keep_their_order(tmp_path: Path) -> None:
