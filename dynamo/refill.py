@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from typing import Final
+from typing import Final, Literal
 
 from dynamo.ask import ask, ask_all, ask_each
 from dynamo.errors import StorageError
@@ -51,6 +51,9 @@ class Outcome(enum.Enum):
 READ, INCOMPLETE = Outcome.READ, Outcome.INCOMPLETE
 UNREADABLE, FAILED = Outcome.UNREADABLE, Outcome.FAILED
 
+#: What a peer has for a damaged record.
+Given = Literal["copy", "nothing", "refilling"]
+
 
 class Refill:
     """The one task that reads partitions and damaged records back from the peers."""
@@ -73,8 +76,8 @@ class Refill:
         self._wake = asyncio.Event()
         self._retry: Timer | None = None
         self._began = clock.monotonic()
-        #: Who has answered for a damaged record, and whether with a copy.
-        self._answered: dict[bytes, dict[str, bool]] = {}
+        #: Who has answered for a damaged record, and with what.
+        self._answered: dict[bytes, dict[str, Given]] = {}
         #: When a peer that could give a part of a partition only is asked for it again.
         self._again_at: dict[tuple[Partition, str], float] = {}
         replica.on_damage = self._wake.set
@@ -213,7 +216,8 @@ class Refill:
     async def _mend(self, storage_key: bytes) -> None:
         """Merge in what the other primaries have of a damaged key; serve it again once all of them
         have answered, since any of them may be the only one that has its last write. One that is
-        damaged there too, or being refilled, has nothing to give: that is an answer."""
+        damaged there too, or being refilled, has nothing to give: that is an answer. Where the past
+        is gone everywhere, what has been written anew here since is all there is."""
         cls, partition, key = split_storage_key(storage_key)
         assert self._ring is not None
         others = self._others(cls, partition)
@@ -226,16 +230,20 @@ class Refill:
             if isinstance(answer, Body):
                 entries = ((key, answer.record),) if answer.record else ()
                 if await self._store((cls, partition), entries):
-                    answered[peer] = bool(answer.record)
-            elif isinstance(answer, Refused) and answer.code in ("corrupt", "refilling"):
-                answered[peer] = False
+                    answered[peer] = "copy" if answer.record else "nothing"
+            elif isinstance(answer, Refused) and answer.code == "corrupt":
+                answered[peer] = "nothing"
+            elif isinstance(answer, Refused) and answer.code == "refilling":
+                answered[peer] = "refilling"
         if len(answered) < len(others):
             return
         del self._answered[storage_key]
-        # The only replica of a key has what was written anew since, once something was.
-        if others and not any(answered.values()):
+        given = answered.values()
+        if "copy" not in given:
             self._count["mends_without_a_copy"] += 1
-        elif not self._replica.mended(storage_key):
+            if "refilling" in given:
+                return  # it may have a copy later
+        if not self._replica.mended(storage_key) and "copy" in given:
             self._count["mends_failed"] += 1
 
     async def _store(self, place: Partition, entries: tuple[tuple[bytes, bytes], ...]) -> bool:

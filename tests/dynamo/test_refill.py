@@ -330,3 +330,21 @@ async def test_a_damaged_record_without_any_other_replica_is_served_once_it_is_w
         node.refill.wake()
         await refilled(node)
         assert values(await cluster.get("a", b"k")) == {b"2"}
+
+
+async def test_a_key_that_is_damaged_at_every_replica_is_served_once_it_is_written_anew() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1", options=WriteOptions(w=3))
+        for node in cluster.nodes.values():
+            node.storage.put("records", cluster.storage_key(b"k"), b"rubbish")
+        for _ in range(2):  # an error, not absence, for as long as it is not
+            with pytest.raises(Unavailable):
+                await cluster.get("a", b"k")
+            await cluster.settle()
+        await cluster.put("a", b"k", b"2", options=WriteOptions(w=3))
+        for node in cluster.nodes.values():
+            node.refill.wake()
+        for node in cluster.nodes.values():
+            await refilled(node)
+        found = await cluster.get("a", b"k", ReadOptions(r=3))
+        assert values(found) == {b"2"}
