@@ -57,6 +57,9 @@ class _Blobs:
     def write_blob(self, name: str, data: bytes) -> None:
         self._blobs[name] = data
 
+    async def keep_blob(self, name: str, data: bytes) -> None:
+        self.write_blob(name, data)
+
 
 class _Node:
     """What a node is made of, less disk, sockets and HTTP."""

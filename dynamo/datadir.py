@@ -8,8 +8,10 @@ beside it holds.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -50,6 +52,10 @@ class DataDirectory:
         self._lock = lock
         self._identity = identity
         self._entropy = entropy
+        #: Held while a small file is written, by the loop's thread or another.
+        self._writing = threading.Lock()
+        #: How often each small file was to be written.
+        self._turns: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -123,16 +129,34 @@ class DataDirectory:
 
     def write_blob(self, name: str, data: bytes) -> None:
         """Replace a small file atomically, synced on return. Raises StorageError."""
-        try:
-            write_sealed(self._path / (name + BLOB_SUFFIX), data)
-        except OSError as error:
-            raise StorageError(f"{name} cannot be written: {error}") from error
+        self._write_blob(name, data, self._next_turn(name))
+
+    async def keep_blob(self, name: str, data: bytes) -> None:
+        """As `write_blob`, in a thread, so that the loop goes on. What is to be written later wins,
+        though it be written first; a cancelled one is written all the same, or not at all."""
+        await asyncio.to_thread(self._write_blob, name, data, self._next_turn(name))
 
     def close(self) -> None:
-        """Release the lock. May be called twice."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        """Release the lock, once nothing is being written. May be called twice."""
+        with self._writing:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+    def _next_turn(self, name: str) -> int:
+        turn = self._turns[name] = self._turns.get(name, 0) + 1
+        return turn
+
+    def _write_blob(self, name: str, data: bytes, turn: int) -> None:
+        with self._writing:
+            if self._lock < 0:
+                raise StorageError(f"{name} cannot be written: the data directory was released")
+            if turn < self._turns[name]:
+                return
+            try:
+                write_sealed(self._path / (name + BLOB_SUFFIX), data)
+            except OSError as error:
+                raise StorageError(f"{name} cannot be written: {error}") from error
 
     def _write(self, identity: Identity) -> None:
         try:

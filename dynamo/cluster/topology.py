@@ -43,6 +43,8 @@ class Blobs(Protocol):
 
     def write_blob(self, name: str, data: bytes) -> None: ...
 
+    async def keep_blob(self, name: str, data: bytes) -> None: ...
+
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
     """The most that a peer has shown: start number with its random bytes, synced write number."""
@@ -248,7 +250,7 @@ class Topology:
             for name in self._known:
                 self._last_known(name)
             if self._heard:
-                self._write_known()
+                await self._keep_known()
 
     def on_ping(self, message: Ping, call: Call) -> None:
         """Note how far the peer is synced, and answer with the same of this node."""
@@ -262,14 +264,26 @@ class Topology:
             self._heard = True
 
     def _write_known(self) -> None:
+        """On disk when this returns: who greets is let in after it."""
+        self._heard = False
         try:
             self._blobs.write_blob(PEERS_BLOB, msgspec.msgpack.encode(self._known))
-            self._heard = False
         except StorageError as error:
-            # A full disk: it is known in memory, and written at the next heartbeats that can.
-            self._heard = True
-            self._count["known_peers_unwritten"] += 1
-            log.warning("what is known of the peers could not be kept: %s", error.message)
+            self._unwritten(error)
+
+    async def _keep_known(self) -> None:
+        """On disk soon; the loop does not wait for it."""
+        self._heard = False
+        try:
+            await self._blobs.keep_blob(PEERS_BLOB, msgspec.msgpack.encode(self._known))
+        except StorageError as error:
+            self._unwritten(error)
+
+    def _unwritten(self, error: StorageError) -> None:
+        # A full disk: it is known in memory, and written at the next heartbeats that can.
+        self._heard = True
+        self._count["known_peers_unwritten"] += 1
+        log.warning("what is known of the peers could not be kept: %s", error.message)
 
     def on_reply(self, node: str, reply: Reply) -> None:
         if isinstance(reply, Pong):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import msgspec
 import pytest
 
 from dynamo.datadir import FORMAT, IDENTITY_FILE, DataDirectory
-from dynamo.errors import DataDirectoryError, StorageCorrupt
+from dynamo.errors import DataDirectoryError, StorageCorrupt, StorageError
 from dynamo.store.files import read_sealed, write_sealed
 
 
@@ -233,3 +235,30 @@ def test_a_start_number_is_never_taken_twice_by_processes_that_are_killed(tmp_pa
         )
         seen.add(tuple(done.stdout.split()))
     assert sorted(int(start) for start, _ in seen) == [1, 2, 3, 4]
+
+
+async def test_a_small_file_that_is_kept_in_a_thread_never_replaces_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = open_directory(tmp_path)
+    await directory.keep_blob("peers", b"0")
+    assert directory.read_blob("peers") == b"0"
+    late = threading.Event()
+    write = DataDirectory._write_blob
+
+    def written_late(self: DataDirectory, name: str, data: bytes, turn: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            late.wait(10)
+        write(self, name, data, turn)
+
+    monkeypatch.setattr(DataDirectory, "_write_blob", written_late)
+    keeping = asyncio.create_task(directory.keep_blob("peers", b"1"))
+    await asyncio.sleep(0)  # the loop goes on meanwhile
+    directory.write_blob("peers", b"2")
+    late.set()
+    await keeping
+    assert directory.read_blob("peers") == b"2"
+    directory.close()
+    with pytest.raises(StorageError, match="was released"):
+        await directory.keep_blob("peers", b"3")
+    assert read_sealed(tmp_path / "peers.blob") == b"2"
