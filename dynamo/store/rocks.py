@@ -343,8 +343,8 @@ class RocksStorage:
         return StorageRefusesWrites(f"the storage takes no writes now ({reason})", reason=reason)
 
     def _read_error(self, error: Exception) -> StorageError:
-        if self._closed or self._stuck:
-            return StorageError(f"the storage cannot be read now: {error}")
+        if isinstance(error, KeyError):  # of an engine that has let go of its families
+            return StorageError("the storage is closed, or being reopened")
         self._count["storage_reads_failed"] += 1
         return as_storage_error(error)
 
