@@ -43,6 +43,8 @@ _DAMAGE: Final = (
     "Corruption",
     "IO error: No such file or directory",
     "does not exist (create_if_missing is false)",
+    # The manifest ends before they were made: cut off, or the making was.
+    "Column family not found",
 )
 
 

@@ -119,6 +119,28 @@ async def test_a_damaged_manifest_never_hides_a_loss(flushed: Image, damage: Dam
     assert found["clean"] < found.total()
 
 
+async def test_a_manifest_of_which_any_record_is_the_last_never_hides_a_loss(
+    tmp_path: Path,
+) -> None:
+    """The families are made one after the other, when a node first starts or begins anew."""
+    (tmp_path / "live").mkdir()
+    storage = await open_rocks(tmp_path / "live")
+    storage.put("records", b"k", b"v")
+    await storage.flush()
+    shutil.copytree(tmp_path / "live", tmp_path / "image")
+    await storage.close()
+    (manifest,) = (tmp_path / "image" / "db").glob("MANIFEST-*")
+    data = manifest.read_bytes()
+    for at, _ in _heads(data, len_max=0):
+        manifest.write_bytes(data[:at])
+        shutil.copytree(tmp_path / "image", tmp_path / "copy")
+        async with rocks(tmp_path / "copy", existed=True) as again:
+            assert again.opening.state == "empty", at
+            assert again.get("records", b"k") is None
+            assert again.put("records", b"k", b"w")
+        shutil.rmtree(tmp_path / "copy")
+
+
 @DAMAGES
 async def test_a_damaged_table_is_reported_or_read_as_an_error(
     image: Image, damage: Damage
