@@ -155,7 +155,7 @@ class Node:
         if storage.opening.state != "clean":
             self._must_refill = storage.opening.why or storage.opening.state
         elif replica.must_refill:
-            self._must_refill = "an earlier start was to refill, and had no ring yet"
+            self._must_refill = "an earlier start was to refill, and what it has read is not known"
         if topology.ring is not None:
             self._on_ring(topology.ring)
         self._own("storage watch", self._watch_storage())

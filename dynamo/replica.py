@@ -106,7 +106,8 @@ class Replica:
         self._changed_epochs: dict[Partition, int] = {}
         self._epoch = 0
         self.refilling: dict[Partition, RefillMark] = {}
-        #: Everything is to be refilled, and could not be marked yet: there was no ring.
+        #: Everything is to be refilled, and is not marked yet: there was no ring, or the marks of
+        #: before cannot be read.
         self.must_refill = False
         self.damaged: set[bytes] = set()
         #: Called when a record is found damaged, so that it can be mended.
@@ -544,6 +545,14 @@ class Replica:
         )
 
     def _load_marks(self) -> None:
+        try:
+            self._read_marks()
+        except StorageCorrupt as error:
+            # Which partitions and records were in doubt is not known any more: all are.
+            self._alarm("marks_damaged", error.message)
+            self.must_refill = True
+
+    def _read_marks(self) -> None:
         for key, value in self._facts(REFILL_PREFIX):
             place = (int.from_bytes(key[:2]), int.from_bytes(key[2:6]))
             self.refilling[place] = _decode_mark(value)

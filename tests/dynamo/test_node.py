@@ -128,6 +128,29 @@ async def test_a_node_without_a_ring_remembers_over_a_restart_that_it_must_refil
     assert not again._replica.must_refill
 
 
+async def test_a_node_whose_marks_cannot_be_read_marks_everything_anew(
+    config: Callable[[bool], NodeConfig], start: Start, tmp_path: Path
+) -> None:
+    node = await start(config(True))
+    node._on_behind(KNOWN)
+    await synced(node, KNOWN.write_number)
+    await node.close()
+    (table,) = (
+        path for path in (tmp_path / "n1" / "db").glob("*.sst") if b"refill/" in path.read_bytes()
+    )
+    data = bytearray(table.read_bytes())
+    data[data.index(b"refill/")] ^= 1
+    table.write_bytes(data)
+    for _ in range(12):  # every stop writes a table, until there are enough to compact
+        again = await start(config(True))
+        assert again._refill.waiting == PARTITIONS
+        async with asyncio.timeout(10):
+            while again._must_refill or again.ready().reasons[1:]:  # besides the partitions
+                await asyncio.sleep(0.01)
+        await again.close()
+    assert (tmp_path / "n1" / "db.damaged-1").exists()
+
+
 async def test_marks_that_a_full_disk_refuses_hold_in_memory_and_are_tried_again(
     config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
