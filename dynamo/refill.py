@@ -80,6 +80,8 @@ class Refill:
         self._answered: dict[bytes, dict[str, Given]] = {}
         #: When a peer that could give a part of a partition only is asked for it again.
         self._again_at: dict[tuple[Partition, str], float] = {}
+        #: For which damage partitions were marked because they cannot be read through.
+        self._unreadable: dict[Partition, str] = {}
         replica.on_damage = self._wake.set
         replica.on_unreadable = self._mark_unreadable
 
@@ -101,6 +103,7 @@ class Refill:
                 marks.append(((class_.id, partition), RefillMark(owed, serving=not owed)))
         self._begin_waiting()
         self._again_at.clear()
+        self._unreadable.clear()
         return self._replica.mark_refill(marks)
 
     @property
@@ -141,19 +144,25 @@ class Refill:
         replica = self._replica
         mark = replica.refilling[place]
         incomplete: set[str] = set()
+        unreadable: set[str] = set()
         for peer in mark.owed:
             if not self._is_up(peer) or self._again_at.get((place, peer), 0.0) > self._now():
                 continue
             outcome = await self._read_partition(place, peer)
             if replica.refilling.get(place) is not mark:
                 return  # it was marked anew meanwhile: what has been read may be gone again
-            if outcome is READ or (outcome is UNREADABLE and self._were_read(place, mark)):
-                self._again_at.pop((place, peer), None)
-                mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
-                replica.mark_refill(((place, mark),))
-            elif outcome is not FAILED:
+            if outcome is READ:
+                mark = self._have_read(place, mark, {peer})
+            elif outcome is UNREADABLE:
+                unreadable.add(peer)
+            elif outcome is INCOMPLETE:
                 incomplete.add(peer)
-                self._again_at[(place, peer)] = self._now() + INCOMPLETE_DELAY
+        if unreadable and self._were_read(place, mark):
+            mark = self._have_read(place, mark, unreadable)
+        else:
+            incomplete |= unreadable
+        for peer in incomplete:
+            self._again_at[(place, peer)] = self._now() + INCOMPLETE_DELAY
         if not mark.owed:
             replica.refilled(place)
             return
@@ -165,14 +174,27 @@ class Refill:
             log.warning("partition %s serves without %s", place, ", ".join(mark.owed))
             replica.mark_refill(((place, RefillMark(mark.owed, serving=True)),))
 
+    def _have_read(self, place: Partition, mark: RefillMark, peers: set[str]) -> RefillMark:
+        """The partition's new mark: these peers have given what they have. Raises StorageError."""
+        for peer in peers:
+            self._again_at.pop((place, peer), None)
+        mark = RefillMark(tuple(p for p in mark.owed if p not in peers), serving=mark.serving)
+        self._replica.mark_refill(((place, mark),))
+        return mark
+
     def _were_read(self, place: Partition, mark: RefillMark) -> int:
         return len(self._others(*place)) - len(mark.owed)
 
     def _now(self) -> float:
         return self._clock.monotonic()
 
-    def _mark_unreadable(self, place: Partition) -> None:
-        """A partition cannot be read through here: what it may have lost is read from the others."""
+    def _mark_unreadable(self, place: Partition, why: str) -> None:
+        """A partition cannot be read through here: what it may have lost is read from the others.
+        Once for each damage, which stays until the database is rebuilt: two nodes with one in the same
+        partition would else make each other begin anew with every page they ask for."""
+        if self._unreadable.get(place) == why:
+            return
+        self._unreadable[place] = why
         owed = self._others(*place)
         if owed and place not in self._replica.refilling:
             try:

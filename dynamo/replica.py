@@ -112,8 +112,8 @@ class Replica:
         self.damaged: set[bytes] = set()
         #: Called when a record is found damaged, so that it can be mended.
         self.on_damage: Callable[[], None] = _nothing
-        #: Called when a partition cannot be read through, so that it can be refilled.
-        self.on_unreadable: Callable[[Partition], None] = lambda place: None
+        #: Called when a partition cannot be read through, and why, so that it can be refilled.
+        self.on_unreadable: Callable[[Partition, str], None] = lambda place, why: None
         #: Called when a dot shows that someone else runs under this incarnation.
         self.on_foreign_dot: Callable[[], None] = _nothing
         self._load_marks()
@@ -311,7 +311,7 @@ class Replica:
         except StorageCorrupt as error:
             # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
             self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
-            self.on_unreadable(place)
+            self.on_unreadable(place, error.message)
             self._refuse_error(call, error)
             return
         except DynamoError as error:

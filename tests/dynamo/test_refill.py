@@ -9,8 +9,8 @@ import pytest
 from little_cluster import GatedStorage, LittleCluster, LittleNode, values
 from virtual_loop import run_virtual
 
-from dynamo.errors import Unavailable
-from dynamo.ports import Write
+from dynamo.errors import StorageCorrupt, Unavailable
+from dynamo.ports import Family, Write
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
@@ -276,7 +276,7 @@ def test_a_partition_that_turns_unreadable_waits_a_while_for_a_peer_that_is_down
             node = cluster.nodes["c"]
             node.storage.write((Write("records", cluster.storage_key(b"k"), None),))
             cluster.links.down.add("b")
-            node.replica.on_unreadable((0, 0))
+            node.replica.on_unreadable((0, 0), "a block is damaged")
             await asyncio.sleep(2.0)
             with pytest.raises(Unavailable):
                 await cluster.get("a", b"k")
@@ -284,6 +284,35 @@ def test_a_partition_that_turns_unreadable_waits_a_while_for_a_peer_that_is_down
             node.refill.wake()
             await refilled(node)
             assert values(await cluster.get("c", b"k", ALL)) == {b"1"}
+
+    run_virtual(run())
+
+
+def test_two_nodes_that_cannot_read_one_partition_through_serve_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each asks the other, in vain, and has it from the third; the damage stays where it is."""
+
+    def cut_short(
+        family: Family, start: bytes, end: bytes, *, count_max: int, bytes_max: int
+    ) -> list[tuple[bytes, bytes]]:
+        raise StorageCorrupt("a block is damaged")
+
+    async def run() -> None:
+        async with LittleCluster(3, partitions=1) as cluster:
+            await cluster.put("a", b"k", b"1")
+            await cluster.settle()
+            await asyncio.sleep(60.0)
+            damaged = [cluster.nodes[name] for name in "ab"]
+            for node in damaged:
+                monkeypatch.setattr(node.storage, "scan", cut_short)
+            damaged[0].replica.on_unreadable((0, 0), "another block is damaged")
+            await asyncio.sleep(5.0)
+            for _ in range(100):
+                assert not any(node.replica.refilling for node in damaged)
+                await asyncio.sleep(1.0)
+            for name in "abc":
+                assert values(await cluster.get(name, b"k", ALL)) == {b"1"}
 
     run_virtual(run())
 
