@@ -300,13 +300,16 @@ class Node:
                         self._renew_incarnation()
                         if storage.opening.state != "clean":
                             self._must_refill = storage.opening.why or storage.opening.state
+                            if self._topology.ring is not None:
+                                self._mark_all()  # in memory at least, before anything is read
                     patience = 0.0
                 except StorageError as error:
                     log.error("the storage could not be reopened: %s", error.message)
                     # An attempt may read and write all there is.
                     patience = min(2 * patience + STORAGE_WATCH_INTERVAL, STORAGE_RETRY_MAX)
                     retry_at = self._clock.monotonic() + patience
-            if self._must_refill and self._topology.ring is not None:
+            takes_marks = self._topology.ring is not None and storage.refusal() is None
+            if self._must_refill and takes_marks:
                 self._mark_all()
             if not storage.settled and not self._must_refill:
                 self._commit.when_synced(storage.write_number, self._settle)

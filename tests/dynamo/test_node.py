@@ -174,6 +174,25 @@ async def test_marks_that_a_full_disk_refuses_hold_in_memory_and_are_tried_again
     await synced(node, KNOWN.write_number)
 
 
+async def test_a_node_without_room_for_its_marks_says_so_once(
+    config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynamo.node.STORAGE_WATCH_INTERVAL", 0.01)
+    node = await start(config(True))
+    assert node._storage is not None
+    node._storage._space._min = 1 << 62
+    node._storage._space.look()
+    node._on_behind(KNOWN)
+    await asyncio.sleep(0.3)
+    assert node._refill.waiting == PARTITIONS
+    assert node.metrics.count["alarms"] == 1
+    node._storage._space._min = 1
+    async with asyncio.timeout(10):
+        while node._must_refill:
+            await asyncio.sleep(0.01)
+    assert node.metrics.count["alarms"] == 2
+
+
 async def test_a_new_node_answers_no_read_before_it_has_tried_its_peers(
     config: Callable[[bool], NodeConfig], start: Start
 ) -> None:
