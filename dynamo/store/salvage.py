@@ -11,30 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from rocksdict import ReadOptions, WriteBatch
+from rocksdict import ReadOptions, WriteBatch, WriteOptions
 
 from dynamo.errors import StorageError
 from dynamo.ports import Family
-from dynamo.store.engine import (
-    FAMILIES,
-    Engine,
-    Sizes,
-    as_storage_error,
-    is_corruption,
-    is_stall,
-)
+from dynamo.store.engine import FAMILIES, Engine, Sizes, as_storage_error, is_corruption
 from dynamo.store.files import sync_directory
 
 _BATCH_BYTES: Final = 1 << 20
-#: The engine is behind with its background work, and is tried again so soon (seconds).
-_STALL_SECONDS: Final = 0.005
-#: And for so long: then its disk is full, or might as well be.
-_STALL_SECONDS_MAX: Final = 60.0
 #: Being written; a crash leaves rubbish.
 _UNDONE: Final = ".rebuilding"
 #: Whole and synced, and not yet in its place.
@@ -100,41 +88,23 @@ def _copy(
     last: Entry,
     is_stopped: Callable[[], bool],
 ) -> int:
-    batch: list[tuple[Family, Entry]] = []
+    may_wait = WriteOptions()
+    batch = WriteBatch(raw_mode=True)
     count = size = 0
     for family in FAMILIES:
+        handle = copy.handles[family]
         for key, value in _readable(engine, family):
-            batch.append((family, (key, value)))
+            batch.put(key, value, handle)
             count += 1
             size += len(key) + len(value)
             if size >= _BATCH_BYTES:
                 if is_stopped():
                     raise StorageError("the storage was closed while it was rebuilt")
-                _write(copy, batch, is_stopped)
-                batch, size = [], 0
-    batch.append(("facts", last))
-    _write(copy, batch, is_stopped)
+                copy.db.write(batch, may_wait)
+                batch, size = WriteBatch(raw_mode=True), 0
+    batch.put(*last, copy.handles["facts"])
+    copy.db.write(batch, may_wait)
     return count
-
-
-def _write(
-    copy: Engine, entries: list[tuple[Family, Entry]], is_stopped: Callable[[], bool]
-) -> None:
-    """Write a batch once the engine takes it. It is waited for out here: inside, the wait would hold
-    the interpreter lock, and nobody could read meanwhile."""
-    until = time.monotonic() + _STALL_SECONDS_MAX
-    while True:
-        batch = WriteBatch(raw_mode=True)
-        for family, (key, value) in entries:
-            batch.put(key, value, copy.handles[family])
-        try:
-            copy.db.write(batch)
-        except Exception as error:
-            if not is_stall(error) or time.monotonic() > until or is_stopped():
-                raise
-            time.sleep(_STALL_SECONDS)
-        else:
-            return
 
 
 def _readable(engine: Engine, family: Family) -> Iterator[Entry]:

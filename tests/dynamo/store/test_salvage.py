@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storages import SMALL, open_files, open_rocks, rocks
+from storages import open_files, open_rocks, rocks
 
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.ports import Family, Write
-from dynamo.store import engine, salvage
-from dynamo.store.engine import Engine, Sizes
+from dynamo.store import salvage
+from dynamo.store.engine import Engine
 from dynamo.store.rocks import RocksStorage
 
 COUNT = 300
@@ -170,35 +170,6 @@ async def test_a_close_while_it_is_rebuilt_leaves_nothing_open(
     async with rocks(tmp_path, existed=True) as again:
         assert again.opening.state in ("clean", "rebuilt")
         assert again.get("records", b"299") == kept[b"299"]
-
-
-def test_a_copy_waits_for_the_engine_where_others_can_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Inside the engine the wait would hold the interpreter lock."""
-    stalls: list[str] = []
-
-    def is_stall(error: Exception) -> bool:
-        stalls.append(str(error))
-        return engine.is_stall(error)
-
-    monkeypatch.setattr(salvage, "is_stall", is_stall)
-    monkeypatch.setattr(salvage, "_BATCH_BYTES", 1)
-    source = Engine(tmp_path / "db", sizes=Sizes(), create=True, point_in_time=False)
-    kept = {b"%03d" % number: os.urandom(SMALL.buffer_bytes) for number in range(80)}
-    for key, value in kept.items():
-        source.put["records"](key, value)
-    last = (b"last", b"1")
-    count = salvage.rebuild(
-        source, tmp_path / "db", sizes=SMALL, last=last, is_stopped=lambda: False
-    )
-    source.close()
-    assert count == len(kept)
-    assert stalls  # each value fills a write buffer
-    copy = Engine(tmp_path / "db.rebuilt", sizes=SMALL, create=False, point_in_time=False)
-    assert all(copy.get["records"](key) == value for key, value in kept.items())
-    assert copy.get["facts"](last[0]) == last[1]
-    copy.close()
 
 
 async def test_reads_go_on_while_it_is_rebuilt(
