@@ -34,13 +34,15 @@ RETRY_DELAY: Final = 1.0
 INCOMPLETE_DELAY: Final = 10.0
 #: A peer that is down is waited for so long (seconds) before a partition does without it.
 PATIENCE: Final = 5.0
+#: A peer with a damaged database, which it rebuilds, is waited for so long (seconds).
+REBUILD_PATIENCE: Final = 60.0
 #: A connected peer that has left a request without any reply for so long (seconds) is down.
 STALLED_AFTER: Final = 5.0
 
 
 class Outcome(enum.Enum):
     """What came of reading a partition from a peer: all of it; all but damaged records, which it will
-    mend; what lies before a damaged block, which stays; nothing yet."""
+    mend; what lies before a damaged block, until it has rebuilt its database; nothing yet."""
 
     READ = "read"
     INCOMPLETE = "incomplete"
@@ -80,6 +82,8 @@ class Refill:
         self._answered: dict[bytes, dict[str, Given]] = {}
         #: When a peer that could give a part of a partition only is asked for it again.
         self._again_at: dict[tuple[Partition, str], float] = {}
+        #: When a peer that nothing has been read through from since was first found so.
+        self._unreadable_since: dict[str, float] = {}
         #: For which damage partitions were marked because they cannot be read through.
         self._unreadable: dict[Partition, str] = {}
         replica.on_damage = self._wake.set
@@ -144,7 +148,6 @@ class Refill:
         replica = self._replica
         mark = replica.refilling[place]
         incomplete: set[str] = set()
-        unreadable: set[str] = set()
         for peer in mark.owed:
             if not self._is_up(peer) or self._again_at.get((place, peer), 0.0) > self._now():
                 continue
@@ -153,14 +156,8 @@ class Refill:
                 return  # it was marked anew meanwhile: what has been read may be gone again
             if outcome is READ:
                 mark = self._have_read(place, mark, {peer})
-            elif outcome is UNREADABLE:
-                unreadable.add(peer)
-            elif outcome is INCOMPLETE:
+            elif outcome is INCOMPLETE or (outcome is UNREADABLE and not self._rebuilds(peer)):
                 incomplete.add(peer)
-        if unreadable and self._were_read(place, mark):
-            mark = self._have_read(place, mark, unreadable)
-        else:
-            incomplete |= unreadable
         for peer in incomplete:
             self._again_at[(place, peer)] = self._now() + INCOMPLETE_DELAY
         if not mark.owed:
@@ -178,9 +175,16 @@ class Refill:
         """The partition's new mark: these peers have given what they have. Raises StorageError."""
         for peer in peers:
             self._again_at.pop((place, peer), None)
+            self._unreadable_since.pop(peer, None)
         mark = RefillMark(tuple(p for p in mark.owed if p not in peers), serving=mark.serving)
         self._replica.mark_refill(((place, mark),))
         return mark
+
+    def _rebuilds(self, peer: str) -> bool:
+        """True for as long as a peer that could not be read through may be rebuilding its database: it
+        is waited for, since what lies behind the damage may be nowhere else."""
+        since = self._unreadable_since.setdefault(peer, self._now())
+        return self._now() - since < REBUILD_PATIENCE
 
     def _were_read(self, place: Partition, mark: RefillMark) -> int:
         return len(self._others(*place)) - len(mark.owed)

@@ -325,8 +325,7 @@ class RocksStorage:
             self._stuck = self._owes_failure = True
             self._stop("disk_full", str(error))
         elif is_corruption(error):
-            self._stuck = self._damaged = self._owes_failure = True
-            self._stop("damaged", str(error))
+            self._stop_damaged(error)
         else:
             self._stop("storage_error", str(error))
         return as_storage_error(error)
@@ -346,7 +345,14 @@ class RocksStorage:
         if isinstance(error, KeyError):  # of an engine that has let go of its families
             return StorageError("the storage is closed, or being reopened")
         self._count["storage_reads_failed"] += 1
+        if is_corruption(error) and not self._stuck:
+            # Compaction would meet it sooner or later, and nobody can read past it until then.
+            self._stop_damaged(error)
         return as_storage_error(error)
+
+    def _stop_damaged(self, error: Exception) -> None:
+        self._stuck = self._damaged = self._owes_failure = True
+        self._stop("damaged", str(error))
 
     def _check_flush(self) -> None:
         if self._owes_failure:

@@ -1,10 +1,10 @@
 """Takes what can be read of a damaged database over into a new one that is put in its place.
 
 A damaged block ends an engine's writing for good: compaction meets it, now and after every restart.
-Reading goes on around it. So every family is read from its start up to the damage and from its end
-down to it, and written anew; what lies between is lost here and refilled from the peers, since the
-loss is written down first. A crash at any step leaves the old database or the new one, and that
-note. Knows nothing of what the entries mean.
+Reading goes on around it. So every family is read up to the damage from its start, and down to it
+from its end, and written anew; what the damaged blocks hide is lost here and refilled from the
+peers, since the loss is written down first. A crash at any step leaves the old database or the new
+one, and that note. Knows nothing of what the entries mean.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ _BATCH_BYTES: Final = 1 << 20
 _UNDONE: Final = ".rebuilding"
 #: Whole and synced, and not yet in its place.
 _DONE: Final = ".rebuilt"
+
+#: So often a range between damage is halved without finding anything before it is given up.
+_PROBES_IN_VAIN_MAX: Final = 4
+#: Above every key: routing keys are below 2 KiB, and a partition's number is never 2^32 - 1.
+_ABOVE_ALL: Final = b"\xff" * 64
 
 Entry = tuple[bytes, bytes]
 
@@ -108,22 +113,52 @@ def _copy(
 
 
 def _readable(engine: Engine, family: Family) -> Iterator[Entry]:
-    """Entries from the start up to the first damage, and from the end down to the last."""
-    last = b""
-    entries = engine.iterate[family](ReadOptions())
-    entries.seek_to_first()
+    """Every entry that can be reached from one side or the other of the damage."""
+    return _between(engine, family, b"", _ABOVE_ALL, _PROBES_IN_VAIN_MAX)
+
+
+def _between(
+    engine: Engine, family: Family, low: bytes, high: bytes, probes: int
+) -> Iterator[Entry]:
+    """Entries with low <= key < high: from the low end up to damage, from the high end down to it,
+    and, where there is more than one, what lies between, halved again and again. `probes`: how many
+    halvings more may find nothing."""
+    options = ReadOptions()
+    options.set_iterate_upper_bound(high)
+    entries = engine.iterate[family](options)
+    entries.seek(low)
+    start = low
     while entries.valid():
-        last = entries.key()
-        yield last, entries.value()
+        key = entries.key()
+        yield key, entries.value()
+        low = key + b"\0"
         entries.next()
     if not _is_damaged(entries.status):
         return
-    entries = engine.iterate[family](ReadOptions())
-    entries.seek_to_last()
-    while entries.valid() and (key := entries.key()) > last:
-        yield key, entries.value()
+    options = ReadOptions()
+    options.set_iterate_upper_bound(high)
+    entries = engine.iterate[family](options)
+    entries.seek_for_prev(high)
+    end = high
+    while entries.valid() and (key := entries.key()) >= low:
+        if key < high:
+            yield key, entries.value()
+            high = key
         entries.prev()
     _is_damaged(entries.status)
+    probes = _PROBES_IN_VAIN_MAX if low > start or high < end else probes - 1
+    middle = _middle(low, high)
+    if probes and low < middle < high:
+        yield from _between(engine, family, low, middle, probes)
+        yield from _between(engine, family, middle, high, probes)
+
+
+def _middle(low: bytes, high: bytes) -> bytes:
+    """A key about half way between two."""
+    shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    width = shared + 8
+    ends = (int.from_bytes(key[:width].ljust(width, b"\0")) for key in (low, high))
+    return (sum(ends) // 2).to_bytes(width)
 
 
 def _is_damaged(status: Callable[[], None]) -> bool:

@@ -11,6 +11,7 @@ from virtual_loop import run_virtual
 
 from dynamo.errors import StorageCorrupt, Unavailable
 from dynamo.ports import Family, Write
+from dynamo.refill import REBUILD_PATIENCE
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
@@ -288,15 +289,18 @@ def test_a_partition_that_turns_unreadable_waits_a_while_for_a_peer_that_is_down
     run_virtual(run())
 
 
-def test_two_nodes_that_cannot_read_one_partition_through_serve_it_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each asks the other, in vain, and has it from the third; the damage stays where it is."""
+def cut_short(
+    family: Family, start: bytes, end: bytes, *, count_max: int, bytes_max: int
+) -> list[tuple[bytes, bytes]]:
+    """A scan of a storage of which a block is damaged."""
+    raise StorageCorrupt("a block is damaged")
 
-    def cut_short(
-        family: Family, start: bytes, end: bytes, *, count_max: int, bytes_max: int
-    ) -> list[tuple[bytes, bytes]]:
-        raise StorageCorrupt("a block is damaged")
+
+@pytest.mark.parametrize("rebuilt", [True, False])
+def test_two_nodes_that_cannot_read_one_partition_through_serve_it_again(
+    rebuilt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks the other once it has rebuilt its database, or does without it at last."""
 
     async def run() -> None:
         async with LittleCluster(3, partitions=1) as cluster:
@@ -304,15 +308,42 @@ def test_two_nodes_that_cannot_read_one_partition_through_serve_it_again(
             await cluster.settle()
             await asyncio.sleep(60.0)
             damaged = [cluster.nodes[name] for name in "ab"]
-            for node in damaged:
-                monkeypatch.setattr(node.storage, "scan", cut_short)
-            damaged[0].replica.on_unreadable((0, 0), "another block is damaged")
-            await asyncio.sleep(5.0)
-            for _ in range(100):
+            with monkeypatch.context() as patch:
+                for node in damaged:
+                    patch.setattr(node.storage, "scan", cut_short)
+                damaged[0].replica.on_unreadable((0, 0), "another block is damaged")
+                await asyncio.sleep(5.0 if rebuilt else 2 * REBUILD_PATIENCE)
+            if rebuilt:
+                await asyncio.sleep(2.0)
                 assert not any(node.replica.refilling for node in damaged)
-                await asyncio.sleep(1.0)
+            assert not any(node.refill.waiting for node in damaged)
             for name in "abc":
                 assert values(await cluster.get(name, b"k", ALL)) == {b"1"}
+
+    run_virtual(run())
+
+
+def test_what_lies_behind_the_damage_of_a_peer_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be nowhere else: here the other that had it has lost its disk."""
+
+    async def run() -> None:
+        async with LittleCluster(3, partitions=1) as cluster:
+            cluster.links.down.add("c")
+            await cluster.put("a", b"k", b"1")
+            await cluster.settle()
+            cluster.links.down.clear()
+            await asyncio.sleep(60.0)
+            with monkeypatch.context() as patch:
+                patch.setattr(cluster.nodes["b"].storage, "scan", cut_short)
+                wipe(cluster.nodes["a"])
+                await asyncio.sleep(20.0)  # c has been read long ago
+                assert cluster.nodes["a"].refill.waiting
+            await asyncio.sleep(2.0)
+            assert not cluster.nodes["a"].replica.refilling
+            cluster.links.down.add("b")
+            assert values(await cluster.get("a", b"k")) == {b"1"}
 
     run_virtual(run())
 

@@ -22,7 +22,7 @@ import pytest
 from storage_history import apply, check_nothing_invented, check_prefix, dump
 from storages import open_rocks, rocks
 
-from dynamo.errors import StorageCorrupt
+from dynamo.errors import StorageCorrupt, StorageError
 from dynamo.store.enginelog import _heads
 from dynamo.store.rocks import RocksStorage
 
@@ -170,7 +170,13 @@ def _check_tables(storage: RocksStorage, image: Image) -> int:
 
 
 async def _close_damaged(storage: RocksStorage) -> None:
-    with contextlib.suppress(StorageCorrupt):  # a compaction has met it
+    """Where a read or a compaction has met the damage, it is rebuilt first."""
+    if storage.refusal() is not None:
+        assert storage.refusal() == "damaged"
+        assert await storage.recover() is True
+        assert storage.opening.state == "rebuilt"
+        check_nothing_invented(storage, WRITES)
+    with contextlib.suppress(StorageError):  # "writes of before may be gone", or it is met just now
         await storage.close()
 
 

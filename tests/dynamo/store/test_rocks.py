@@ -255,8 +255,11 @@ async def test_a_flipped_bit_in_a_table_is_an_error_and_never_absent(tmp_path: P
     assert metrics.count["storage_reads_failed"] == damaged
     with pytest.raises(StorageCorrupt):
         storage.scan("records", b"", b"9", count_max=1000, bytes_max=1 << 20)
-    storage.put("records", b"mended", b"1")
-    await storage.close()
+    assert storage.refusal() == "damaged"  # until it is rebuilt
+    with pytest.raises(StorageRefusesWrites):
+        storage.put("records", b"k", b"1")
+    with pytest.raises(StorageError, match="damaged"):
+        await storage.close()
 
 
 async def test_many_writes_from_many_flushes_keep_their_order(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from storages import open_files, open_rocks, rocks
 
-from dynamo.errors import StorageError, StorageRefusesWrites
+from dynamo.errors import StorageCorrupt, StorageError, StorageRefusesWrites
 from dynamo.ports import Family, Write
 from dynamo.store import salvage
 from dynamo.store.engine import Engine
@@ -43,11 +43,7 @@ async def _damaged(
         for key, value in kept.items():
             storage.put("records", key, value)
         storage.write([Write("hints", b"h", b"1"), Write("facts", b"f", b"2")])
-    table = max((directory / "db").glob("*.sst"), key=lambda path: path.stat().st_size)
-    data = bytearray(table.read_bytes())
-    for flip in flips:
-        data[int(len(data) * flip)] ^= 1
-    table.write_bytes(data)
+    _flip(directory, flips)
     for _ in range(20):  # every close writes one more table, until there are enough to compact
         storage = await open_rocks(directory, existed=True)
         for number in range(20):
@@ -61,6 +57,14 @@ async def _damaged(
         with contextlib.suppress(StorageError):
             await storage.close()
     raise AssertionError("compaction did not meet the damage")
+
+
+def _flip(directory: Path, flips: tuple[float, ...]) -> None:
+    table = max((directory / "db").glob("*.sst"), key=lambda path: path.stat().st_size)
+    data = bytearray(table.read_bytes())
+    for flip in flips:
+        data[int(len(data) * flip)] ^= 1
+    table.write_bytes(data)
 
 
 def _found(storage: RocksStorage, kept: Kept) -> int:
@@ -103,12 +107,32 @@ async def test_what_can_be_read_is_kept_and_writing_goes_on(tmp_path: Path) -> N
     assert sorted(os.listdir(tmp_path)) == ["db", "db.damaged-1", "db.synced"]
 
 
-async def test_damage_in_several_places_costs_what_lies_between(tmp_path: Path) -> None:
-    storage, kept = await _damaged(tmp_path, flips=(0.3, 0.45))
+async def test_damage_in_several_places_costs_a_block_each(tmp_path: Path) -> None:
+    storage, kept = await _damaged(tmp_path, flips=(0.2, 0.5, 0.8))
     assert await storage.recover() is True
     assert storage.opening.state == "rebuilt"
-    assert COUNT // 2 < _found(storage, kept) < COUNT
+    assert COUNT - 3 * 60 < _found(storage, kept) < COUNT - 30
     with pytest.raises(StorageError, match="may be gone"):
+        await storage.close()
+
+
+async def test_damage_that_a_read_meets_is_mended_without_waiting_for_compaction(
+    tmp_path: Path,
+) -> None:
+    kept = {b"%03d" % number: os.urandom(200) for number in range(COUNT)}
+    async with rocks(tmp_path) as storage:
+        for key, value in kept.items():
+            storage.put("records", key, value)
+    _flip(tmp_path, (0.4,))
+    storage = await open_rocks(tmp_path, existed=True)
+    assert storage.refusal() is None
+    with pytest.raises(StorageCorrupt):
+        storage.scan("records", b"", b"z", count_max=COUNT, bytes_max=1 << 20)
+    assert storage.refusal() == "damaged"
+    assert await storage.recover() is True
+    page = storage.scan("records", b"", b"z", count_max=COUNT, bytes_max=1 << 20)
+    assert COUNT - 60 < len(page) < COUNT
+    with contextlib.suppress(StorageError):
         await storage.close()
 
 
