@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Failure, Handler, Timer
+from dynamo.ports import Call, Clock, Failure, Handler, Timer
 from dynamo.rpc.handshake import Greeting, Refusal
 from dynamo.rpc.messages import Ping, Pong, Reply, Request
 from dynamo.rpc.network import Network
@@ -150,6 +150,8 @@ class PeerNode:
         scale: float = 1.0,
         handlers: dict[type, Handler] | None = None,
         network: Network | None = None,
+        clock: Clock | None = None,
+        chance: random.Random | None = None,
     ) -> None:
         self.gate = ListGate(node_id, cluster_id=cluster_id, start=start)
         self.metrics = Metrics()
@@ -161,8 +163,8 @@ class PeerNode:
             secret=secret,
             gate=self.gate,
             network=network or TcpNetwork(),
-            clock=FastClock(scale),
-            random=random.SystemRandom(),
+            clock=clock or FastClock(scale),
+            random=chance or random.SystemRandom(),
             metrics=self.metrics,
             handlers={Ping: self._pong} if handlers is None else handlers,
         )

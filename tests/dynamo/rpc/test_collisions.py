@@ -1,13 +1,14 @@
-"""Two nodes that dial each other, over networks that deliver in every order."""
+"""Two nodes that dial each other, over networks that deliver in every order, in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 
-import pytest
+from little_cluster import LoopClock
 from rpc_nodes import PeerNode, until
 from slow_network import SlowNetwork
+from virtual_loop import run_virtual
 
 DELAY = 0.02
 
@@ -21,7 +22,11 @@ async def meet(seed: int, *, count: int, resets: int, restarts: int = 0) -> list
     chance = random.Random(seed)
     network = SlowNetwork(seed, DELAY)
     addresses = [f"n{i}:1" for i in range(count)]
-    nodes = [PeerNode(f"n{i}", network=network) for i in range(count)]
+
+    def make(which: int, start: int) -> PeerNode:
+        return PeerNode(f"n{which}", start=start, network=network, clock=LoopClock(), chance=chance)
+
+    nodes = [make(which, 1) for which in range(count)]
 
     async def start(node: PeerNode, address: str) -> None:
         await node.start(address)
@@ -36,7 +41,7 @@ async def meet(seed: int, *, count: int, resets: int, restarts: int = 0) -> list
         for _ in range(restarts):
             which = chance.randrange(count)
             await nodes[which].transport.close()
-            nodes[which] = PeerNode(f"n{which}", start=2, network=network)
+            nodes[which] = make(which, 2)
             await start(nodes[which], addresses[which])
         await until(lambda: together(nodes), 6)
         await asyncio.sleep(DELAY * 4)  # all that was on its way has arrived
@@ -55,23 +60,26 @@ async def meet(seed: int, *, count: int, resets: int, restarts: int = 0) -> list
     return nodes
 
 
-@pytest.mark.parametrize("block", range(3))
-async def test_whatever_the_order_one_connection_stays_and_none_flaps(block: int) -> None:
-    seeds = range(block * 50, block * 50 + 50)
-    for nodes in await asyncio.gather(*(meet(seed, count=2, resets=0) for seed in seeds)):
+def meet_all(seeds: range, *, count: int, resets: int, restarts: int = 0) -> list[list[PeerNode]]:
+    """The nodes of each seed's meeting."""
+    return [
+        run_virtual(meet(seed, count=count, resets=resets, restarts=restarts)) for seed in seeds
+    ]
+
+
+def test_whatever_the_order_one_connection_stays_and_none_flaps() -> None:
+    for nodes in meet_all(range(150), count=2, resets=0):
         # Connected once, until the end: the pair agreed the first time.
         assert [node.gate.events for node in nodes] == [["+n1", "-n1"], ["+n0", "-n0"]]
 
 
-@pytest.mark.parametrize("block", range(3))
-async def test_after_resets_that_one_side_hears_late_the_pair_finds_itself(block: int) -> None:
-    seeds = range(block * 50, block * 50 + 50)
-    await asyncio.gather(*(meet(seed, count=2, resets=4) for seed in seeds))
+def test_after_resets_that_one_side_hears_late_the_pair_finds_itself() -> None:
+    meet_all(range(150), count=2, resets=4)
 
 
-async def test_after_restarts_the_pair_finds_itself() -> None:
-    await asyncio.gather(*(meet(seed, count=2, resets=2, restarts=2) for seed in range(50)))
+def test_after_restarts_the_pair_finds_itself() -> None:
+    meet_all(range(50), count=2, resets=2, restarts=2)
 
 
-async def test_five_nodes_settle_too() -> None:
-    await asyncio.gather(*(meet(seed, count=5, resets=6) for seed in range(8)))
+def test_five_nodes_settle_too() -> None:
+    meet_all(range(8), count=5, resets=6)
