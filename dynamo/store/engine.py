@@ -5,7 +5,8 @@ Knows nothing of write numbers, of disks that fill up, or of what a failed open 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from rocksdict import (
     Rdict,
     RdictIter,
     ReadOptions,
+    WriteBatch,
     WriteOptions,
 )
 
@@ -37,6 +39,11 @@ _BLOCK_BYTES: Final = 8 * 1024
 _BUFFERS_MAX: Final = 6
 _TABLES_SLOW: Final = 32
 _TABLES_MAX: Final = 40
+
+#: A write that is waited for in a thread is tried again after so long, and given up after so long
+#: (seconds).
+_STALL_PAUSE: Final = 0.02
+_STALL_MAX: Final = 60.0
 
 _NO_SPACE: Final = ("No space left on device", "Disk quota exceeded")
 _DAMAGE: Final = (
@@ -117,6 +124,35 @@ class Engine:
             failed = _close(families.pop(0)) or failed
         if failed is not None:
             raise failed
+
+
+def write_in_thread(
+    engine: Engine,
+    family: Family,
+    entries: Sequence[tuple[bytes, bytes]],
+    *,
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Write a batch, waiting for an engine that is behind; not for the event loop's thread.
+
+    It waits out here: inside the engine a write that waits holds the interpreter's lock, and with it
+    every other thread. Raises what rocksdict raises, and StorageError if it `is_stopped` meanwhile.
+    """
+    give_up_at = time.monotonic() + _STALL_MAX
+    while True:
+        batch = WriteBatch(raw_mode=True)  # each try uses one up
+        for key, value in entries:
+            batch.put(key, value, engine.handles[family])
+        try:
+            engine.db.write(batch)
+        except Exception as error:
+            if not is_stall(error) or time.monotonic() >= give_up_at:
+                raise
+        else:
+            return
+        if is_stopped():
+            raise StorageError("the storage was closed while a write waited")
+        time.sleep(_STALL_PAUSE)
 
 
 def _close(family: Rdict) -> StorageError | None:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from rocksdict import ReadOptions, WriteBatch
 
 from dynamo.errors import StorageError, StorageRefusesWrites
@@ -26,6 +27,7 @@ from dynamo.store.engine import (
     is_corruption,
     is_no_space,
     is_stall,
+    write_in_thread,
 )
 from dynamo.store.opening import (
     BASE_BYTES,
@@ -271,8 +273,6 @@ class RocksStorage:
         self._stopped = None
         self._cause = ""
         self._count["storage_reopened"] += 1
-        # What was lost keeps its numbers, so that no later write takes one that somebody waits for.
-        self.raise_write_number(self._given)
         self._synced = max(self._synced, self.opening.recovered)
         return True
 
@@ -405,9 +405,29 @@ class RocksStorage:
         if self._copied:
             make_room(self._path)
             self._copied = self._damaged = False
-        self._reopened = open_database(
+        opened = open_database(
             self._path, existed=True, synced_number=self._synced, sizes=self._sizes
         )
+        try:
+            self._reopened = self._above_given(opened)
+        except BaseException:
+            opened.note.close()
+            opened.engine.close()
+            raise
+
+    def _above_given(self, opened: Opened) -> Opened:
+        """In the worker. What was lost keeps its numbers, so that no later write takes one that
+        somebody waits for. Done before anybody goes on with it: nothing may fail after that."""
+        sequence = opened.engine.db.latest_sequence_number()
+        if sequence + opened.base >= self._given:
+            return opened
+        base = self._given - sequence
+        entry = (BASE_KEY, base.to_bytes(BASE_BYTES))
+        try:
+            write_in_thread(opened.engine, "facts", (entry,), is_stopped=lambda: self._closed)
+        except Exception as error:
+            raise as_storage_error(error) from error
+        return msgspec.structs.replace(opened, base=base)
 
     def _copy(self) -> None:
         """In the worker, while reads go on."""

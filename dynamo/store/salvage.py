@@ -15,11 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from rocksdict import ReadOptions, WriteBatch, WriteOptions
+from rocksdict import ReadOptions
 
 from dynamo.errors import StorageError
 from dynamo.ports import Family
-from dynamo.store.engine import FAMILIES, Engine, Sizes, as_storage_error, is_corruption
+from dynamo.store.engine import (
+    FAMILIES,
+    Engine,
+    Sizes,
+    as_storage_error,
+    is_corruption,
+    write_in_thread,
+)
 from dynamo.store.files import sync_directory
 
 _BATCH_BYTES: Final = 1 << 20
@@ -93,23 +100,28 @@ def _copy(
     last: Entry,
     is_stopped: Callable[[], bool],
 ) -> int:
-    may_wait = WriteOptions()
-    batch = WriteBatch(raw_mode=True)
-    count = size = 0
+    count = 0
     for family in FAMILIES:
-        handle = copy.handles[family]
-        for key, value in _readable(engine, family):
-            batch.put(key, value, handle)
-            count += 1
-            size += len(key) + len(value)
-            if size >= _BATCH_BYTES:
-                if is_stopped():
-                    raise StorageError("the storage was closed while it was rebuilt")
-                copy.db.write(batch, may_wait)
-                batch, size = WriteBatch(raw_mode=True), 0
-    batch.put(*last, copy.handles["facts"])
-    copy.db.write(batch, may_wait)
+        for entries in _batches(_readable(engine, family), is_stopped):
+            write_in_thread(copy, family, entries, is_stopped=is_stopped)
+            count += len(entries)
+    write_in_thread(copy, "facts", (last,), is_stopped=is_stopped)
     return count
+
+
+def _batches(entries: Iterator[Entry], is_stopped: Callable[[], bool]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for key, value in entries:
+        batch.append((key, value))
+        size += len(key) + len(value)
+        if size >= _BATCH_BYTES:
+            if is_stopped():
+                raise StorageError("the storage was closed while it was rebuilt")
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _readable(engine: Engine, family: Family) -> Iterator[Entry]:

@@ -7,10 +7,14 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
+from rocksdict import WriteBatch
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Timer
-from dynamo.store.engine import Sizes
+from dynamo.store.engine import Engine, Sizes
 from dynamo.store.rocks import RocksStorage
 
 #: So small that a few hundred writes reach table files and are compacted.
@@ -63,6 +67,39 @@ async def rocks(directory: Path, *, existed: bool = False) -> AsyncIterator[Rock
         yield storage
     finally:
         await storage.close()
+
+
+class Stalling:
+    """An engine's database that is behind: it takes a batch only at every third try, or never."""
+
+    def __init__(self, database: Any, *, for_ever: bool = False) -> None:
+        self._database = database
+        self._for_ever = for_ever
+        self.tries = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def write(self, batch: WriteBatch) -> None:
+        """As the engine does where a write may not wait."""
+        self.tries += 1
+        if self._for_ever or self.tries % 3:
+            raise Exception("Result incomplete: Write stall")  # noqa: TRY002 - as rocksdict does
+        self._database.write(batch)
+
+
+def stall_new_engines(monkeypatch: pytest.MonkeyPatch, *, for_ever: bool = False) -> list[Stalling]:
+    """Every engine that is opened from now on is `Stalling`."""
+    made: list[Stalling] = []
+    opened = Engine.__init__
+
+    def open_stalling(engine: Engine, *args: Any, **named: Any) -> None:
+        opened(engine, *args, **named)
+        made.append(Stalling(engine.db, for_ever=for_ever))
+        engine.db = made[-1]  # type: ignore[assignment]
+
+    monkeypatch.setattr(Engine, "__init__", open_stalling)
+    return made
 
 
 def fill_disk(directory: Path) -> Callable[[], None]:

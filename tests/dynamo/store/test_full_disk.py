@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storages import SMALL, HandClock, fill_disk, open_files, open_rocks, rocks
+from storages import (
+    SMALL,
+    HandClock,
+    fill_disk,
+    open_files,
+    open_rocks,
+    rocks,
+    stall_new_engines,
+)
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageError, StorageRefusesWrites
@@ -241,6 +249,30 @@ async def test_no_write_takes_a_number_that_was_lost_with_the_disk(tmp_path: Pat
     async with rocks(tmp_path, existed=True) as again:
         assert again.write_number > before
         assert again.get("records", b"d") == b"4"
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+async def test_an_engine_that_is_behind_when_it_is_reopened_is_gone_on_with_whole_or_not_at_all(
+    tmp_path: Path, for_ever: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told that it was not reopened does not know that writes may be gone."""
+    storage = await _stuck_with_room(tmp_path)
+    storage._given = before = storage.write_number + 5  # as of writes that were lost
+    stall_new_engines(monkeypatch, for_ever=for_ever)
+    monkeypatch.setattr("dynamo.store.engine._STALL_MAX", 0.05 if for_ever else 60.0)
+    if for_ever:
+        with pytest.raises(StorageError):
+            await storage.recover()
+        assert storage.refusal() == "disk_full"
+        with pytest.raises(StorageError):
+            storage.get("records", b"a")
+        monkeypatch.undo()
+    assert await storage.recover() is True
+    assert storage.write_number >= before
+    assert storage.get("records", b"a") == b"1"
+    with contextlib.suppress(StorageError):
+        await storage.close()
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storages import open_files, open_rocks, rocks
+from storages import open_files, open_rocks, rocks, stall_new_engines
 
 from dynamo.errors import StorageCorrupt, StorageError, StorageRefusesWrites
 from dynamo.ports import Family, Write
@@ -220,3 +220,32 @@ async def test_reads_go_on_while_it_is_rebuilt(
     assert await recovering is True
     with contextlib.suppress(StorageError):
         await storage.close()
+
+
+async def test_a_copy_that_is_behind_is_waited_for_outside_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that waits inside it holds the interpreter's lock: nothing else would go on."""
+    storage, kept = await _damaged(tmp_path)
+    made = stall_new_engines(monkeypatch)
+    assert await storage.recover() is True
+    assert made[0].tries >= 4 * 3  # three families and the last fact
+    assert COUNT - 60 < _found(storage, kept) < COUNT
+    with contextlib.suppress(StorageError):
+        await storage.close()
+
+
+async def test_a_copy_that_stays_behind_does_not_keep_the_storage_from_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, _ = await _damaged(tmp_path)
+    made = stall_new_engines(monkeypatch, for_ever=True)
+    recovering = asyncio.create_task(storage.recover())
+    async with asyncio.timeout(10):
+        while not made or made[0].tries < 3:
+            await asyncio.sleep(0.001)
+        with pytest.raises(StorageError, match="damaged"):
+            await storage.close()
+        with pytest.raises(StorageError):
+            await recovering
+    assert open_files(tmp_path) == []
