@@ -393,10 +393,11 @@ class Node:
     def _debts(self) -> list[str]:
         """What is still owed to this node, though it serves."""
         debts = []
-        owed = sorted({peer for mark in self._replica.refilling.values() for peer in mark.owed})
-        serving = len(self._replica.refilling) - self._refill.waiting
-        if serving:
-            debts.append(f"{serving} partitions were refilled without {', '.join(owed)} so far")
+        # A partition that has no other replica is marked for a moment, and nobody owes it anything.
+        marks = [mark for mark in self._replica.refilling.values() if mark.serving and mark.owed]
+        owed = sorted({peer for mark in marks for peer in mark.owed})
+        if marks:
+            debts.append(f"{len(marks)} partitions were refilled without {', '.join(owed)} so far")
         if self._replica.damaged:
             debts.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
         return debts

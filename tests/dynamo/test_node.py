@@ -20,6 +20,7 @@ from dynamo.errors import (
 )
 from dynamo.node import Node
 from dynamo.record import Content
+from dynamo.replica import RefillMark
 from dynamo.requests import ReadOptions, WriteOptions, Written
 from ring.member import Member
 
@@ -191,6 +192,18 @@ async def test_a_node_without_room_for_its_marks_says_so_once(
         while node._must_refill:
             await asyncio.sleep(0.01)
     assert node.metrics.count["alarms"] == 2
+
+
+async def test_what_is_owed_names_those_who_owe_it_to_what_serves(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    node = await start(config(True))
+    marks = node._replica.refilling
+    marks[(0, 0)] = RefillMark(("n2",), serving=False)
+    marks[(1, 0)] = RefillMark((), serving=True)  # of a class with one replica
+    assert "refilled without" not in str(node.ready().reasons)
+    marks[(0, 1)] = RefillMark(("n3",), serving=True)
+    assert "1 partitions were refilled without n3 so far" in node.ready().reasons
 
 
 async def test_a_new_node_answers_no_read_before_it_has_tried_its_peers(
