@@ -441,7 +441,7 @@ class Replica:
             return Refused("hint_refused", True, "this node keeps no hints")
         reason = self._storage.refusal(reserve=reserve)
         if reason is not None:
-            return Refused(reason, True, "this node takes no writes", epoch=self._epoch)
+            return Refused(reason, True, _TOLD.get(reason, _NO_WRITES), epoch=self._epoch)
         return None
 
     def _not_mine(self, place: Partition, prefix: bytes | None) -> Refused:
@@ -478,7 +478,7 @@ class Replica:
         count = self._count["refused_" + code] + 1
         if count & (count - 1) == 0:
             log.warning("%s (%s so far): %s", code, count, error.message)
-        return _TOLD.get(code, "this node takes no writes")
+        return _TOLD.get(code, _NO_WRITES)
 
     def _alarm(self, counter: str, line: str) -> None:
         self._count["alarms"] += 1
@@ -571,6 +571,7 @@ class Replica:
             start = page[-1][0] + b"\0"
 
 
+_NO_WRITES: Final = "this node takes no writes"
 _TOLD: Final = {
     "corrupt": "this node's record is damaged",
     "storage_error": "this node's storage failed",

@@ -341,7 +341,10 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(node: LittleNode) -> 
     await do_mint(node, b"v")
     node.storage.refuses = "disk_full"
     assert refusal((await do_mint(node))[-1]) == ("disk_full", True)
-    assert refusal(await do_store(node, foreign(b"x"))) == ("disk_full", True)
+    refused = await do_store(node, foreign(b"x"))
+    assert refusal(refused) == ("disk_full", True)
+    assert isinstance(refused, Refused)
+    assert refused.detail == "this node is short of disk space"
     assert len(record_of(await do_fetch(node)).siblings) == 1
 
 
