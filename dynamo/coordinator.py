@@ -93,8 +93,10 @@ class Coordinator:
         self._classes: dict[bytes, ReplicationClass] = {}
 
     def adopt(self, ring: Ring) -> None:
-        """Plan by this ring from now on."""
-        self._planner = Planner(ring, self._datacenter)
+        """Plan by this ring from now on, in the datacenter where it has this node, if it does."""
+        member = ring.member(self._node_id)
+        datacenter = self._datacenter if member is None else member.datacenter
+        self._planner = Planner(ring, datacenter)
         self._classes = {class_.name.encode(): class_ for class_ in ring.classes}
 
     # Requests -----------------------------------------------------------------------------------

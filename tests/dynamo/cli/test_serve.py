@@ -277,6 +277,17 @@ def test_what_is_wrong_with_the_ring_on_disk_is_one_line(nodes: Nodes, tmp_path:
     assert nodes.reasons(0) == ""
 
 
+def test_a_node_stays_in_the_datacenter_where_the_ring_has_it(nodes: Nodes) -> None:
+    process = nodes.start(0, "--class", "default=1", "--datacenter", "east")
+    started(process)
+    process.kill()
+    process.wait()
+    started(nodes.start(0, "--class", "default=1"))
+    assert nodes.reasons(0) == ""
+    assert request(nodes.http(0), "GET", "/buckets/b/keys/k").status == 404
+    assert "the ring has" in nodes.log(0)
+
+
 def test_a_first_start_waits_for_all_peers_and_later_ones_for_nobody(nodes: Nodes) -> None:
     first = nodes.start(0, "--peers", nodes.rpc(0), nodes.rpc(1))
     started(first)
