@@ -192,9 +192,12 @@ class Topology:
         if ring.epoch > 1:
             return
         changed = []
+        classes = _differing(ring.classes, self._classes(), "name")
         if cluster.id != DEVELOPMENT.id:
-            classes = _differing(ring.classes, self._classes(), "name")
             changed += [f"class {name}" for name in classes]
+        elif classes:
+            has = ", ".join(f"{class_.name}={class_.replicas}" for class_ in ring.classes)
+            log.warning("the ring has the classes %s, and goes on with those", has)
         if cluster.members:
             members = _differing(ring.members, cluster.members, "id")
             changed += [f"member {name}" for name in members]

@@ -420,6 +420,9 @@ def test_flags_that_the_ring_on_disk_overrules_are_said(
     assert not caplog.messages
     node(msgspec.structs.replace(A, rack="r9"), cluster=DEVELOPMENT, blobs=blobs)
     assert "rack='rack1'" in caplog.text
+    fewer = msgspec.structs.replace(DEVELOPMENT, classes=(("default", 1), ("more", 2)))
+    node(A, cluster=fewer, blobs=blobs)
+    assert "the classes default=3," in caplog.text
 
 
 def test_a_ring_that_has_changed_since_its_first_epoch_may_differ_from_the_cluster_file() -> None:
