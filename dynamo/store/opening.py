@@ -98,13 +98,14 @@ def note_rebuilding(path: Path, why: str, *, synced_number: int) -> None:
         raise StorageError(f"the alarm file cannot be written: {error}") from error
 
 
-def make_room(path: Path) -> None:
+def make_room(path: Path) -> Path:
     """Put a database that has been copied, at `path`, aside; its copy takes its place at the next
-    open. What the note beside it says of it does not hold for the copy. Raises StorageError."""
+    open. What the note beside it says of it does not hold for the copy. Returns where it is now.
+    Raises StorageError."""
     try:
         _note_path(path).unlink(missing_ok=True)
         sync_directory(path.parent)
-        set_aside(path, Path.rename)
+        return set_aside(path, Path.rename)
     except OSError as error:
         raise StorageError(f"the damaged database cannot be put aside: {error}") from error
 
@@ -228,13 +229,14 @@ class _Opener:
         return True
 
 
-def set_aside(path: Path, how: Callable[[Path, Path], object]) -> None:
-    """Keep a damaged database under a name of its own. Raises OSError."""
+def set_aside(path: Path, how: Callable[[Path, Path], object]) -> Path:
+    """Keep a damaged database under a name of its own, which is returned. Raises OSError."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     how(path, aside)
     sync_directory(path.parent)
+    return aside
 
 
 def _link_files(source: Path, target: Path) -> None:

@@ -403,7 +403,8 @@ class RocksStorage:
             self._count["storage_closes_failed"] += 1
         self._note.close()
         if self._copied:
-            make_room(self._path)
+            kept = make_room(self._path)
+            log.warning("the damaged database is kept in %s until somebody removes it", kept)
             self._copied = self._damaged = False
         opened = open_database(
             self._path, existed=True, synced_number=self._synced, sizes=self._sizes

@@ -74,7 +74,9 @@ def _found(storage: RocksStorage, kept: Kept) -> int:
     return sum(value is not None for value in found.values())
 
 
-async def test_what_can_be_read_is_kept_and_writing_goes_on(tmp_path: Path) -> None:
+async def test_what_can_be_read_is_kept_and_writing_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     storage, kept = await _damaged(tmp_path)
     assert storage.refusal() == "damaged"
     number = storage.write_number
@@ -84,6 +86,7 @@ async def test_what_can_be_read_is_kept_and_writing_goes_on(tmp_path: Path) -> N
     assert storage.refusal() is None
     assert storage.opening.state == "rebuilt"
     assert "Corruption" in storage.opening.why
+    assert f"is kept in {tmp_path}/db.damaged-1" in caplog.text
     assert storage.write_number >= number
     assert COUNT - 60 < _found(storage, kept) < COUNT  # all but a block
     assert storage.get("records", b"299") == kept[b"299"]
