@@ -52,7 +52,7 @@ RANKS = """
 
     clock cluster_disk rpc.tcp
     store.files store.worker store.space store.note store.engine store.memory
-    store.enginelog store.salvage
+    store.enginelog store.salvage store.alarm
     store.opening
     store.rocks
     datadir

@@ -11,25 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from dynamo.errors import Malformed, StorageError
+from dynamo.errors import StorageError
+from dynamo.store.alarm import Alarm, State
 from dynamo.store.engine import Engine, Sizes, as_storage_error, is_damage
 from dynamo.store.enginelog import Damage, check_database, cut_logs
-from dynamo.store.files import read_sealed, sync_directory, write_sealed
+from dynamo.store.files import sync_directory
 from dynamo.store.note import Synced, SyncNote
 from dynamo.store.salvage import discard, take_place
-
-#: From nothing lost to everything lost.
-#: "clean": everything that was synced is there (also a database just created).
-#: "lost_tail": the last synced writes are missing.
-#: "point_in_time": the log or manifest was damaged; the writes behind the damage are missing.
-#: "rebuilt": what a damaged block hid is missing; the rest was copied into a new database.
-#: "empty": nothing could be read; the database begins anew.
-State = Literal["clean", "lost_tail", "point_in_time", "rebuilt", "empty"]
-_STATES: Final[tuple[State, ...]] = ("clean", "lost_tail", "point_in_time", "rebuilt", "empty")
 
 BASE_KEY: Final = b"\0write_number_base"
 BASE_BYTES: Final = 8
@@ -54,14 +46,6 @@ class Opened(msgspec.Struct, frozen=True):
     opening: Opening
 
 
-class _Loss(msgspec.Struct, frozen=True):
-    """The content of the alarm file."""
-
-    state: State
-    why: str
-    noted: int
-
-
 def open_database(path: Path, *, existed: bool, synced_number: int, sizes: Sizes) -> Opened:
     """Open or create the database at `path`, whose parent exists.
 
@@ -77,27 +61,6 @@ def open_database(path: Path, *, existed: bool, synced_number: int, sizes: Sizes
         raise as_storage_error(error) from error
 
 
-def settle(path: Path) -> None:
-    """Forget what was found wrong with the database at `path`. Raises OSError."""
-    alarm = _alarm_path(path)
-    alarm.unlink(missing_ok=True)
-    sync_directory(alarm.parent)
-
-
-def note_rebuilding(path: Path, why: str, *, synced_number: int) -> None:
-    """Write down, synced, that what is in the database at `path` will not all be there any more: it is
-    to be replaced by what can be read of it. Raises StorageError."""
-    try:
-        opener = _Opener(path, True, synced_number, Sizes())
-        try:
-            opener._read_alarm()
-            opener._found("rebuilt", why)
-        finally:
-            opener.note.close()
-    except OSError as error:
-        raise StorageError(f"the alarm file cannot be written: {error}") from error
-
-
 def make_room(path: Path) -> Path:
     """Put a database that has been copied, at `path`, aside; its copy takes its place at the next
     open. What the note beside it says of it does not hold for the copy. Returns where it is now.
@@ -105,7 +68,7 @@ def make_room(path: Path) -> Path:
     try:
         _note_path(path).unlink(missing_ok=True)
         sync_directory(path.parent)
-        return set_aside(path, Path.rename)
+        return _set_aside(path, Path.rename)
     except OSError as error:
         raise StorageError(f"the damaged database cannot be put aside: {error}") from error
 
@@ -118,11 +81,10 @@ class _Opener:
         found = self.note.found
         self.synced_number = max(found.number if found else 0, synced_number)
         self.existed = existed or self.synced_number > 0
-        self.loss = _Loss("clean", "", self.synced_number)
 
     def open(self) -> Opened:
         try:
-            self._read_alarm()
+            self.alarm = Alarm(self.path, synced_number=self.synced_number)
             engine = self._open_engine()
         except BaseException:
             self.note.close()
@@ -137,7 +99,8 @@ class _Opener:
             self.note.close()
             engine.close()
             raise
-        opening = Opening(self.loss.state, self.loss.why, sequence + base, self.loss.noted)
+        loss = self.alarm.loss
+        opening = Opening(loss.state, loss.why, sequence + base, loss.noted)
         return Opened(engine, self.note, base, opening)
 
     def _open_engine(self) -> Engine:
@@ -148,19 +111,19 @@ class _Opener:
             return self._open_missing()
         found = self.note.found
         if found is None and self.existed:
-            self._found("lost_tail", "the note of what was synced is missing or damaged")
+            self.alarm.found("lost_tail", "the note of what was synced is missing or damaged")
         try:
             last = check_database(self.path, found.in_tables if found else None)
         except Damage as damage:
             if not self.existed and not (self.path / "CURRENT").exists():
-                set_aside(self.path, Path.rename)  # a creation that did not get to its first write
+                _set_aside(self.path, Path.rename)  # a creation that did not get to its first write
                 return self._try(create=True, point_in_time=False)
             return self._open_damaged(str(damage), damage)
         number = last + (found.base if found else 0)
         if found is not None and number < self.synced_number:
             why = f"ends at write {number}, {self.synced_number} was synced"
-            if self._found("lost_tail", why):
-                set_aside(self.path, _link_files)
+            if self.alarm.found("lost_tail", why):
+                _set_aside(self.path, _link_files)
         try:
             # Whoever crashed while creating it may not have got to the last family.
             return self._try(create=not self.existed, point_in_time=False)
@@ -171,7 +134,7 @@ class _Opener:
 
     def _open_missing(self) -> Engine:
         if self.existed:
-            self._found("empty", f"the directory {self.path.name} is gone or empty")
+            self.alarm.found("empty", f"the directory {self.path.name} is gone or empty")
         if self.note.found is None:
             self.note.create(Synced(0, 0, 0))
         return self._try(create=True, point_in_time=False)
@@ -182,7 +145,7 @@ class _Opener:
         except Exception as error:
             if not is_damage(error):
                 raise
-            self._found("point_in_time", str(error))
+            self.alarm.found("point_in_time", str(error))
         base = self.note.found.base if self.note.found else 0
         engine.put["facts"](BASE_KEY, base.to_bytes(BASE_BYTES))
         return base
@@ -191,9 +154,9 @@ class _Opener:
         """`damage`: found before the engine has seen the files; None if the engine found it."""
         if damage is not None and damage.log is None:
             return self._begin_anew(why)
-        self._found("point_in_time", why)
+        self.alarm.found("point_in_time", why)
         # Recovery drops what lies behind the damage; links keep it for who wants to look.
-        set_aside(self.path, _link_files)
+        _set_aside(self.path, _link_files)
         if damage is not None:
             cut_logs(self.path, damage)
         try:
@@ -204,32 +167,15 @@ class _Opener:
             return self._begin_anew(f"{why}; then: {error}")
 
     def _begin_anew(self, why: str) -> Engine:
-        self._found("empty", why)
-        set_aside(self.path, Path.rename)
+        self.alarm.found("empty", why)
+        _set_aside(self.path, Path.rename)
         return self._try(create=True, point_in_time=False)
 
     def _try(self, *, create: bool, point_in_time: bool) -> Engine:
         return Engine(self.path, sizes=self.sizes, create=create, point_in_time=point_in_time)
 
-    def _read_alarm(self) -> None:
-        try:
-            content = read_sealed(_alarm_path(self.path))
-            if content is not None:
-                self.loss = msgspec.json.decode(content, type=_Loss)
-        except (Malformed, msgspec.DecodeError):
-            self._found("lost_tail", "the note of an earlier loss is damaged")
 
-    def _found(self, state: State, why: str) -> bool:
-        """Write down a loss, synced; False if one as bad is written down already."""
-        if _STATES.index(state) <= _STATES.index(self.loss.state):
-            return False
-        noted = max(self.loss.noted, self.synced_number)
-        self.loss = _Loss(state, " ".join(why.split()), noted)
-        write_sealed(_alarm_path(self.path), msgspec.json.encode(self.loss))
-        return True
-
-
-def set_aside(path: Path, how: Callable[[Path, Path], object]) -> Path:
+def _set_aside(path: Path, how: Callable[[Path, Path], object]) -> Path:
     """Keep a damaged database under a name of its own, which is returned. Raises OSError."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
@@ -248,7 +194,3 @@ def _link_files(source: Path, target: Path) -> None:
 
 def _note_path(path: Path) -> Path:
     return path.with_name(path.name + ".synced")
-
-
-def _alarm_path(path: Path) -> Path:
-    return path.with_name(path.name + ".alarm")

@@ -21,6 +21,7 @@ from rocksdict import ReadOptions, WriteBatch
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Family, Write
+from dynamo.store.alarm import Alarm, settle
 from dynamo.store.engine import (
     Sizes,
     as_storage_error,
@@ -35,9 +36,7 @@ from dynamo.store.opening import (
     Opened,
     Opening,
     make_room,
-    note_rebuilding,
     open_database,
-    settle,
 )
 from dynamo.store.salvage import rebuild
 from dynamo.store.space import SpaceWatch
@@ -435,13 +434,13 @@ class RocksStorage:
         try:
             size = sum(entry.stat().st_size for entry in os.scandir(self._path))
             free = self._space.free_bytes()
+            if free < size:
+                raise StorageError(
+                    f"to rebuild the damaged database takes {size} bytes; {free} are free"
+                )
+            Alarm(self._path, synced_number=self._given).found("rebuilt", self._cause)
         except OSError as error:
             raise StorageError(f"the damaged database cannot be rebuilt: {error}") from error
-        if free < size:
-            raise StorageError(
-                f"to rebuild the damaged database takes {size} bytes; {free} are free"
-            )
-        note_rebuilding(self._path, self._cause, synced_number=self._given)
         count = rebuild(
             self._engine,
             self._path,
