@@ -155,7 +155,7 @@ class Refill:
             if replica.refilling.get(place) is not mark:
                 return  # it was marked anew meanwhile: what has been read may be gone again
             if outcome is READ:
-                mark = self._have_read(place, mark, {peer})
+                mark = self._have_read(place, mark, peer)
             elif outcome is INCOMPLETE or (outcome is UNREADABLE and not self._rebuilds(peer)):
                 incomplete.add(peer)
         for peer in incomplete:
@@ -171,12 +171,11 @@ class Refill:
             log.warning("partition %s serves without %s", place, ", ".join(mark.owed))
             replica.mark_refill(((place, RefillMark(mark.owed, serving=True)),))
 
-    def _have_read(self, place: Partition, mark: RefillMark, peers: set[str]) -> RefillMark:
-        """The partition's new mark: these peers have given what they have. Raises StorageError."""
-        for peer in peers:
-            self._again_at.pop((place, peer), None)
-            self._unreadable_since.pop(peer, None)
-        mark = RefillMark(tuple(p for p in mark.owed if p not in peers), serving=mark.serving)
+    def _have_read(self, place: Partition, mark: RefillMark, peer: str) -> RefillMark:
+        """The partition's new mark: the peer has given what it has. Raises StorageError."""
+        self._again_at.pop((place, peer), None)
+        self._unreadable_since.pop(peer, None)
+        mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
         self._replica.mark_refill(((place, mark),))
         return mark
 

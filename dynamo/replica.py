@@ -26,7 +26,7 @@ from dynamo.errors import (
 )
 from dynamo.keys import partition_prefix, partition_range, split_routing_key
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Clock, Storage, Write
+from dynamo.ports import Call, Clock, Handler, Storage, Write
 from dynamo.record import (
     EMPTY,
     RECORD_BYTES_MAX,
@@ -206,10 +206,8 @@ class Replica:
                 return
             number = self._put(storage_key, birth, counter, encoded, reserve)
         except DynamoError as error:
-            if not _is_busy(error) or not self._backlog.wait(
-                self.on_mint, message, call, len(message.content) + len(message.seen)
-            ):
-                self._refuse_error(call, error)
+            size = len(message.content) + len(message.seen)
+            self._put_off_or_refuse(self.on_mint, message, call, size, error)
             return
         self._count["mints"] += 1
         if len(minted.siblings) > SIBLINGS_WARN or len(encoded) > RECORD_BYTES_WARN:
@@ -234,10 +232,7 @@ class Replica:
         try:
             number = self._merge_in(storage_key, message, reserve)
         except DynamoError as error:
-            if not _is_busy(error) or not self._backlog.wait(
-                self.on_store, message, call, len(message.record)
-            ):
-                self._refuse_error(call, error)
+            self._put_off_or_refuse(self.on_store, message, call, len(message.record), error)
             return
         self._count["repairs_stored" if message.repair else "stores"] += 1
         if number is None:
@@ -455,6 +450,17 @@ class Replica:
         self._count["refused_" + refused.code] += 1
         call.reply(refused)
 
+    def _put_off_or_refuse(
+        self, handler: Handler, message: Mint | Store, call: Call, size: int, error: DynamoError
+    ) -> None:
+        """A write that the storage is too far behind for is tried again: nothing happened, and it
+        passes. `size`: bytes that the message holds."""
+        is_busy = isinstance(error, StorageRefusesWrites) and (
+            error.details["reason"] == "storage_busy"
+        )
+        if not (is_busy and self._backlog.wait(handler, message, call, size)):
+            self._refuse_error(call, error)
+
     def _refuse_error(self, call: Call, error: DynamoError) -> None:
         if isinstance(error, StorageCorrupt):
             code, definite = "corrupt", True
@@ -587,11 +593,6 @@ DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and bei
 
 _encode_mark = msgspec.msgpack.Encoder().encode
 _mark_decoder = msgspec.msgpack.Decoder(RefillMark)
-
-
-def _is_busy(error: DynamoError) -> bool:
-    """True if a write was refused because the storage is behind: nothing happened, and it passes."""
-    return isinstance(error, StorageRefusesWrites) and error.details["reason"] == "storage_busy"
 
 
 def _nothing() -> None:

@@ -30,7 +30,7 @@ async def read_body(request: Request) -> bytes:
         if payload.total_bytes > limit:
             raise _too_large(limit)
         return payload.read_nowait()
-    check_declared(request)
+    _check_declared(request, limit)
     if hdrs.EXPECT in request.headers:
         _send_continue(request)
     return await _read_slowly(request, limit)
@@ -50,10 +50,8 @@ def is_awaited(request: Request) -> bool:
     return hdrs.EXPECT in request.headers and not request._payload.is_eof()
 
 
-def check_declared(request: Request) -> None:
-    """Raises ValueTooLarge if the length that the request declares is over the limit."""
+def _check_declared(request: Request, limit: int) -> None:
     declared = request.headers.get(hdrs.CONTENT_LENGTH)
-    limit = request.edge.limits.value_bytes_max
     if declared is not None and int(declared) > limit:
         raise _too_large(limit)
 

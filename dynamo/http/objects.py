@@ -56,8 +56,7 @@ async def get_object(request: Request) -> HttpReply:
             )
     tag = etag(found.record, siblings)
     if is_conditional(request.headers):
-        modified_s = max(s.written_ms for s in siblings) // 1000
-        status = judge_read(request.headers, tag, modified_s)
+        status = judge_read(request.headers, tag, _modified_s(siblings))
         if status == 412:
             raise PreconditionFailed("the object does not match the request's condition")
         if status == 304:
@@ -199,6 +198,11 @@ def _etag_field(tag: str) -> bytes:
     return b'ETag: "%b"\r\n' % tag.encode("ascii")
 
 
+def _modified_s(siblings: tuple[Sibling, ...]) -> int:
+    """The last change is the latest of any: what conditions go by, and what Last-Modified says."""
+    return max(s.written_ms for s in siblings) // 1000
+
+
 def _nothing(request: Request, found: Found, fields: bytes) -> HttpReply:
     fields = context_field(found.context) + fields
     if found.deleted:
@@ -230,12 +234,10 @@ def _values(
             fields,
         )
         return HttpReply(status, head, content.value)
-    # As the date that conditions go by: the last change is the latest of any.
-    modified_s = max(s.written_ms for s in siblings) // 1000
     head = b"%b%bLast-Modified: %b\r\nVary: Accept\r\n%b" % (
         context_field(context),
         _etag_field(tag),
-        format_date(modified_s),
+        format_date(_modified_s(siblings)),
         fields,
     )
     form = accepted_form(request.headers.getall(hdrs.ACCEPT, ()))
