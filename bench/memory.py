@@ -28,6 +28,7 @@ from dynamo.config import Settings, build_config
 from dynamo.node import Node
 from dynamo.record import Content
 from dynamo.requests import ReadOptions, WriteOptions
+from dynamo.services import NodeServices
 
 WRITERS: Final = 100
 READS_MAX: Final = 100_000
@@ -93,15 +94,17 @@ async def _run_node(settings: Settings, objects: int, size: int, *, loaded: bool
     node = Node(build_config(settings, None))
     try:
         await node.start()
+        services = node.services
+        assert services is not None
         if loaded:
             await _point("started anew")
         else:
             await _point("started, empty")
-            spent = await _timed(objects, lambda number: _put(node, number, size))
+            spent = await _timed(objects, lambda number: _put(services, number, size))
             await _point(f"loaded, {spent}")
         chance = random.Random(1)
         reads = min(READS_MAX, objects)
-        spent = await _timed(reads, lambda number: _get(node, chance.randrange(objects), size))
+        spent = await _timed(reads, lambda number: _get(services, chance.randrange(objects), size))
         await _point(f"read, {spent}")
     finally:
         await node.close()
@@ -127,12 +130,12 @@ async def _timed(count: int, work: Callable[[int], Awaitable[None]]) -> str:
     return f"{count / took:,.0f}/s, {busy / count * 1e6:.0f} us of a core each"
 
 
-async def _put(node: Node, number: int, size: int) -> None:
+async def _put(node: NodeServices, number: int, size: int) -> None:
     content = Content(value=_value(number, size), content_type=b"application/octet-stream")
     await node.put(*BUCKET, _key(number), content, b"", WriteOptions())
 
 
-async def _get(node: Node, number: int, size: int) -> None:
+async def _get(node: NodeServices, number: int, size: int) -> None:
     found = await node.get(*BUCKET, _key(number), ReadOptions())
     (sibling,) = found.siblings
     if sibling.read().value != _value(number, size):

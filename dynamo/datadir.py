@@ -3,7 +3,7 @@
 Opening it proves that no other process uses it and that it is this node's of this cluster, and takes
 a new start number with 64 new random bits, synced before anything is minted under them: so neither
 a crash nor a wiped, cloned or restored disk can repeat a dot. Knows nothing of what the database
-beside it holds.
+beside it holds, nor, but for `open`, of where the files really are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -42,20 +42,53 @@ class Identity(msgspec.Struct, frozen=True):
     database: bool
 
 
+class Files(Protocol):
+    """The small files of an open, locked directory, by name."""
+
+    @property
+    def place(self) -> str:
+        """What people call the directory."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """What was last written, or None. Raises Malformed if it is damaged, OSError."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file atomically, synced on return. Raises OSError. Other threads call it too."""
+        ...
+
+    def unknown(self) -> str | None:
+        """The name of something that may not be in a new directory, if there is anything such."""
+        ...
+
+    def release(self) -> None:
+        """Let others open the directory. May be called twice."""
+        ...
+
+
 class DataDirectory:
     """An open, locked data directory. Make one with `DataDirectory.open`."""
 
     def __init__(
-        self, path: Path, lock: int, identity: Identity, entropy: Callable[[int], bytes]
+        self, files: Files, *, cluster_id: str, node_id: str, entropy: Callable[[int], bytes]
     ) -> None:
-        self._path = path
-        self._lock = lock
-        self._identity = identity
+        """Takes a new start number. Raises DataDirectoryError: of another node, cluster or format,
+        damaged, not writable; then release the files."""
+        self._files = files
         self._entropy = entropy
         #: Held while a small file is written, by the loop's thread or another.
         self._writing = threading.Lock()
+        self._closed = False
         #: How often each small file was to be written.
         self._turns: dict[str, int] = {}
+        before = _read_identity(files)
+        if before is None:
+            _check_new(files)
+            before = Identity(FORMAT, cluster_id, node_id, 0, "", database=False)
+        _check_identity(files.place, before, cluster_id, node_id)
+        self._identity = before
+        self.raise_start(before.start)
 
     @classmethod
     def open(
@@ -68,21 +101,14 @@ class DataDirectory:
         """
         try:
             _make(path)
-            lock = _lock(path)
+            files = _LockedFiles(path, _lock(path))
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error}") from error
         try:
-            before = _read_identity(path)
-            if before is None:
-                _check_new(path)
-                before = Identity(FORMAT, cluster_id, node_id, 0, "", database=False)
-            _check_identity(path, before, cluster_id, node_id)
-            directory = cls(path, lock, before, entropy)
-            directory.raise_start(before.start)
+            return cls(files, cluster_id=cluster_id, node_id=node_id, entropy=entropy)
         except BaseException:
-            os.close(lock)
+            files.release()
             raise
-        return directory
 
     @property
     def start(self) -> int:
@@ -119,11 +145,10 @@ class DataDirectory:
 
     def read_blob(self, name: str) -> bytes | None:
         """The small file last written under this name, or None. Raises StorageCorrupt, StorageError."""
-        path = self._path / (name + BLOB_SUFFIX)
         try:
-            return read_sealed(path)
+            return self._files.read(name + BLOB_SUFFIX)
         except Malformed as error:
-            raise StorageCorrupt(f"{path.parent}: {error.message}") from error
+            raise StorageCorrupt(f"{self._files.place}: {error.message}") from error
         except OSError as error:
             raise StorageError(f"{name} cannot be read: {error}") from error
 
@@ -139,9 +164,8 @@ class DataDirectory:
     def close(self) -> None:
         """Release the lock, once nothing is being written. May be called twice."""
         with self._writing:
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+            self._closed = True
+            self._files.release()
 
     def _next_turn(self, name: str) -> int:
         turn = self._turns[name] = self._turns.get(name, 0) + 1
@@ -149,20 +173,20 @@ class DataDirectory:
 
     def _write_blob(self, name: str, data: bytes, turn: int) -> None:
         with self._writing:
-            if self._lock < 0:
+            if self._closed:
                 raise StorageError(f"{name} cannot be written: the data directory was released")
             if turn < self._turns[name]:
                 return
             try:
-                write_sealed(self._path / (name + BLOB_SUFFIX), data)
+                self._files.write(name + BLOB_SUFFIX, data)
             except OSError as error:
                 raise StorageError(f"{name} cannot be written: {error}") from error
 
     def _write(self, identity: Identity) -> None:
         try:
-            write_sealed(self._path / IDENTITY_FILE, msgspec.json.encode(identity))
+            self._files.write(IDENTITY_FILE, msgspec.json.encode(identity))
         except OSError as error:
-            raise DataDirectoryError(f"cannot write in {self._path}: {error}") from error
+            raise DataDirectoryError(f"cannot write in {self._files.place}: {error}") from error
         self._identity = identity
 
 
@@ -188,38 +212,62 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _read_identity(path: Path) -> Identity | None:
+class _LockedFiles:
+    """The `Files` of a directory of this machine."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self._path = path
+        self._lock = lock
+        self.place = str(path)
+
+    def read(self, name: str) -> bytes | None:
+        return read_sealed(self._path / name)
+
+    def write(self, name: str, content: bytes) -> None:
+        write_sealed(self._path / name, content)
+
+    def unknown(self) -> str | None:
+        names = sorted(entry.name for entry in self._path.iterdir())
+        return next((name for name in names if name not in _OF_NO_ONE), None)
+
+    def release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _read_identity(files: Files) -> Identity | None:
     try:
-        content = read_sealed(path / IDENTITY_FILE)
+        content = files.read(IDENTITY_FILE)
         if content is None:
             return None
         found = msgspec.json.decode(content, type=dict[str, object])
         if found.get("format") != FORMAT:
             raise DataDirectoryError(
-                f"{path} is of format {found.get('format')}, this program reads format {FORMAT}"
+                f"{files.place} is of format {found.get('format')}, this program reads format {FORMAT}"
             )
         return msgspec.json.decode(content, type=Identity)
     except (Malformed, msgspec.DecodeError, OSError) as error:
         raise DataDirectoryError(
-            f"{path / IDENTITY_FILE} cannot be read ({error}); without it the node could mint the"
-            " same dot twice. Move the directory away to start with an empty one, which is refilled"
+            f"{files.place}/{IDENTITY_FILE} cannot be read ({error}); without it the node could mint"
+            " the same dot twice. Move the directory away to start with an empty one, which is refilled"
         ) from error
 
 
-def _check_new(path: Path) -> None:
+def _check_new(files: Files) -> None:
     """Raises DataDirectoryError if there is anything in a directory that has no identity."""
-    for entry in path.iterdir():
-        if entry.name not in _OF_NO_ONE:
-            raise DataDirectoryError(
-                f"{path} is not empty ({entry.name}) and has no {IDENTITY_FILE} file: either it is"
-                " no data directory, or whose it was is lost. Choose or make an empty one"
-            )
+    unknown = files.unknown()
+    if unknown is not None:
+        raise DataDirectoryError(
+            f"{files.place} is not empty ({unknown}) and has no {IDENTITY_FILE} file: either it is"
+            " no data directory, or whose it was is lost. Choose or make an empty one"
+        )
 
 
-def _check_identity(path: Path, found: Identity, cluster_id: str, node_id: str) -> None:
+def _check_identity(place: str, found: Identity, cluster_id: str, node_id: str) -> None:
     if found.cluster_id != cluster_id:
         raise DataDirectoryError(
-            f"{path} is of cluster {found.cluster_id}, this node is of {cluster_id}"
+            f"{place} is of cluster {found.cluster_id}, this node is of {cluster_id}"
         )
     if found.node_id != node_id:
-        raise DataDirectoryError(f"{path} is of node {found.node_id}, this node is {node_id}")
+        raise DataDirectoryError(f"{place} is of node {found.node_id}, this node is {node_id}")

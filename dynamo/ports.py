@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+import msgspec
+
 from dynamo.rpc.messages import Reply, Request
 
 #: Why a request to a peer ended without a final reply.
@@ -103,6 +105,20 @@ class Write(NamedTuple):
     family: Family
     key: bytes
     value: bytes | None
+
+
+#: What an open of a storage found: "clean", or what was lost.
+OpeningState = Literal["clean", "lost_tail", "point_in_time", "rebuilt", "empty"]
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """What an open found. `why`: one line, "" if clean. `recovered`: the write number it goes on
+    from, everything up to which is synced; `noted`: the highest known to have been synced before."""
+
+    state: OpeningState
+    why: str
+    recovered: int
+    noted: int
 
 
 #: Refusals of a storage that may pass without a restart of the node.

@@ -37,7 +37,7 @@ RANKS = """
     version
     record stored context rpc.messages
     resolve requests ports cluster_file
-    quorum config
+    quorum config readiness
 
     rpc.codec rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback
@@ -48,7 +48,9 @@ RANKS = """
 
     commit ask backlog
     replica cluster.topology read_operation write_operation
-    coordinator refill
+    coordinator refill world
+    recovery
+    services
 
     clock cluster_disk rpc.tcp
     store.files store.worker store.space store.note store.engine store.memory

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import msgspec
-
+from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-
-
-class Readiness(msgspec.Struct, frozen=True):
-    """Whether a node takes requests, and if not, why: one short line a reason."""
-
-    ready: bool
-    reasons: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

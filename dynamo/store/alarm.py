@@ -7,11 +7,12 @@ own durable note of the loss and calls `settle`. Knows nothing of how a loss is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from dynamo.errors import Malformed
+from dynamo.ports import OpeningState
 from dynamo.store.files import read_sealed, sync_directory, write_sealed
 
 #: From nothing lost to everything lost.
@@ -20,15 +21,20 @@ from dynamo.store.files import read_sealed, sync_directory, write_sealed
 #: "point_in_time": the log or manifest was damaged; the writes behind the damage are missing.
 #: "rebuilt": what a damaged block hid is missing; the rest was copied into a new database.
 #: "empty": nothing could be read; the database begins anew.
-State = Literal["clean", "lost_tail", "point_in_time", "rebuilt", "empty"]
-_STATES: Final[tuple[State, ...]] = ("clean", "lost_tail", "point_in_time", "rebuilt", "empty")
+_STATES: Final[tuple[OpeningState, ...]] = (
+    "clean",
+    "lost_tail",
+    "point_in_time",
+    "rebuilt",
+    "empty",
+)
 
 
 class Loss(msgspec.Struct, frozen=True):
     """The content of the file. `why`: one line. `noted`: the highest write number known to have been
     synced before."""
 
-    state: State
+    state: OpeningState
     why: str
     noted: int
 
@@ -49,7 +55,7 @@ class Alarm:
         except (Malformed, msgspec.DecodeError):
             self.found("lost_tail", "the note of an earlier loss is damaged")
 
-    def found(self, state: State, why: str) -> bool:
+    def found(self, state: OpeningState, why: str) -> bool:
         """Write down a loss, synced; False if one as bad is written down already. Raises OSError."""
         if _STATES.index(state) <= _STATES.index(self.loss.state):
             return False

@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from dynamo.errors import StorageError
-from dynamo.store.alarm import Alarm, State
+from dynamo.ports import Opening
+from dynamo.store.alarm import Alarm
 from dynamo.store.engine import Engine, Sizes, as_storage_error, is_damage
 from dynamo.store.enginelog import Damage, check_database, cut_logs
 from dynamo.store.files import sync_directory
@@ -25,16 +26,6 @@ from dynamo.store.salvage import discard, take_place
 
 BASE_KEY: Final = b"\0write_number_base"
 BASE_BYTES: Final = 8
-
-
-class Opening(msgspec.Struct, frozen=True):
-    """What an open found. `why`: one line, "" if clean. `recovered`: the write number it goes on
-    from, everything up to which is synced; `noted`: the highest known to have been synced before."""
-
-    state: State
-    why: str
-    recovered: int
-    noted: int
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from rocksdict import ReadOptions, WriteBatch
 
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Family, Write
+from dynamo.ports import Clock, Family, Opening, Write
 from dynamo.store.alarm import Alarm, settle
 from dynamo.store.engine import (
     Sizes,
@@ -34,7 +34,6 @@ from dynamo.store.opening import (
     BASE_BYTES,
     BASE_KEY,
     Opened,
-    Opening,
     make_room,
     open_database,
 )

@@ -10,9 +10,9 @@ from typing import Any
 
 from dynamo.context import ContextSealer
 from dynamo.errors import PreconditionFailed, RecordFull
-from dynamo.http import Readiness
 from dynamo.keys import routing_key
 from dynamo.quorum import resolve_count
+from dynamo.readiness import Readiness
 from dynamo.record import (
     EMPTY,
     SIBLINGS_MAX,

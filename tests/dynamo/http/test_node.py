@@ -5,8 +5,8 @@ from __future__ import annotations
 from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
-from dynamo.http.backend import Readiness
 from dynamo.http.routes import ROUTES, Router
+from dynamo.readiness import Readiness
 
 
 async def test_ping_says_exactly_ok(http: RawHttp) -> None:

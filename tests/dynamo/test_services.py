@@ -18,10 +18,13 @@ from dynamo.errors import (
     StorageRefusesWrites,
     Unavailable,
 )
-from dynamo.node import Node
+from dynamo.metrics import Metrics
+from dynamo.node import Machine
 from dynamo.record import Content
 from dynamo.replica import RefillMark
 from dynamo.requests import ReadOptions, WriteOptions, Written
+from dynamo.services import NodeServices
+from dynamo.store.rocks import RocksStorage
 from ring.member import Member
 
 PARTITIONS = 8
@@ -58,14 +61,15 @@ def config(tmp_path: Path) -> Iterator[Callable[[bool], NodeConfig]]:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[[NodeConfig], asyncio.Future[Node]]]:
+async def start() -> AsyncIterator[Callable[[NodeConfig], asyncio.Future[NodeServices]]]:
     """Starts nodes, and closes them in the end."""
-    started: list[Node] = []
+    started: list[NodeServices] = []
 
-    async def starting(config: NodeConfig) -> Node:
-        node = Node(config)
+    async def starting(config: NodeConfig) -> NodeServices:
+        node = NodeServices(config, world=Machine(config), metrics=Metrics())
         started.append(node)
         await node.start()
+        node.serve()
         return node
 
     yield lambda config: asyncio.ensure_future(starting(config))
@@ -73,10 +77,10 @@ async def start() -> AsyncIterator[Callable[[NodeConfig], asyncio.Future[Node]]]
         await node.close()
 
 
-Start = Callable[[NodeConfig], asyncio.Future[Node]]
+Start = Callable[[NodeConfig], asyncio.Future[NodeServices]]
 
 
-async def synced(node: Node, above: int) -> None:
+async def synced(node: NodeServices, above: int) -> None:
     assert node._storage is not None
     async with asyncio.timeout(10):
         while node._storage.synced_number <= above:
@@ -87,7 +91,7 @@ async def test_a_node_behind_marks_everything_and_shows_more_than_is_known(
     config: Callable[[bool], NodeConfig], start: Start
 ) -> None:
     node = await start(config(True))
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     await synced(node, KNOWN.write_number)
     assert node._refill.waiting == PARTITIONS
     standing = node._topology.greeting()
@@ -109,7 +113,7 @@ async def test_the_marks_are_written_before_the_number_that_lets_the_node_in_aga
         raise_number(number)
 
     monkeypatch.setattr(storage, "raise_write_number", noted)
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     assert marks == [PARTITIONS]
 
 
@@ -118,7 +122,7 @@ async def test_a_node_without_a_ring_remembers_over_a_restart_that_it_must_refil
 ) -> None:
     node = await start(config(False))
     assert node._topology.ring is None
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     await synced(node, KNOWN.write_number)
     await node.close()
     again = await start(config(False))
@@ -133,7 +137,7 @@ async def test_a_node_whose_marks_cannot_be_read_marks_everything_anew(
     config: Callable[[bool], NodeConfig], start: Start, tmp_path: Path
 ) -> None:
     node = await start(config(True))
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     await synced(node, KNOWN.write_number)
     await node.close()
     (table,) = (
@@ -146,7 +150,7 @@ async def test_a_node_whose_marks_cannot_be_read_marks_everything_anew(
         again = await start(config(True))
         assert again._refill.waiting == PARTITIONS
         async with asyncio.timeout(10):
-            while again._must_refill or again.ready().reasons[1:]:  # besides the partitions
+            while again._recovery._why or again.ready().reasons[1:]:  # besides the partitions
                 await asyncio.sleep(0.01)
         await again.close()
     assert (tmp_path / "n1" / "db.damaged-1").exists()
@@ -164,32 +168,32 @@ async def test_marks_that_a_full_disk_refuses_hold_in_memory_and_are_tried_again
         raise StorageRefusesWrites("no room", reason="disk_full")
 
     monkeypatch.setattr(storage, "write", refuse)
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     assert node._refill.waiting == PARTITIONS
     assert storage.write_number < KNOWN.write_number
     monkeypatch.setattr(storage, "write", write)
     async with asyncio.timeout(10):
-        while node._must_refill:
+        while node._recovery._why:
             await asyncio.sleep(0.05)
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     await synced(node, KNOWN.write_number)
 
 
 async def test_a_node_without_room_for_its_marks_says_so_once(
     config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dynamo.node.STORAGE_WATCH_INTERVAL", 0.01)
+    monkeypatch.setattr("dynamo.recovery.WATCH_INTERVAL", 0.01)
     node = await start(config(True))
-    assert node._storage is not None
+    assert isinstance(node._storage, RocksStorage)
     node._storage._space._min = 1 << 62
     node._storage._space.look()
-    node._on_behind(KNOWN)
+    node._recovery.on_behind(KNOWN)
     await asyncio.sleep(0.3)
     assert node._refill.waiting == PARTITIONS
     assert node.metrics.count["alarms"] == 1
     node._storage._space._min = 1
     async with asyncio.timeout(10):
-        while node._must_refill:
+        while node._recovery._why:
             await asyncio.sleep(0.01)
     assert node.metrics.count["alarms"] == 2
 
@@ -243,7 +247,7 @@ async def test_an_incarnation_that_cannot_be_written_down_is_left_all_the_same(
         raise DataDirectoryError("no room")
 
     monkeypatch.setattr(node._directory, "raise_start", fail)
-    node._renew_incarnation()
+    node._recovery.renew_incarnation()
     assert node._replica._incarnation != before
 
 
@@ -254,7 +258,7 @@ async def test_a_node_short_of_disk_space_refuses_values_and_takes_deletes(
     key = (b"default", b"b", b"k")
     one = WriteOptions(w=1, r=1)
     await node.put(*key, Content(b"1", b"text/plain"), b"", one)
-    assert node._storage is not None
+    assert isinstance(node._storage, RocksStorage)
     node._storage._space._min = 1 << 62
     node._storage._space.look()
     with pytest.raises(StorageFull):

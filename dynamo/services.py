@@ -1,0 +1,317 @@
+"""A node's services, put together over the world they are given.
+
+Starting is: lock the directory and take a new start number; open the storage; mark what it may have
+lost; listen and dial; serve. If a task that the node lives by fails, the node stops and says why.
+Knows nothing of HTTP, nor of which world it is in: the operating system or a simulation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from dynamo.cluster.topology import Known, Topology
+from dynamo.commit import GroupCommit
+from dynamo.config import NodeConfig
+from dynamo.context import ContextSealer
+from dynamo.coordinator import Coordinator
+from dynamo.errors import NotReady, StorageError
+from dynamo.metrics import Metrics
+from dynamo.ports import Call, Handler
+from dynamo.readiness import Readiness
+from dynamo.record import Content
+from dynamo.recovery import Recovery
+from dynamo.refill import Refill
+from dynamo.replica import Replica
+from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Refused, Request, RingIs, Scan, Store
+from dynamo.rpc.peers import PeerTransport
+from dynamo.version import incarnation_bytes
+from dynamo.world import Directory, NodeStorage, World
+from ring.member import Member
+from ring.ring import Ring
+
+log = logging.getLogger(__name__)
+
+
+class NodeServices:
+    """One start of one node: its replica, its coordinator and what keeps them going."""
+
+    def __init__(self, config: NodeConfig, *, world: World, metrics: Metrics) -> None:
+        self.config = config
+        self.metrics = metrics
+        self._world = world
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] | None = None
+        self._directory: Directory | None = None
+        self._storage: NodeStorage | None = None
+        self._transport: PeerTransport | None = None
+        self._serves = False
+        self.rpc_address = ""
+
+    # Life ---------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take requests of peers; clients' from `serve` on. Raises DynamoError or OSError where that
+        cannot be; call `close` all the same."""
+        config, world, metrics = self.config, self._world, self.metrics
+        self._failed = asyncio.get_running_loop().create_future()
+        clock = world.clock
+        self._directory = directory = world.open_directory()
+        is_new = not directory.has_database
+        self._storage = storage = await world.open_storage(existed=not is_new, metrics=metrics)
+        directory.note_database()
+        self._commit = commit = GroupCommit(storage=storage, metrics=metrics)
+        self._own("group commit", commit.run())
+        self._replica = replica = Replica(
+            node_id=config.node_id,
+            storage=storage,
+            commit=commit,
+            clock=clock,
+            metrics=metrics,
+            incarnation=incarnation_bytes(directory.start, directory.random),
+        )
+        self._topology = topology = Topology(
+            own=_member(config),
+            cluster=config.cluster,
+            peers=config.peers,
+            blobs=directory,
+            standing=lambda: Known(directory.start, storage.synced_number, directory.random),
+            metrics=metrics,
+        )
+        # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
+        # tried, that nothing is here does not mean that nothing is there.
+        self._handlers: dict[type, Handler] = {
+            Mint: replica.on_mint,
+            Store: replica.on_store,
+            Fetch: _refuse_new if is_new else replica.on_fetch,
+            Scan: replica.on_scan,
+            AskRing: self._on_ask_ring,
+            Ping: topology.on_ping,
+        }
+        self._transport = transport = world.transport(
+            gate=topology, metrics=metrics, handlers=self._handlers
+        )
+        self._refill = refill = Refill(
+            node_id=config.node_id,
+            replica=replica,
+            transport=transport,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._coordinator = Coordinator(
+            node_id=config.node_id,
+            datacenter=config.datacenter,
+            transport=transport,
+            clock=clock,
+            sealer=ContextSealer(cluster_id=config.cluster.id, secret=config.cluster.secret),
+            metrics=metrics,
+            value_bytes_max=config.value_bytes_max,
+            heard=topology.acknowledged,
+        )
+        self._recovery = recovery = Recovery(
+            directory=directory,
+            storage=storage,
+            commit=commit,
+            replica=replica,
+            topology=topology,
+            refill=refill,
+            clock=clock,
+            metrics=metrics,
+            entropy=world.entropy,
+        )
+        replica.on_foreign_dot = recovery.renew_incarnation
+        topology.attach(transport)
+        topology.on_ring = self._on_ring
+        topology.on_behind = recovery.on_behind
+        topology.on_stranger = transport.disconnect
+        topology.on_connected = lambda node_id: refill.wake()
+        if topology.ring is not None:
+            self._adopt(topology.ring)
+        self._own("storage watch", recovery.watch(world.sleep))
+        self._own("heartbeat", topology.run_heartbeat(world.sleep))
+        self.rpc_address = await transport.start(config.rpc)
+        transport.dial(topology.addresses)
+        self._own("refill", self._run_refill())
+
+    def serve(self) -> None:
+        """Take clients' requests from now on."""
+        self._serves = True
+
+    def stop_serving(self) -> None:
+        """Refuse clients' requests from now on."""
+        self._serves = False
+
+    async def wait_closed(self) -> None:
+        """Until a task that the node lives by fails; raises what it raised."""
+        assert self._failed is not None
+        await asyncio.shield(self._failed)
+
+    async def close(self) -> None:
+        """Stop taking requests, finish what runs, sync, release everything. Safe at any point."""
+        self._serves = False
+        if self._transport is not None:
+            self._replica.close()
+            await self._transport.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._failed is not None and self._failed.done():
+            self._failed.exception()
+        if self._storage is not None:
+            try:
+                await self._storage.close()
+            except StorageError as error:
+                log.error("the storage did not close cleanly: %s", error.message)
+        if self._directory is not None:
+            self._directory.close()
+
+    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._failed is None or self._failed.done():
+            return
+        error = task.exception() or RuntimeError("it ended")
+        log.critical("%s failed, the node stops: %s", task.get_name(), error)
+        self._failed.set_exception(error)
+
+    # Ring and refill ----------------------------------------------------------------------------
+
+    def _adopt(self, ring: Ring) -> None:
+        self._replica.adopt(ring)
+        self._refill.adopt(ring)
+        self._coordinator.adopt(ring)
+        self._recovery.on_ring()
+
+    def _on_ring(self, ring: Ring) -> None:
+        """A ring was formed or learnt after the start."""
+        assert self._transport is not None
+        self._adopt(ring)
+        self._transport.dial(self._topology.addresses)
+
+    async def _run_refill(self) -> None:
+        assert self._transport is not None
+        await self._transport.first_attempts_done()
+        self._handlers[Fetch] = self._replica.on_fetch
+        await self._refill.run()
+
+    def _on_ask_ring(self, request: Request, call: Call) -> None:
+        ring = self._topology.ring
+        call.reply(RingIs(ring.to_bytes() if ring is not None else b""))
+
+    # Clients' requests --------------------------------------------------------------------------
+
+    async def get(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions
+    ) -> Found:
+        """As `Coordinator.get`."""
+        self._check_serves()
+        return await self._coordinator.get(bucket_type, bucket, key, options)
+
+    async def put(
+        self,
+        bucket_type: bytes,
+        bucket: bytes,
+        key: bytes,
+        content: Content,
+        context: bytes,
+        options: WriteOptions,
+    ) -> Written:
+        """As `Coordinator.put`."""
+        self._check_serves()
+        return await self._coordinator.put(bucket_type, bucket, key, content, context, options)
+
+    def check_put(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> None:
+        """As `Coordinator.check_put`."""
+        self._check_serves()
+        self._coordinator.check_put(bucket_type, bucket, key, context, options)
+
+    async def delete(
+        self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
+    ) -> Found | Written:
+        """As `Coordinator.delete`."""
+        self._check_serves()
+        return await self._coordinator.delete(bucket_type, bucket, key, context, options)
+
+    def _check_serves(self) -> None:
+        if not self._serves:
+            raise NotReady("this node is starting or stopping")
+
+    # For people ---------------------------------------------------------------------------------
+
+    def ready(self) -> Readiness:
+        """Whether a load balancer should send requests here, and if not, why."""
+        assert self._storage is not None
+        assert self._transport is not None
+        reasons = []
+        if self._topology.ring is None:
+            missing = ", ".join(self._topology.missing()) or "none"
+            reasons.append(f"the ring is not formed; waiting for {missing}")
+            reasons.extend(sorted(self._topology.refusals.values()))
+        elif not self._transport.attempted:
+            reasons.append("not every peer has been tried yet")
+        elif self._topology.refusals and not self._transport.connected():
+            reasons.append("no peer is connected")
+            reasons.extend(sorted(self._topology.refusals.values()))
+        if self._refill.waiting:
+            reasons.append(f"{self._refill.waiting} partitions are being refilled")
+        refusal = self._storage.refusal()
+        if refusal is not None:
+            reasons.append(f"this node takes no writes: {refusal}")
+        return Readiness(not reasons, (*reasons, *self._debts()))
+
+    def _debts(self) -> list[str]:
+        """What is still owed to this node, though it serves."""
+        debts = []
+        # A partition that has no other replica is marked for a moment, and nobody owes it anything.
+        marks = [mark for mark in self._replica.refilling.values() if mark.serving and mark.owed]
+        owed = sorted({peer for mark in marks for peer in mark.owed})
+        if marks:
+            debts.append(f"{len(marks)} partitions were refilled without {', '.join(owed)} so far")
+        if self._replica.damaged:
+            debts.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
+        return debts
+
+    def stats(self) -> dict[str, Any]:
+        """Counters and facts of this node."""
+        assert self._storage is not None
+        assert self._transport is not None
+        assert self._directory is not None
+        ring = self._topology.ring
+        return {
+            "node": self.config.node_id,
+            "cluster": self.config.cluster.id,
+            "start": self._directory.start,
+            "epoch": ring.epoch if ring is not None else 0,
+            "ring_num_partitions": self.config.cluster.partitions,
+            "ring_members": [member.id for member in ring.members] if ring is not None else [],
+            "connected_nodes": sorted(self._transport.connected()),
+            "write_number": self._storage.write_number,
+            "synced_write_number": self._storage.synced_number,
+            "storage_opened": self._storage.opening.state,
+            "partitions_refilling": len(self._replica.refilling),
+            "records_damaged_now": len(self._replica.damaged),
+            **self.metrics.snapshot(),
+        }
+
+
+def _refuse_new(request: Request, call: Call) -> None:
+    call.reply(Refused("not_ready", True, "this node is new and has not tried its peers yet"))
+
+
+def _member(config: NodeConfig) -> Member:
+    return Member(
+        id=config.node_id,
+        address=config.address,
+        datacenter=config.datacenter,
+        rack=config.rack,
+        host=config.host,
+        weight=config.weight,
+    )
