@@ -70,13 +70,15 @@ RANKS = """
     http
 
     node
+    sim.chance sim.trace sim.loop
+    sim.clock
 
     cli.parser cli.logs cli.client cli.supervisor
     cli.cluster cli.init cli.serve cli.objects
     cli
     __main__
 
-    dynamo store rpc cluster
+    dynamo store rpc cluster sim
 """
 
 ADAPTERS = ("clock", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.")
