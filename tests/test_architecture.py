@@ -73,6 +73,10 @@ RANKS = """
     sim.chance sim.trace sim.loop
     sim.clock
 
+    sim.chance sim.database
+    sim.disk
+    sim.storage sim.files
+
     cli.parser cli.logs cli.client cli.supervisor
     cli.cluster cli.init cli.serve cli.objects
     cli
@@ -81,12 +85,19 @@ RANKS = """
     dynamo store rpc cluster sim
 """
 
-ADAPTERS = ("clock", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.")
+#: `sim.chance` makes all the chance that the simulator hands in.
+ADAPTERS = ("clock", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.", "sim.chance")
 ASSEMBLY = ("node", "cli", "cli.", "__main__")
 #: Modules of bench/ that are pure; its others may reach outside.
 BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
 #: Who may write to storage: the one writer, and what storage is made of.
-WRITERS = ("dynamo.replica", "dynamo.store.")
+WRITERS = (
+    "dynamo.replica",
+    "dynamo.store.",
+    "dynamo.sim.database",
+    "dynamo.sim.disk",
+    "dynamo.sim.storage",
+)
 
 Rule = Callable[[Iterable[Module]], Iterator[str]]
 

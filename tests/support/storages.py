@@ -14,6 +14,8 @@ from rocksdict import WriteBatch
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Timer
+from dynamo.sim.disk import Disk
+from dynamo.sim.storage import SimStorage
 from dynamo.store.engine import Engine, Sizes
 from dynamo.store.rocks import RocksStorage
 
@@ -67,6 +69,20 @@ async def rocks(directory: Path, *, existed: bool = False) -> AsyncIterator[Rock
         yield storage
     finally:
         await storage.close()
+
+
+def quick_disk(*, seed: int = 1) -> Disk:
+    """A simulated disk on which nothing takes time."""
+    disk = Disk(name="a", seed=seed)
+    disk.sync_seconds = disk.open_seconds = disk.rebuild_seconds = (0.0, 0.0)
+    return disk
+
+
+async def open_sim(
+    disk: Disk, *, existed: bool = False, metrics: Metrics | None = None
+) -> SimStorage:
+    """The storage on a simulated disk."""
+    return await SimStorage.open(disk, metrics=metrics or Metrics(), existed=existed)
 
 
 class Stalling:

@@ -1,4 +1,4 @@
-"""What every storage does alike, in memory and on disk."""
+"""What every storage does alike, in memory, on disk and on a simulated disk."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storages import open_rocks
+from storages import open_rocks, open_sim, quick_disk
 
 from dynamo.errors import StorageError
 from dynamo.ports import Family, Storage, Write
+from dynamo.sim.storage import SimStorage
 from dynamo.store.memory import MemoryStorage
 from dynamo.store.rocks import RocksStorage
 
-AnyStorage = MemoryStorage | RocksStorage
+AnyStorage = MemoryStorage | RocksStorage | SimStorage
 
 
-@pytest.fixture(params=["memory", "rocks"])
+async def _open(kind: str, directory: Path) -> AnyStorage:
+    if kind == "memory":
+        return MemoryStorage()
+    return await open_rocks(directory) if kind == "rocks" else await open_sim(quick_disk())
+
+
+@pytest.fixture(params=["memory", "rocks", "sim"])
 async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStorage]:
-    made: AnyStorage
-    made = MemoryStorage() if request.param == "memory" else await open_rocks(tmp_path)
+    made = await _open(request.param, tmp_path)
     yield made
     await made.close()
 
@@ -181,7 +187,7 @@ ENTRIES = st.lists(
     bytes_max=st.integers(0, 20),
 )
 async def test_disk_and_memory_agree(
-    disk: RocksStorage,
+    disk: AnyStorage,
     batches: list[list[Write]],
     start: bytes,
     end: bytes,
@@ -204,8 +210,8 @@ async def test_disk_and_memory_agree(
         assert disk.get(family, start) == memory.get(family, start)
 
 
-@pytest.fixture
-async def disk(tmp_path: Path) -> AsyncIterator[RocksStorage]:
-    made = await open_rocks(tmp_path)
+@pytest.fixture(params=["rocks", "sim"])
+async def disk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStorage]:
+    made = await _open(request.param, tmp_path)
     yield made
     await made.close()
