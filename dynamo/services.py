@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from dynamo.cluster.topology import Known, Topology
 from dynamo.commit import GroupCommit
@@ -34,6 +34,15 @@ from ring.member import Member
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
+
+
+class Debts(NamedTuple):
+    """What a node has not got back of what it may have lost. `unserved`: partitions that count toward
+    no read. `owed`: peers that partitions wait for. `damaged`: records that wait for a good copy."""
+
+    unserved: int
+    owed: tuple[str, ...]
+    damaged: int
 
 
 class NodeServices:
@@ -265,19 +274,24 @@ class NodeServices:
         refusal = self._storage.refusal()
         if refusal is not None:
             reasons.append(f"this node takes no writes: {refusal}")
-        return Readiness(not reasons, (*reasons, *self._debts()))
+        return Readiness(not reasons, (*reasons, *self._owed_while_serving()))
 
-    def _debts(self) -> list[str]:
-        """What is still owed to this node, though it serves."""
-        debts = []
+    def debts(self) -> Debts:
+        """What is still owed to this node."""
+        marks = self._replica.refilling.values()
+        owed = sorted({peer for mark in marks for peer in mark.owed})
+        return Debts(self._refill.waiting, tuple(owed), len(self._replica.damaged))
+
+    def _owed_while_serving(self) -> list[str]:
+        owing = []
         # A partition that has no other replica is marked for a moment, and nobody owes it anything.
         marks = [mark for mark in self._replica.refilling.values() if mark.serving and mark.owed]
         owed = sorted({peer for mark in marks for peer in mark.owed})
         if marks:
-            debts.append(f"{len(marks)} partitions were refilled without {', '.join(owed)} so far")
+            owing.append(f"{len(marks)} partitions were refilled without {', '.join(owed)} so far")
         if self._replica.damaged:
-            debts.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
-        return debts
+            owing.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
+        return owing
 
     def stats(self) -> dict[str, Any]:
         """Counters and facts of this node."""

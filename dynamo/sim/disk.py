@@ -9,8 +9,8 @@ with any of it.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, Protocol, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 from dynamo.ports import Family, OpeningState, Write
 from dynamo.sim.chance import stream
@@ -84,6 +84,8 @@ class Disk:
         self.storage: Handle | None = None
         #: Who has the lock of the small files.
         self.files: object | None = None
+        #: Told when a sync begins and when it has been done.
+        self.on_sync: Callable[[Literal["before_sync", "after_sync"]], None] = _nothing
         self._factor = 1.0
         self._is_full = False
         self._is_busy = False
@@ -201,6 +203,11 @@ class Disk:
     def slow(self, factor: float) -> None:
         """Everything takes so many times as long; 1.0 ends it."""
         self._factor = factor
+
+    @property
+    def is_full(self) -> bool:
+        """No space is left at all."""
+        return self._is_full
 
     @property
     def is_busy(self) -> bool:
@@ -335,6 +342,10 @@ class Disk:
     def _check_idle(self) -> None:
         if self.in_use:
             raise RuntimeError(f"the disk of {self.name} is in use: let its process crash first")
+
+
+def _nothing(point: object) -> None:
+    """Nobody wants to know."""
 
 
 def _no_space() -> OSError:

@@ -291,10 +291,12 @@ class SimStorage:
     async def _sync(self, number: int, base: int) -> None:
         if self._stuck or self._stopped in ("sync_failed", "storage_error"):
             raise StorageError(f"the storage cannot be synced: {self._cause}")
+        self._disk.on_sync("before_sync")
         await asyncio.sleep(self._disk.sync_takes())
         self._check_alive()
         try:
             self._disk.sync(number - base)
+            self._disk.on_sync("after_sync")
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 self._stuck = True

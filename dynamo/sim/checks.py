@@ -1,0 +1,727 @@
+"""Whether a store that keeps its promises could have answered so: the invariants, one check each.
+
+Each check takes a Case, made once of a history and of what was found at rest, and yields findings.
+They judge by what clients saw and by what is on the disks, with the history's own causal graph.
+Sets of writes are bits of an int here, so that a run of hundreds of operations is judged in
+milliseconds. Knows nothing of nodes' insides.
+
+What a client may count on is worked out from where its write certainly lies: `holders` of an
+operation were looked up on the disks when it was answered. Two rules follow, for any losses:
+
+- A write stands while one disk certainly has it. A disk that was lost has it again once it has read
+  all others, if one that had it did all the while.
+- A read must see it if fewer than r replicas could have answered without it. Who holds it could
+  not; nor could a replica that knows that it lost its copy, until it counts again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from dynamo.sim.history import (
+    FOREVER,
+    AtRest,
+    History,
+    Loss,
+    Operation,
+    dot_name,
+    some,
+)
+
+#: An answer may come so much (seconds) after the timeout.
+GRACE: Final = 1.0
+#: Errors that say that the store could not, rather than that the client should not have asked.
+_FAILED_TO_SERVE: Final = frozenset(
+    (
+        "",
+        "not_ready",
+        "read_uncertain",
+        "storage_corrupt",
+        "storage_error",
+        "storage_full",
+        "storage_refuses_writes",
+        "unavailable",
+        "write_uncertain",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A promise that was broken: `invariant` is its number, as I4; `text` is for people."""
+
+    invariant: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A record that somebody saw: `where`, and its siblings."""
+
+    where: str | Operation
+    seen: int
+
+
+@dataclass(slots=True)
+class _Key:
+    """What there is of one key. `final`: all that the copies at rest hold or cover."""
+
+    key: bytes
+    operations: list[Operation] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    on_disk: int = 0
+    final: int = 0
+
+
+class Case:
+    """A history and what was found at rest, indexed for the checks."""
+
+    def __init__(self, history: History, rest: AtRest) -> None:
+        self.history = history
+        self.rest = rest
+        self.operations = history.operations
+        self._bit = [1 << id for id in range(len(history.operations))]
+        self._masks: dict[frozenset[int], int] = {}
+        #: By id: all that a write covers.
+        self.past = [self.bits(one.past) for one in history.operations]
+        #: By id: the siblings that its answer showed.
+        self.seen = [self.bits(one.seen) for one in history.operations]
+        self._needs: dict[int, int] = {}
+        self.keys: dict[bytes, _Key] = {}
+        for operation in history.operations:
+            self._key(operation.key).operations.append(operation)
+        for key in rest.copies:
+            self._key(key)
+        for one in self.keys.values():
+            one.losses = [loss for loss in history.losses if loss.key in (None, one.key)]
+            for copy in rest.copies.get(one.key, {}).values():
+                one.on_disk |= self.bits(copy.ids or ())
+            one.final = self.closure(one.on_disk)
+
+    def _key(self, key: bytes) -> _Key:
+        found = self.keys.get(key)
+        if found is None:
+            found = self.keys[key] = _Key(key)
+        return found
+
+    # Sets of writes -----------------------------------------------------------------------------
+
+    def bits(self, ids: Iterable[int]) -> int:
+        """The ids as bits; those of no operation are left out."""
+        if not isinstance(ids, frozenset):
+            ids = frozenset(ids)
+        mask = self._masks.get(ids)
+        if mask is None:
+            known = len(self._bit)
+            mask = sum(self._bit[id] for id in ids if 0 <= id < known)
+            self._masks[ids] = mask
+        return mask
+
+    def closure(self, mask: int) -> int:
+        """The writes and all that they cover."""
+        found = mask
+        for id in ids_of(mask):
+            found |= self.past[id]
+        return found
+
+    def needs(self, id: int) -> int:
+        """All that a record with this write must have seen: what its context covers, what its own
+        answer showed beside it, and what those need. A record goes from disk to disk whole."""
+        known = self._needs.get(id)
+        if known is not None:
+            return known
+        operation = self.operations[id]
+        needed = self._bit[id] | self.past[id]
+        if operation.outcome == "ok" and operation.kind != "get":
+            needed |= self.seen[id]
+        self._needs[id] = needed  # also ends a circle, which only a broken run could make
+        rest = needed & ~self._bit[id]
+        while rest:
+            other = rest.bit_length() - 1
+            more = self.needs(other)
+            needed |= more
+            rest &= ~(more | self._bit[other])
+        self._needs[id] = needed
+        return needed
+
+    @cached_property
+    def puts(self) -> int:
+        """All puts."""
+        return self.bits(one.id for one in self.operations if one.kind == "put")
+
+    @cached_property
+    def answers(self) -> list[_Answer]:
+        """Every record that somebody saw, in a client's hands, at rest on a disk, or read there."""
+        found = [
+            _Answer(one, self.seen[one.id]) for one in self.operations if one.answered and one.seen
+        ]
+        for key, copies in self.rest.copies.items():
+            seen: set[int] = set()
+            for node, copy in copies.items():
+                mask = self.bits(copy.ids or ())
+                if mask and mask not in seen:
+                    seen.add(mask)
+                    found.append(_Answer(f"the copy of {key!r} on the disk of {node}", mask))
+        for key, reads in self.rest.reads.items():
+            seen = set()
+            for node, shown in reads.items():
+                mask = self.bits(shown.seen)
+                if mask and mask not in seen:
+                    seen.add(mask)
+                    found.append(_Answer(f"the read of {key!r} at {node} at rest", mask))
+        return found
+
+    # Where writes lie ---------------------------------------------------------------------------
+
+    def certain(self, operation: Operation, until: float = FOREVER) -> frozenset[str]:
+        """Nodes that at `until` certainly have what the operation wrote or showed."""
+        return self._replay(operation, until)[0]
+
+    def _replay(self, operation: Operation, until: float) -> tuple[frozenset[str], dict[int, bool]]:
+        """Also, by place in the key's losses: did the node read from one who had it all the while."""
+        certain = set(operation.holders or ())
+        regained: dict[int, bool] = {}
+        losses = self.keys[operation.key].losses
+        if not losses:
+            return frozenset(certain), regained
+        events = []
+        for place, loss in enumerate(losses):
+            if operation.end <= loss.at <= until:
+                events.append((loss.at, 0, place))
+                if loss.whole_at <= until:
+                    events.append((loss.whole_at, 1, place))
+        sources: dict[int, set[str]] = {}
+        for _, whole, place in sorted(events):
+            node = losses[place].node
+            if whole:
+                regained[place] = bool(sources.pop(place, None))
+                if regained[place]:
+                    certain.add(node)
+            else:
+                certain.discard(node)
+                for others in sources.values():
+                    others.discard(node)
+                sources[place] = set(certain)
+        return frozenset(certain), regained
+
+    def stands(self, operation: Operation) -> bool:
+        """True if what it wrote or showed must still be there at rest."""
+        return bool(operation.holders) and bool(self.certain(operation))
+
+    def could_answer_without(
+        self, earlier: Operation, read: Operation
+    ) -> tuple[int, tuple[Loss, ...]]:
+        """How many replicas could have answered `read` without knowing what `earlier` wrote or showed,
+        and the losses because of which others could not."""
+        holders = earlier.holders or frozenset()
+        losses = self.keys[read.key].losses
+        if not losses:
+            return self.history.n - len(holders), ()
+        owners = self.history.owners.get(read.key, ())
+        nodes = sorted(holders.union(owners))
+        count = self.history.n - len(nodes)
+        _, regained = self._replay(earlier, read.end)
+        blank: list[Loss] = []
+        for node in nodes:
+            found: Loss | bool = node not in holders
+            for place, loss in enumerate(losses):
+                if loss.node == node and loss.at <= read.end:
+                    found = _after_loss(found, loss, earlier, read, regained.get(place, False))
+            if isinstance(found, Loss):
+                blank.append(found)
+            else:
+                count += found
+        return count, tuple(blank)
+
+    @cached_property
+    def missed(self) -> list[Finding]:
+        """Reads that did not see what they had to: I7, or, if it is a copy known to be lost that was
+        counted, I12 (damaged) or I11."""
+        found: list[Finding] = []
+        for key in self.keys.values():
+            found += self._missed_of(key)
+        return found
+
+    def _missed_of(self, key: _Key) -> Iterator[Finding]:
+        n = self.history.n
+        promises = [one for one in key.operations if one.answered and one.holders]
+        promises.sort(key=lambda one: one.end)
+        ends = [one.end for one in promises]
+        masks = [self._promise(one) for one in promises]
+        #: By how many hold it at least: all that the first promises are of.
+        sums: list[list[int]] = []
+        for least in range(n + 1):
+            total, row = 0, [0]
+            for promise, mask in zip(promises, masks, strict=True):
+                if len(promise.holders or ()) >= least:
+                    total |= mask
+                row.append(total)
+            sums.append(row)
+        for read in key.operations:
+            if not read.answered or read.reads_needed < 1:
+                continue
+            if read.kind != "get" and not read.needless:
+                continue
+            least = 1 if key.losses else max(1, n - read.reads_needed + 1)
+            before = bisect_left(ends, read.start)
+            seen = self.closure(self.seen[read.id])
+            if least <= n and sums[least][before] & ~seen:
+                yield from self._missed_by(read, seen, promises[:before], masks)
+
+    def _promise(self, operation: Operation) -> int:
+        if operation.kind == "get" or operation.needless:
+            return self.seen[operation.id]
+        return self._bit[operation.id]
+
+    def _missed_by(
+        self, read: Operation, seen: int, promises: list[Operation], masks: list[int]
+    ) -> Iterator[Finding]:
+        said = 0
+        for earlier, mask in zip(promises, masks, strict=False):
+            missing = mask & ~seen & ~said
+            if not missing:
+                continue
+            count, blank = self.could_answer_without(earlier, read)
+            if count >= read.reads_needed:
+                continue
+            said |= missing
+            shows = earlier.kind == "get" or earlier.needless
+            what = f"{some(ids_of(missing))}, which was shown by [{earlier}]" if shows else earlier
+            text = f"[{read}] misses [{what}]; {count} could have answered without it"
+            if count + len(blank) < read.reads_needed:
+                yield Finding("I7", text)
+            else:
+                lost = "; ".join(map(str, blank))
+                rotten = any(loss.why == "rot" for loss in blank)
+                text += f", unless a lost copy was counted: {lost}"
+                yield Finding("I12" if rotten else "I11", text)
+
+
+def _after_loss(
+    before: Loss | bool, loss: Loss, earlier: Operation, read: Operation, regained: bool
+) -> Loss | bool:
+    """Could a node answer `read` without what `earlier` left, in view of one more loss?
+
+    `before`: what is known without it. True: it could. False: it has it. A loss: it could, had it
+    not to know that its copy is gone. `regained`: it has read the others since.
+    """
+    waits = loss.noticed and read.end < min(loss.serves_at, loss.whole_at)
+    if loss.at < earlier.end:
+        # It had it at the end, or had not: only one that does not count to this day is out.
+        return loss if before is True and waits else before
+    if before is True and loss.at > read.start:
+        return True  # it may have answered before the loss
+    if regained and loss.whole_at <= read.start:
+        return False
+    if loss.noticed and loss.serves_at >= loss.whole_at and regained:
+        return loss  # once it counted, it had it again
+    return loss if waits else True
+
+
+def ids_of(mask: int) -> Iterator[int]:
+    """The ids that are bits of it, from the lowest."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+# The invariants -----------------------------------------------------------------------------------
+
+
+def check_i1(case: Case) -> Iterator[Finding]:
+    """Durability: at the answer enough disks had the write, and it is there at rest unless every disk
+    that had it was lost. (Deletes of which more than the tombstone came to light are I4.)"""
+    for key in case.keys.values():
+        for one in key.operations:
+            if one.kind == "get" or not one.answered or one.holders is None:
+                continue
+            if one.needless and not one.seen:
+                continue
+            lost = _lost_during(one, key)
+            if len(one.holders | lost) < one.writes_needed:
+                also = f" (and {' '.join(sorted(lost))} lost its copy)" if lost else ""
+                yield Finding("I1", f"[{one}] was acknowledged too early{also}")
+        for one in _vanished(case, key):
+            if not _resurrected(case, key, one):
+                rest = " ".join(sorted(case.certain(one)))
+                yield Finding("I1", f"[{one}] was acknowledged and is lost, though {rest} had it")
+
+
+def check_i2(case: Case) -> Iterator[Finding]:
+    """No silent drop: at rest a key's siblings are the causally maximal surviving writes, no more, no
+    less, and a read shows those of them that are values."""
+    for key in case.keys.values():
+        copies = case.rest.copies.get(key.key)
+        if not copies:
+            continue
+        said: set[int] = set()
+        for node, copy in copies.items():
+            mask = case.bits(copy.ids or ())
+            if mask not in said:
+                said.add(mask)
+                for id, covered in _beside(case, mask):
+                    yield Finding(
+                        "I2",
+                        f"at rest {node} keeps {some(covered)} of {key.key!r} beside {id},"
+                        " which covers it",
+                    )
+        yield from _dropped(case, key)
+        maximal = key.on_disk
+        for id in ids_of(key.on_disk):
+            maximal &= ~case.past[id]
+        hideable = case.bits(one.id for one in key.operations if one.expires)
+        for node, shown in case.rest.reads.get(key.key, {}).items():
+            seen = case.bits(shown.seen)
+            if seen != maximal:
+                yield Finding(
+                    "I2",
+                    f"at rest a read of {key.key!r} at {node} saw {some(shown.seen)},"
+                    f" the disks hold {some(ids_of(maximal))}",
+                )
+            hidden = maximal & seen & case.puts & ~hideable & ~case.bits(shown.values)
+            if hidden:
+                yield Finding(
+                    "I2", f"at rest a read of {key.key!r} at {node} hides {some(ids_of(hidden))}"
+                )
+
+
+def check_i3(case: Case) -> Iterator[Finding]:
+    """One dot names one write."""
+    for dot, one, other in case.history.two_writes:
+        yield Finding(
+            "I3",
+            f"dot {dot_name(dot)} names [{_named(case, one)}] and [{_named(case, other)}]",
+        )
+
+
+def check_i4(case: Case) -> Iterator[Finding]:
+    """No resurrection: once converged, nothing that an acknowledged delete covers is shown."""
+    for key in case.keys.values():
+        said = 0
+        for one in key.operations:
+            if one.kind != "delete" or not one.answered:
+                continue
+            risen = _deleted_by(case, one) & ~said
+            if not risen:
+                continue
+            places = []
+            found = 0
+            for where, values in _shown_after(case, key):
+                if values & risen:
+                    found |= values & risen
+                    places.append(where)
+            if found and case.stands(one):
+                said |= found
+                yield Finding(
+                    "I4",
+                    f"{some(ids_of(found))} of {key.key!r} is shown by {'; '.join(places)},"
+                    f" though deleted by [{one}]",
+                )
+
+
+def check_i5(case: Case) -> Iterator[Finding]:
+    """Honest context: a write removes what its context covers, nothing else, and one of another key
+    is refused."""
+    for one in case.operations:
+        if one.foreign_context and (one.answered or one.code == "write_uncertain"):
+            yield Finding("I5", f"[{one}] was given the context of another key, and taken")
+        if one.kind != "get" and one.outcome == "ok" and one.id not in one.seen:
+            yield Finding("I5", f"[{one}] is not in its own answer")
+    for one, places in _effects(case):
+        if one.foreign_context:
+            yield Finding("I5", f"[{one}] had the context of another key, and is in {places}")
+    judged: dict[int, tuple[list[tuple[int, list[int]]], int]] = {}
+    for answer in case.answers:
+        known = judged.get(answer.seen)
+        if known is None:
+            needed = 0
+            for write in ids_of(answer.seen):
+                needed |= case.needs(write)
+            vanished = needed & ~case.closure(answer.seen)
+            known = judged[answer.seen] = list(_beside(case, answer.seen)), vanished
+        beside, vanished = known
+        if isinstance(answer.where, Operation):  # at rest it is I2
+            for write, covered in beside:
+                yield Finding(
+                    "I5",
+                    f"[{answer.where}] shows {some(covered)} beside {write}, which covers it",
+                )
+        if vanished:
+            yield Finding(
+                "I5",
+                f"[{answer.where}]: {some(ids_of(vanished))} vanished, covered by no write of it,"
+                f" though {_who_showed(case, answer.seen, vanished)}",
+            )
+
+
+def check_i6(case: Case) -> Iterator[Finding]:
+    """Convergence: at rest all copies of a key are the same bytes, and nobody repairs any more."""
+    for key, copies in case.rest.copies.items():
+        forms: dict[bytes, list[str]] = {}
+        for node, copy in copies.items():
+            if copy.ids is not None:
+                forms.setdefault(copy.record, []).append(f"{node} {some(copy.ids)}")
+        if len(forms) > 1:
+            told = " / ".join(", ".join(nodes) for nodes in forms.values())
+            yield Finding("I6", f"at rest the copies of {key!r} differ: {told}")
+    if case.rest.repairs:
+        yield Finding("I6", f"{case.rest.repairs} repairs were sent at rest")
+
+
+def check_i7(case: Case) -> Iterator[Finding]:
+    """Quorum reads see what acknowledged writes and earlier reads left on enough primaries, and one
+    with blocking repair is answered only once n - r + 1 of them hold it."""
+    for one in case.operations:
+        if one.kind != "get" or one.outcome != "ok" or not one.blocking or not one.seen:
+            continue
+        if one.holders is None:
+            continue
+        lost = _lost_during(one, case.keys[one.key])
+        needed = case.history.n - one.reads_needed + 1
+        if len(one.holders | lost) < needed:
+            yield Finding("I7", f"[{one}] was answered before {needed} primaries held it")
+    yield from (finding for finding in case.missed if finding.invariant == "I7")
+
+
+def check_i11(case: Case) -> Iterator[Finding]:
+    """Recovery returns whole records of writes that somebody made; who may have lost some counts
+    toward no r."""
+    for one in case.operations:
+        if one.answered:
+            yield from _invented(case, f"[{one}]", one.key, one.seen, one.end)
+    for key, copies in case.rest.copies.items():
+        for node, copy in copies.items():
+            where = f"the copy of {key!r} on the disk of {node}"
+            if copy.wrong:
+                yield Finding("I11", f"{where} is no record: {copy.wrong}")
+            yield from _invented(case, where, key, copy.ids or frozenset(), FOREVER)
+    yield from (finding for finding in case.missed if finding.invariant == "I11")
+
+
+def check_i12(case: Case) -> Iterator[Finding]:
+    """A damaged copy is never served, nor read as absent, and is fetched again from another."""
+    for line in case.history.unreadable:
+        yield Finding("I12", line)
+    for key, copies in case.rest.copies.items():
+        damaged = [node for node, copy in copies.items() if copy.damaged]
+        good = [node for node, copy in copies.items() if copy.ids]
+        if not damaged:
+            continue
+        if good:
+            yield Finding(
+                "I12",
+                f"at rest the copy of {key!r} at {' '.join(damaged)} is damaged,"
+                f" though {' '.join(good)} has a good one",
+            )
+            continue
+        for node, shown in case.rest.reads.get(key, {}).items():
+            if not shown.seen:
+                yield Finding(
+                    "I12",
+                    f"at rest a read of {key!r} at {node} found nothing,"
+                    f" though the copy at {' '.join(damaged)} is damaged",
+                )
+    yield from (finding for finding in case.missed if finding.invariant == "I12")
+
+
+def check_i13(case: Case) -> Iterator[Finding]:
+    """Nothing is synced or written after a failed sync."""
+    for line in case.rest.breaches:
+        yield Finding("I13", line)
+
+
+def check_i14(case: Case) -> Iterator[Finding]:
+    """A write that was refused for want of space has no effect."""
+    for one, places in _effects(case):
+        if one.code in _DISK_FULL and not one.foreign_context:
+            yield Finding("I14", f"[{one}] was refused, the disk being full, and is in {places}")
+
+
+def check_i17(case: Case) -> Iterator[Finding]:
+    """One write is minted once."""
+    for write, one, other in case.history.two_dots:
+        dots = f"{dot_name(one)} and {dot_name(other)}"
+        yield Finding("I17", f"[{_named(case, write)}] has two dots, {dots}")
+
+
+def check_i18(case: Case) -> Iterator[Finding]:
+    """Answers come in time, always; after the heal operations succeed."""
+    rest = case.rest
+    reachable = rest.reachable or case.history.n
+    for one in case.operations:
+        if one.cut_off:
+            continue
+        if one.end > one.start + one.timeout + GRACE:
+            yield Finding("I18", f"[{one}] had {one.timeout:g} s and {GRACE:g} s of grace")
+        elif (
+            one.start >= rest.healed_at
+            and one.timeout >= rest.patience
+            and max(one.writes_needed, one.reads_needed) <= reachable
+            and not one.answered
+            and one.code in _FAILED_TO_SERVE
+        ):
+            yield Finding("I18", f"[{one}] failed, though all was healed at {rest.healed_at:.4f} s")
+    for line in rest.errors:
+        yield Finding("I18", line)
+
+
+def check_i19(case: Case) -> Iterator[Finding]:
+    """What was refused definitely has no effect."""
+    for one, places in _effects(case):
+        if not one.foreign_context and one.code not in _DISK_FULL:
+            yield Finding("I19", f"[{one}] failed definitely, and is in {places}")
+
+
+CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
+    check_i1,
+    check_i2,
+    check_i3,
+    check_i4,
+    check_i5,
+    check_i6,
+    check_i7,
+    check_i11,
+    check_i12,
+    check_i13,
+    check_i14,
+    check_i17,
+    check_i18,
+    check_i19,
+)
+
+
+def check_all(history: History, rest: AtRest) -> list[Finding]:
+    """Everything wrong with a run, by invariant."""
+    case = Case(history, rest)
+    return [finding for check in CHECKS for finding in check(case)]
+
+
+# Parts of them ------------------------------------------------------------------------------------
+
+#: How an edge and a replica say that the disk is full.
+_DISK_FULL: Final = frozenset(("storage_full", "disk_full"))
+
+
+def _lost_during(operation: Operation, key: _Key) -> frozenset[str]:
+    """Nodes whose copy was lost while the operation was on its way: they may have counted."""
+    return frozenset(
+        loss.node for loss in key.losses if operation.start <= loss.at <= operation.end
+    )
+
+
+def _vanished(case: Case, key: _Key) -> Iterator[Operation]:
+    """Acknowledged writes that must still be there at rest, and are not."""
+    if not case.rest.copies.get(key.key):
+        return
+    for one in key.operations:
+        if one.kind == "get" or one.outcome != "ok":
+            continue
+        if not key.final >> one.id & 1 and case.stands(one):
+            yield one
+
+
+def _dropped(case: Case, key: _Key) -> Iterator[Finding]:
+    """What an answer showed and is gone at rest, other than acknowledged writes (I1)."""
+    said = case.bits(one.id for one in _vanished(case, key))
+    for one in key.operations:
+        if not one.answered or (one.kind != "get" and not one.needless):
+            continue
+        missing = case.seen[one.id] & ~key.final & ~said
+        if not missing:
+            continue
+        if all(loss.at < one.start for loss in key.losses) or case.stands(one):
+            said |= missing
+            yield Finding("I2", f"{some(ids_of(missing))}, shown by [{one}], is gone at rest")
+
+
+def _beside(case: Case, mask: int) -> Iterator[tuple[int, list[int]]]:
+    """Siblings that cover others of the same record, with those."""
+    if mask & (mask - 1):
+        for id in ids_of(mask):
+            covered = case.past[id] & mask & ~(1 << id)
+            if covered:
+                yield id, list(ids_of(covered))
+
+
+def _deleted_by(case: Case, delete: Operation) -> int:
+    """Puts that no read may show once the delete has converged."""
+    covered = case.past[delete.id]
+    if delete.needless:
+        seen = case.seen[delete.id]
+        covered = (covered | case.closure(seen)) & ~seen
+    return covered & case.puts
+
+
+def _shown_after(case: Case, key: _Key) -> list[tuple[str, int]]:
+    """The values that reads showed once all was converged."""
+    shown = [
+        (f"a read at {node} at rest", case.bits(one.values))
+        for node, one in case.rest.reads.get(key.key, {}).items()
+    ]
+    shown += [
+        (f"[{one}]", case.bits(one.shown))
+        for one in key.operations
+        if one.start >= case.rest.at and one.outcome == "ok" and one.kind == "get"
+    ]
+    return shown
+
+
+def _resurrected(case: Case, key: _Key, write: Operation) -> bool:
+    """True if the write is a delete, and what it deleted is shown at rest."""
+    if write.kind != "delete":
+        return False
+    risen = _deleted_by(case, write)
+    return any(values & risen for _, values in _shown_after(case, key))
+
+
+def _who_showed(case: Case, seen: int, vanished: int) -> str:
+    """Which write's own answer showed what has vanished where that write is known."""
+    known = 0
+    for id in ids_of(seen):
+        known |= case.needs(id)
+    for id in ids_of(known):
+        one = case.operations[id]
+        if one.outcome == "ok" and one.kind != "get" and case.seen[id] & vanished:
+            return f"[{one}] was made beside it"
+    return "it covers what covers it"
+
+
+def _invented(
+    case: Case, where: str, key: bytes, ids: frozenset[int], until: float
+) -> Iterator[Finding]:
+    for id in sorted(ids):
+        write = case.operations[id] if 0 <= id < len(case.operations) else None
+        if write is None or write.kind == "get" or write.key != key or write.start > until:
+            yield Finding("I11", f"{where} has write {id}, which nobody had made of this key")
+
+
+def _effects(case: Case) -> Iterator[tuple[Operation, str]]:
+    """Writes that failed definitely, and where they are all the same."""
+    refused = {
+        one.id: one for one in case.operations if one.kind != "get" and one.outcome == "none"
+    }
+    if not refused:
+        return
+    mask = case.bits(refused)
+    places: dict[int, str] = {}
+    for answer in case.answers:
+        for id in ids_of(answer.seen & mask):
+            places.setdefault(id, f"[{answer.where}]")
+    for id, one in refused.items():
+        if case.history.was_minted(id):
+            places.setdefault(id, "a record that a replica minted")
+        if id in places:
+            yield one, places[id]
+
+
+def _named(case: Case, id: int) -> str:
+    known = 0 <= id < len(case.operations)
+    return str(case.operations[id]) if known else f"write {id}, which nobody made"

@@ -1,0 +1,498 @@
+"""A cluster of simulated nodes and the verbs of tests: write, read, delete, cut, crash, wipe, settle.
+
+The nodes run the production services over simulated worlds. Everything is in one process and one
+thread, on a `SimLoop`. Knows nothing of plans, histories or invariants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+from dynamo.cluster_file import ClusterFile
+from dynamo.config import NodeConfig
+from dynamo.errors import DynamoError, NotReady, StorageCorrupt
+from dynamo.keys import partition_prefix, routing_key
+from dynamo.metrics import Metrics
+from dynamo.record import EMPTY, VALUE, Content, Record, decode_record
+from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.services import NodeServices
+from dynamo.sim.chance import stream
+from dynamo.sim.clock import SimClock
+from dynamo.sim.disk import Disk
+from dynamo.sim.loop import Process, SimLoop
+from dynamo.sim.messages import MessageFaults
+from dynamo.sim.network import Network
+from dynamo.sim.points import Point
+from dynamo.sim.trace import Trace
+from dynamo.sim.world import SimWorld
+from dynamo.stored import decode_stored
+from ring.member import Member
+from ring.preference import Plan, Planner
+from ring.ring import ReplicationClass, Ring
+
+_T = TypeVar("_T")
+
+BUCKET_TYPE: Final = b"default"
+BUCKET: Final = b"b"
+PORT: Final = 7400
+#: Seconds that `settle` and the start wait for nodes to be whole.
+PATIENCE: Final = 120.0
+_LOOK_INTERVAL: Final = 0.1
+
+
+class NodeGone(DynamoError):
+    """The node that was asked has crashed, or is down: nobody knows what became of the request."""
+
+    code = "node_gone"
+
+
+class SimNode:
+    """A machine of the cluster: its disk and clock last, its process comes and goes."""
+
+    def __init__(self, name: str, *, config: NodeConfig, disk: Disk) -> None:
+        self.name = name
+        self.config = config
+        self.disk = disk
+        self.rate = 1.0
+        self.offset_ms = 0
+        #: How often it was started.
+        self.starts = 0
+        self.process: Process | None = None
+        self.services: NodeServices | None = None
+        self.clock: SimClock | None = None
+        self.messages: MessageFaults | None = None
+        self.metrics = Metrics()
+        #: What starts before this one have counted.
+        self.counted: Counter[str] = Counter()
+        #: Spans in which it was paused, the last one perhaps without an end.
+        self.pauses: list[tuple[float, float]] = []
+
+    def __repr__(self) -> str:
+        return f"SimNode({self.name} {self.state} starts={self.starts})"
+
+    @property
+    def state(self) -> Literal["down", "starting", "paused", "up"]:
+        """`up`: it has started and takes requests, if perhaps not all of them."""
+        if self.process is None:
+            return "down"
+        if self.process.state == "paused":
+            return "paused"
+        return "up" if self.services is not None and self.services.rpc_address else "starting"
+
+    @property
+    def is_up(self) -> bool:
+        """True if it has a process, paused or not."""
+        return self.process is not None
+
+    def paused_since(self, time: float) -> bool:
+        """True if it was paused at any time since."""
+        return any(end >= time for _, end in self.pauses)
+
+    def count(self, name: str) -> int:
+        """How often all its starts have counted this."""
+        return self.counted[name] + self.metrics.count[name]
+
+
+class Cluster:
+    """`async with Cluster(nodes=("a", "b", "c"), seed=1) as cluster:`, on a running `SimLoop`.
+
+    `replicas`: n of every key. `formed`: whether the members are in the cluster file, or found out by
+    the first handshakes. Requests go to bucket `b` of the default type.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: Sequence[str] = ("a", "b", "c"),
+        replicas: int = 3,
+        partitions: int = 4,
+        seed: int = 0,
+        formed: Literal["file", "peers"] = "file",
+        trace: Trace | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop), "a simulated cluster needs a simulated loop: run_virtual"
+        self.loop = loop
+        self.seed = seed
+        self.trace = Trace(now=loop.time) if trace is None else trace
+        self.network = Network(loop=loop, seed=seed, trace=self.trace)
+        self.replicas = replicas
+        members = tuple(Member(id=name, address=f"{name}:{PORT}") for name in nodes)
+        cluster = ClusterFile(
+            id="simulated",
+            secret=b"what only simulated nodes know..",
+            seed=seed % (1 << 32),
+            partitions=partitions,
+            classes=((BUCKET_TYPE.decode(), replicas),),
+            members=members if formed == "file" else (),
+        )
+        #: As the nodes will have it.
+        self.ring = Ring.build(
+            members,
+            partitions=partitions,
+            seed=cluster.seed,
+            classes=(ReplicationClass(name=BUCKET_TYPE.decode(), id=0, replicas=replicas),),
+        )
+        self._planner = Planner(self.ring, members[0].datacenter)
+        self.nodes: dict[str, SimNode] = {
+            member.id: SimNode(
+                member.id,
+                config=_config(member, members, cluster),
+                disk=Disk(name=member.id, seed=seed),
+            )
+            for member in members
+        }
+        #: Told where in the path of a write each node is; it may crash the node.
+        self.on_point: Callable[[str, Point], None] = lambda name, point: None
+        for name, node in self.nodes.items():
+            node.disk.on_sync = functools.partial(self._at_point, name)
+        #: Told when a node has ended by itself, and why.
+        self.on_end: Callable[[str, Exception], None] = lambda name, error: None
+        #: Called with each new start of a node, before anything of it runs.
+        self.on_start: Callable[[SimNode], None] = lambda node: None
+        self._keys: dict[bytes, None] = {}
+        self._requests: dict[str, dict[asyncio.Future[Any], None]] = {name: {} for name in nodes}
+
+    def __repr__(self) -> str:
+        nodes = " ".join(f"{node.name}={node.state}" for node in self.nodes.values())
+        return f"Cluster({nodes} n={self.replicas} at {self.loop.time():.3f} s)"
+
+    async def __aenter__(self) -> Cluster:
+        for name in self.nodes:
+            self.start(name)
+        await self.until(self._all_ready, "all nodes are ready")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for name, node in self.nodes.items():
+            if node.is_up:
+                self.crash(name)
+        for process in self.loop.processes:
+            await process.gone()
+
+    # Clients ------------------------------------------------------------------------------------
+
+    async def write(
+        self,
+        node: str,
+        key: bytes,
+        value: bytes,
+        context: bytes = b"",
+        options: WriteOptions | None = None,
+    ) -> Written:
+        """Put at a node. Raises what a coordinator raises, and NodeGone."""
+        content = Content(value=value, content_type=b"text/plain")
+        given = options or WriteOptions()
+        return await self.request(
+            node,
+            key,
+            lambda services: services.put(BUCKET_TYPE, BUCKET, key, content, context, given),
+        )
+
+    async def read(self, node: str, key: bytes, options: ReadOptions | None = None) -> Found:
+        """Get at a node. Raises as `write`."""
+        given = options or ReadOptions()
+        return await self.request(
+            node, key, lambda services: services.get(BUCKET_TYPE, BUCKET, key, given)
+        )
+
+    async def delete(
+        self, node: str, key: bytes, context: bytes = b"", options: WriteOptions | None = None
+    ) -> Found | Written:
+        """Delete at a node. Raises as `write`."""
+        given = options or WriteOptions()
+        return await self.request(
+            node, key, lambda services: services.delete(BUCKET_TYPE, BUCKET, key, context, given)
+        )
+
+    async def request(
+        self, node: str, key: bytes, make: Callable[[NodeServices], Coroutine[Any, Any, _T]]
+    ) -> _T:
+        """What the coroutine gives that `make` makes of the node's services, run in its process, as a
+        client on the same machine would get it. Who gives up here, gives up there."""
+        self._keys.setdefault(key)
+        found = self.nodes[node]
+        if found.process is None or found.services is None:
+            raise NodeGone(f"node {node} is down")
+        if found.state == "starting":
+            raise NotReady(f"node {node} is starting")
+        answer: asyncio.Future[_T] = self.loop.create_future()
+        task = found.process.spawn(make(found.services))
+        task.add_done_callback(functools.partial(self._hand_over, node, answer))
+        waiting = self._requests[node]
+        waiting[answer] = None
+        try:
+            return await answer
+        finally:
+            waiting.pop(answer, None)
+            if not task.done():
+                task.cancel()
+
+    def _hand_over(self, node: str, answer: asyncio.Future[_T], task: asyncio.Future[_T]) -> None:
+        """What became of a request, to whoever waits for it."""
+        if not task.cancelled() and not answer.done():
+            self.on_point(node, "answer")
+        if answer.done():
+            if not task.cancelled():
+                task.exception()  # nobody wants to know any more
+        elif task.cancelled():
+            answer.set_exception(NodeGone(f"node {node} has crashed"))
+        elif (error := task.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(task.result())
+
+    def _at_point(self, name: str, point: Point) -> None:
+        self.on_point(name, point)
+
+    # Nodes --------------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start a node that is down, from what is on its disk."""
+        node = self.nodes[name]
+        assert node.process is None, f"{name} is up"
+        self.trace.note("start", name)
+        node.starts += 1
+        node.counted.update(node.metrics.count)
+        node.metrics = Metrics()
+        node.process = process = self.loop.new_process(f"{name}#{node.starts}")
+        node.clock = clock = SimClock(self.loop, rate=node.rate, offset_ms=node.offset_ms)
+        calm = node.messages
+        node.messages = MessageFaults(seed=self.seed, node=name, process=process, loop=self.loop)
+        if calm is not None:
+            node.messages.like(calm)
+        world = SimWorld(
+            config=node.config,
+            clock=clock,
+            disk=node.disk,
+            network=self.network.join(name, process),
+            messages=node.messages,
+            on_point=functools.partial(self._at_point, name),
+            chance=stream(self.seed, "start", name, node.starts),
+        )
+        node.services = NodeServices(node.config, world=world, metrics=node.metrics)
+        self.on_start(node)
+        process.spawn(self._live(node, node.services), name=f"node {name}")
+
+    restart = start
+
+    async def _live(self, node: SimNode, services: NodeServices) -> None:
+        """In the node's process: start, serve, and say so if that ends."""
+        try:
+            await services.start()
+            services.serve()
+            await services.wait_closed()
+        except (DynamoError, OSError) as error:
+            self.loop.call_soon(self._ended, node, services, error, context=self.loop.outside)
+
+    def _ended(self, node: SimNode, services: NodeServices, error: Exception) -> None:
+        if node.services is services:
+            self.crash(node.name)
+            self.on_end(node.name, error)
+
+    def crash(self, name: str, *, kept: int | None = None, silent: bool = False) -> None:
+        """End a node in the middle of whatever it does: `kill -9`, or with `silent` a loss of power.
+
+        `kept`: how many of its unsynced writes are on disk all the same; None draws it. Its disk and
+        network refuse first, then its tasks die.
+        """
+        node = self.nodes[name]
+        process = node.process
+        assert process is not None, f"{name} is down"
+        self.trace.note("crash", name)
+        self.network.crash(name, silent=silent)
+        node.disk.crash(kept)
+        node.process = node.services = None
+        if process.state == "paused":
+            node.pauses[-1] = (node.pauses[-1][0], self.loop.time())
+        process.kill()
+        for answer in list(self._requests[name]):
+            if not answer.done():
+                answer.set_exception(NodeGone(f"node {name} has crashed"))
+
+    def pause(self, name: str) -> None:
+        """Stop a node as SIGSTOP does; what reaches it is kept by its machine."""
+        node = self.nodes[name]
+        if node.process is not None and node.process.state == "running":
+            self.trace.note("pause", name)
+            node.process.pause()
+            node.pauses.append((self.loop.time(), math.inf))
+
+    def resume(self, name: str) -> None:
+        """Let a paused node go on."""
+        node = self.nodes[name]
+        if node.process is not None and node.process.state == "paused":
+            self.trace.note("resume", name)
+            node.process.resume()
+            node.pauses[-1] = (node.pauses[-1][0], self.loop.time())
+
+    def wipe(self, name: str) -> None:
+        """Empty the disk of a node; one that is up crashes first."""
+        if self.nodes[name].is_up:
+            self.crash(name)
+        self.trace.note("wipe", name)
+        self.nodes[name].disk.wipe()
+
+    def skew(self, name: str, *, ms: int = 0, rate: float | None = None) -> None:
+        """Set a node's wall clock by so much, or let its clock run at another rate."""
+        node = self.nodes[name]
+        self.trace.note("skew", name, ms, rate or 0.0)
+        node.offset_ms += ms
+        if rate is not None:
+            node.rate = rate
+        if node.clock is not None:
+            node.clock.jump(ms)
+            if rate is not None:
+                node.clock.drift(rate)
+
+    # Links --------------------------------------------------------------------------------------
+
+    def cut(self, one: Iterable[str], other: Iterable[str], *, both: bool = True) -> None:
+        """Nothing gets from the nodes of `one` to those of `other`, nor (`both`) back."""
+        others = tuple(other)
+        for source in one:
+            for target in others:
+                if source != target:
+                    self.network.cut(source, target)
+                    if both:
+                        self.network.cut(target, source)
+
+    def mend(self, one: Iterable[str], other: Iterable[str], *, both: bool = True) -> None:
+        """Undo such a cut."""
+        others = tuple(other)
+        for source in one:
+            for target in others:
+                if source != target:
+                    self.network.heal(source, target)
+                    if both:
+                        self.network.heal(target, source)
+
+    def heal(self) -> None:
+        """Every link is whole, no message is lost any more."""
+        self.trace.note("heal")
+        self.network.heal_all()
+        for node in self.nodes.values():
+            if node.messages is not None:
+                node.messages.calm()
+
+    # What is there ------------------------------------------------------------------------------
+
+    def plan(self, key: bytes) -> Plan:
+        """Where the key lives."""
+        class_ = self.ring.classes[0]
+        return self._planner.plan(class_, routing_key(BUCKET_TYPE, BUCKET, key))
+
+    def owners(self, key: bytes) -> tuple[str, ...]:
+        """The primaries of the key."""
+        return tuple(self.plan(key).primaries)
+
+    def storage_key(self, key: bytes) -> bytes:
+        """What the key is stored under, at every owner."""
+        plan = self.plan(key)
+        routing = routing_key(BUCKET_TYPE, BUCKET, key)
+        return partition_prefix(plan.class_id, plan.partition) + routing
+
+    def record(self, name: str, key: bytes) -> Record:
+        """What a node has of the key, synced or not. Raises StorageCorrupt if that is damaged."""
+        storage_key = self.storage_key(key)
+        data = self.nodes[name].disk.current("records", storage_key)
+        return EMPTY if data is None else decode_record(decode_stored(storage_key, data).record)
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys that requests were made of."""
+        return tuple(self._keys)
+
+    @property
+    def up(self) -> list[str]:
+        """Names of the nodes that have a process."""
+        return [name for name, node in self.nodes.items() if node.is_up]
+
+    def count(self, name: str) -> int:
+        """How often all nodes together have counted this."""
+        return sum(node.count(name) for node in self.nodes.values())
+
+    # Waiting ------------------------------------------------------------------------------------
+
+    async def until(
+        self, true: Callable[[], bool], what: str, *, patience: float = PATIENCE
+    ) -> None:
+        """Return once it is true. Raises TimeoutError after `patience` seconds."""
+        limit = self.loop.time() + patience
+        while not true():
+            if self.loop.time() >= limit:
+                raise TimeoutError(f"after {patience:g} s it is not so that {what}; {self!r}")
+            await asyncio.sleep(_LOOK_INTERVAL)
+
+    def _all_ready(self) -> bool:
+        return all(self.is_whole(name) for name in self.up)
+
+    def is_whole(self, name: str) -> bool:
+        """True if the node serves and nobody who is up owes it anything."""
+        node = self.nodes[name]
+        services = node.services
+        if services is None or node.state != "up" or not services.ready().ready:
+            return False
+        debts, up = services.debts(), self.up
+        return not (debts.unserved or debts.damaged or any(peer in up for peer in debts.owed))
+
+    async def settle(self, *, patience: float = PATIENCE) -> dict[bytes, Found]:
+        """Return once the nodes that are up are whole and agree on every key that was asked for: each
+        is read once from all its primaries that are up, and those that were behind are repaired.
+
+        What those reads showed. Raises TimeoutError, and what the last try of a read raised.
+        """
+        await self.until(self._all_ready, "the nodes are whole", patience=patience)
+        found = {}
+        for key in self.keys:
+            owners = [owner for owner in self.owners(key) if self.nodes[owner].is_up]
+            found[key] = await self._read_until(key, owners, patience=patience)
+        # Repairs that those reads have sent.
+        await asyncio.sleep(1.0)
+        return found
+
+    async def _read_until(self, key: bytes, owners: list[str], *, patience: float) -> Found:
+        limit = self.loop.time() + patience
+        tries = 0
+        while True:
+            node = owners[tries % len(owners)]
+            tries += 1
+            try:
+                return await self.read(node, key, ReadOptions(r=len(owners), timeout_ms=2000))
+            except DynamoError:
+                if self.loop.time() >= limit:
+                    raise
+            await asyncio.sleep(0.5)
+
+    def siblings(self, name: str, key: bytes) -> tuple[bytes, ...] | None:
+        """The values that a node's disk holds of the key, sorted; None if they are damaged."""
+        try:
+            record = self.record(name, key)
+        except StorageCorrupt:
+            return None
+        return tuple(sorted(s.read().value for s in record.siblings if s.kind == VALUE))
+
+
+def _config(member: Member, members: Sequence[Member], cluster: ClusterFile) -> NodeConfig:
+    return NodeConfig(
+        node_id=member.id,
+        data_dir=member.id,
+        http="",
+        rpc=member.address,
+        address=member.address,
+        peers=tuple(other.address for other in members if other is not member),
+        datacenter=member.datacenter,
+        rack=member.rack,
+        host=member.host,
+        weight=member.weight,
+        cluster=cluster,
+        development=False,
+        free_space_min=None,
+        value_bytes_max=1 << 20,
+        log_level="info",
+    )

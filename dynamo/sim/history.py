@@ -1,0 +1,336 @@
+"""What clients did and saw in a run, what its disks hold at rest, and the causal graph of its writes.
+
+Causality is taken from unique values and from the contexts that clients echoed, never from the
+store's vectors: a write covers the siblings that its context was given with, and what those cover.
+The value of a put is the decimal id of the operation; a tombstone says by its expiry which delete
+it is of. Knows nothing of nodes' insides; times are seconds of one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from dynamo.errors import Malformed, StorageCorrupt
+from dynamo.record import TOMBSTONE, Record, Sibling, decode_record
+from dynamo.stored import decode_stored
+from dynamo.version import Dot
+
+Outcome = Literal["ok", "none", "unknown"]
+OperationKind = Literal["put", "delete", "get"]
+#: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone.
+Why = Literal["wipe", "rot", "restore", "log"]
+
+NOTHING: Final[frozenset[int]] = frozenset()
+#: A delete writes a tombstone with `expires_ms = TOMBSTONE_TAG + id`.
+TOMBSTONE_TAG: Final = 1 << 50
+FOREVER: Final = float("inf")
+_DIGITS_MAX: Final = 9
+
+
+# Reading records ----------------------------------------------------------------------------------
+
+
+def write_of(sibling: Sibling) -> int:
+    """Id of the write that a sibling is. Raises Malformed if its value is none that a run writes."""
+    if sibling.kind == TOMBSTONE:
+        return sibling.expires_ms - TOMBSTONE_TAG
+    value = sibling.read().value
+    if not value.isdigit() or len(value) > _DIGITS_MAX:
+        raise Malformed(f"a sibling's value is no operation's: {value[:20]!r}")
+    return int(value)
+
+
+def writes_in(record: Record) -> frozenset[int]:
+    """Ids of the writes whose siblings are in a record, tombstones included. Raises Malformed."""
+    return frozenset(map(write_of, record.siblings))
+
+
+def values_in(siblings: Iterable[Sibling]) -> frozenset[int]:
+    """Ids of the puts among siblings, say those that an answer shows. Raises Malformed."""
+    return frozenset(write_of(one) for one in siblings if one.kind != TOMBSTONE)
+
+
+def ids_on_disk(data: bytes, storage_key: bytes) -> frozenset[int] | None:
+    """Ids of the writes in a stored record; None if its checksum fails.
+
+    Raises Malformed if what lies under a good checksum is no whole record.
+    """
+    try:
+        stored = decode_stored(storage_key, data)
+    except StorageCorrupt:
+        return None
+    return writes_in(decode_record(stored.record))
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What one disk has of a key. `ids`: of its siblings, None if they cannot be read.
+
+    `record`: encoded, b"" if the key is absent. `wrong`: why what lies under a good checksum is no
+    record that a run could make; "" for a good copy, and for one whose checksum fails.
+    """
+
+    ids: frozenset[int] | None = NOTHING
+    record: bytes = b""
+    wrong: str = ""
+
+    @property
+    def damaged(self) -> bool:
+        """True if its checksum fails."""
+        return self.ids is None and not self.wrong
+
+
+def copy_on_disk(data: bytes | None, storage_key: bytes) -> Copy:
+    """The copy that these stored bytes are; None: no bytes."""
+    if data is None:
+        return Copy()
+    try:
+        stored = decode_stored(storage_key, data)
+    except StorageCorrupt:
+        return Copy(None)
+    try:
+        record = decode_record(stored.record)
+        if dict(record.vector).get(stored.birth, 0) < stored.counter:
+            raise Malformed("the birth beside the record has a counter that the record never saw")
+        return Copy(writes_in(record), stored.record)
+    except Malformed as error:
+        return Copy(None, stored.record, error.message)
+
+
+# What happened ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Operation:
+    """One request of a client.
+
+    `w`, `pw`: acknowledgements asked for (`w`: the most of w, dw and node_confirms). `r`, `pr`:
+    answers of a get (a needless delete may have an r too: that of its read). `blocking`: with
+    blocking read repair.
+    `past`: all that its context covers, a closed set (`History.past_of`); for a delete without
+    context what the read inside it showed, set before anything is minted. `foreign_context`: the
+    context was of another key.
+    `seen`: the siblings in the record of its answer, tombstones and expired values included.
+    `shown`: the values in it that were visible. `needless`: a delete that found nothing left to
+    delete and was not made (its outcome is none). `code`: of the error. `expires`: the value has an
+    expiry. `end`: when the answer left the node, FOREVER if none did. `cut_off`: its node crashed or
+    stood still or the client went away, so that no answer was owed.
+    `holders`: nodes whose durable disk held, at `end`, the write or one that covers it; for a get
+    and a needless delete, all of `seen`. None if that was not looked at.
+    """
+
+    id: int
+    kind: OperationKind
+    key: bytes
+    node: str
+    start: float
+    timeout: float
+    w: int = 0
+    pw: int = 0
+    r: int = 0
+    pr: int = 0
+    blocking: bool = False
+    foreign_context: bool = False
+    expires: bool = False
+    past: frozenset[int] = NOTHING
+    seen: frozenset[int] = NOTHING
+    shown: frozenset[int] = NOTHING
+    end: float = FOREVER
+    cut_off: bool = False
+    outcome: Outcome = "unknown"
+    code: str = ""
+    needless: bool = False
+    holders: frozenset[str] | None = None
+
+    @property
+    def writes_needed(self) -> int:
+        """Nodes that must hold it when it is acknowledged: there are primaries only."""
+        return max(self.w, self.pw)
+
+    @property
+    def reads_needed(self) -> int:
+        """Primaries that must stand behind an answer."""
+        return max(self.r, self.pr)
+
+    @property
+    def answered(self) -> bool:
+        """True if its answer says that what it wrote, or what it showed, is there."""
+        return self.outcome == "ok" or self.needless
+
+    def weaken_not_found(self, n: int, *, basic_quorum: bool) -> None:
+        """It found nothing, asked without `notfound_ok`: that is said once r replicas that do have
+        a record are out of reach, or (`basic_quorum`) once a majority has none."""
+        self.r = min(self.reads_needed, n - self.reads_needed + 1)
+        self.pr = 0
+        if basic_quorum:
+            self.r = min(self.r, n // 2 + 1)
+        self.blocking = False
+
+    def __str__(self) -> str:
+        """One line a person can follow."""
+        counts = (("w", self.w), ("pw", self.pw), ("r", self.r), ("pr", self.pr))
+        words = [f"{self.kind} {self.id} of {self.key!r} at {self.node} ({_span(self)})"]
+        words += [f"{name}={count}" for name, count in counts if count]
+        words += ["blocking"] if self.blocking else []
+        words += ["needless"] if self.needless else [self.code or self.outcome]
+        if self.kind != "get" and self.past:
+            words.append(f"covers {some(self.past)}")
+        if self.seen:
+            words.append(f"saw {some(self.seen)}")
+        if self.holders is not None:
+            words.append(f"held by {' '.join(sorted(self.holders)) or 'nobody'}")
+        return ", ".join(words)
+
+
+@dataclass(slots=True)
+class Loss:
+    """A node's copy is gone or old: of one key, or (None) of all.
+
+    `noticed`: the node knows, and counts toward no r from then on. `serves_at`: when it counts again
+    (a refill waits for peers that are down for some seconds only). `whole_at`: when it had read all
+    other replicas.
+    """
+
+    at: float
+    node: str
+    key: bytes | None
+    why: Why = "wipe"
+    noticed: bool = True
+    serves_at: float = FOREVER
+    whole_at: float = FOREVER
+
+    def __str__(self) -> str:
+        of = "" if self.key is None else f" of {self.key!r}"
+        noticed = "" if self.noticed else ", unnoticed"
+        return f"{self.why}{of} at {self.node} ({self.at:.4f} s{noticed})"
+
+
+@dataclass(slots=True)
+class History:
+    """All operations of a run, and the copies lost on the way. `n`: replicas of each key.
+
+    `owners`: the nodes that keep a key. `unreadable`: answers with a record or a value that nobody
+    wrote, a line each. `two_writes`: a dot and the writes that it named. `two_dots`: a write and
+    the dots it had.
+    """
+
+    n: int
+    operations: list[Operation] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    owners: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    two_writes: list[tuple[Dot, int, int]] = field(default_factory=list)
+    two_dots: list[tuple[int, Dot, Dot]] = field(default_factory=list)
+    _write_of: dict[Dot, int] = field(default_factory=dict)
+    _dot_of: dict[int, Dot] = field(default_factory=dict)
+    #: Stored bytes, and all that they cover.
+    _covered: dict[tuple[bytes, bytes], frozenset[int]] = field(default_factory=dict)
+
+    def next_id(self) -> int:
+        """The id of the operation that begins next."""
+        return len(self.operations)
+
+    def begin(self, operation: Operation) -> Operation:
+        """Add an operation that begins now."""
+        assert operation.id == len(self.operations)
+        self.operations.append(operation)
+        return operation
+
+    def past_of(self, ids: Iterable[int]) -> frozenset[int]:
+        """The writes themselves, and all that they cover."""
+        found: set[int] = set()
+        operations = self.operations
+        for id in ids:
+            found.add(id)
+            if 0 <= id < len(operations):
+                found |= operations[id].past
+        return frozenset(found)
+
+    def note_dots(self, record: Record) -> frozenset[int]:
+        """Remember which dot names which write, for ever. The ids, as `writes_in`; raises Malformed."""
+        ids = []
+        for sibling in record.siblings:
+            id = write_of(sibling)
+            ids.append(id)
+            dot = sibling.dot
+            known = self._write_of.setdefault(dot, id)
+            if known != id and (dot, known, id) not in self.two_writes:
+                self.two_writes.append((dot, known, id))
+            before = self._dot_of.setdefault(id, dot)
+            if before != dot and (id, before, dot) not in self.two_dots:
+                self.two_dots.append((id, before, dot))
+        return frozenset(ids)
+
+    def was_minted(self, id: int) -> bool:
+        """True if a record was noted that had this write."""
+        return id in self._dot_of
+
+    def holders_of(
+        self, operation: Operation, stored: Mapping[str, bytes | None], storage_key: bytes
+    ) -> frozenset[str]:
+        """Nodes whose stored bytes hold what the operation wrote, or all that it saw, or what covers
+        it. `stored`: what each owner's disk has, durably, under the key."""
+        writes = operation.kind != "get" and not operation.needless
+        wanted = frozenset((operation.id,)) if writes else operation.seen
+        return frozenset(
+            node for node, data in stored.items() if wanted <= self._covers(data, storage_key)
+        )
+
+    def _covers(self, data: bytes | None, storage_key: bytes) -> frozenset[int]:
+        if data is None:
+            return NOTHING
+        known = self._covered.get((storage_key, data))
+        if known is None:
+            copy = copy_on_disk(data, storage_key)
+            known = self.past_of(copy.ids or NOTHING)
+            self._covered[storage_key, data] = known
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a read answered. `seen`: all siblings of its record. `values`: those that were visible."""
+
+    seen: frozenset[int] = NOTHING
+    values: frozenset[int] = NOTHING
+
+
+@dataclass(slots=True)
+class AtRest:
+    """What a run learnt once all was healed, every key read at r = n, and nothing moved any more.
+
+    `healed_at`: from then on operations with a timeout of `patience` seconds or more must succeed
+    if they ask for at most `reachable` replicas (0: all of them). `at`: from then on it is converged.
+    `copies`: what each owner's disk has, durably. `reads`: what a read at r = n showed at each node.
+    `repairs`: how many were sent after `at`. `errors`: what could not be done, a line each.
+    `breaches`: what a disk saw that no process may do, a line each.
+    """
+
+    healed_at: float = FOREVER
+    at: float = FOREVER
+    patience: float = 1.0
+    reachable: int = 0
+    copies: dict[bytes, dict[str, Copy]] = field(default_factory=dict)
+    reads: dict[bytes, dict[str, Shown]] = field(default_factory=dict)
+    repairs: int = 0
+    errors: list[str] = field(default_factory=list)
+    breaches: list[str] = field(default_factory=list)
+
+
+def some(ids: Iterable[int]) -> str:
+    """Ids for people, the first of many."""
+    listed = sorted(ids)
+    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+    return "{" + " ".join(map(str, listed[:8])) + more + "}"
+
+
+def dot_name(dot: Dot) -> str:
+    """A dot for people."""
+    return f"{dot[0].hex()}:{dot[1]}"
+
+
+def _span(operation: Operation) -> str:
+    end = "never answered" if operation.end == FOREVER else f"to {operation.end:.4f} s"
+    return f"{operation.start:.4f} {end}"

@@ -1,0 +1,342 @@
+"""What happens in one run, as data: the cluster, when clients are busy, what goes wrong and when.
+
+Drawn from a seed; each kind of fault and each other matter has a random stream of its own, so that a
+new kind leaves the others where they are. A plan can be printed, written to a file, edited, read again
+and shrunk: leaving out a fault or a burst moves nothing else. Knows nothing of how it is carried out.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from dynamo.errors import Malformed
+from dynamo.sim.chance import stream
+from dynamo.sim.points import POINTS, Point
+
+Kind = Literal[
+    # Links between nodes.
+    "partition",
+    "isolate",
+    "one_way",
+    "bridge",
+    "flap",
+    "clog",
+    "reset",
+    "half_open",
+    "slow_link",
+    "dribble",
+    "flip",
+    "tear",
+    "repeat",
+    "swap",
+    "replay",
+    # Whole messages.
+    "lose_messages",
+    "double_messages",
+    "late_messages",
+    "replay_messages",
+    # Processes.
+    "crash",
+    "power_cut",
+    "crash_all",
+    "crash_at",
+    "pause",
+    "slow_node",
+    # Disks.
+    "wipe",
+    "restore",
+    "rot",
+    "rot_block",
+    "lose_log",
+    "slow_sync",
+    "fail_sync",
+    "disk_full",
+    "disk_end",
+    "busy_disk",
+    # Clocks.
+    "jump",
+    "drift",
+]
+#: Faults that take from a disk what was synced: one disk at a time.
+LOSING: Final[tuple[Kind, ...]] = ("wipe", "restore", "rot", "rot_block", "lose_log")
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that goes wrong at `at` (seconds from the start) and is undone `seconds` later.
+
+    `nodes`: whom it befalls (for a partition: one side). `number`: what else it needs: a factor, a
+    chance in percent, milliseconds, how many. `point`: of `crash_at`.
+    """
+
+    at: float
+    kind: Kind
+    nodes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    number: int = 0
+    point: Point | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{self.at:8.3f} s  {self.kind:<16} {' '.join(self.nodes)}"]
+        if self.seconds:
+            parts.append(f"for {self.seconds:g} s")
+        if self.point:
+            parts.append(f"at {self.point}")
+        if self.number:
+            parts.append(f"({self.number})")
+        return " ".join(parts)
+
+
+class Burst(msgspec.Struct, frozen=True):
+    """`operations` of `clients` at the keys with these numbers, from `at` on, within `seconds`."""
+
+    number: int
+    at: float
+    seconds: float
+    clients: int
+    operations: int
+    keys: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.at:8.3f} s  burst {self.number}: {self.operations} operations of {self.clients}"
+            f" clients at keys {' '.join(map(str, self.keys))} in {self.seconds:g} s"
+        )
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One run. `replicas`: n of every key. `formed`: whether the ring is in the cluster file, or agreed
+    in the first handshakes. `latency_ms`, `sync_ms`: usual times of a message and of a sync. `dead`:
+    nodes that stay down when all else is healed. `seconds`: how long things go wrong.
+    """
+
+    seed: int
+    nodes: tuple[str, ...]
+    replicas: int
+    partitions: int
+    formed: Literal["file", "peers"]
+    keys: int
+    latency_ms: float
+    sync_ms: float
+    seconds: float
+    bursts: tuple[Burst, ...]
+    faults: tuple[Fault, ...]
+    dead: tuple[str, ...] = ()
+
+    @property
+    def operations(self) -> int:
+        """How many requests clients make while things go wrong."""
+        return sum(burst.operations for burst in self.bursts)
+
+    def __str__(self) -> str:
+        head = (
+            f"seed {self.seed}: {len(self.nodes)} nodes, n={self.replicas}, {self.keys} keys,"
+            f" {self.operations} operations, {self.seconds:g} s; ring from {self.formed};"
+            f" messages {self.latency_ms:g} ms, syncs {self.sync_ms:g} ms"
+        )
+        if self.dead:
+            head += f"; {' '.join(self.dead)} stay dead"
+        lines = sorted(
+            [(b.at, str(b)) for b in self.bursts] + [(f.at, str(f)) for f in self.faults]
+        )
+        return "\n".join((head, *(line for _, line in lines)))
+
+
+def read_plan(data: bytes) -> Plan:
+    """The plan in a file's content. Raises Malformed."""
+    try:
+        return msgspec.json.decode(data, type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"not a plan of faults: {error}") from None
+
+
+def write_plan(plan: Plan) -> bytes:
+    """The content of its file: JSON that a person can edit."""
+    return msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n"
+
+
+# Drawing ------------------------------------------------------------------------------------------
+
+#: (nodes, replicas of a key)
+SHAPES: Final = ((3, 3), (5, 3), (5, 3), (5, 5), (4, 3))
+SECONDS: Final = 20.0
+OPERATIONS: Final = 400
+
+
+class _Drawn(NamedTuple):
+    """How often a kind comes in a run, how many nodes it names, how long it lasts, its numbers."""
+
+    chance: float
+    nodes: int  # 0: none; -1: some, but not all
+    seconds: tuple[float, ...]
+    numbers: tuple[int, ...] = (0,)
+
+
+_BRIEF: Final = (0.05, 0.3, 1.0)
+_LONG: Final = (0.3, 1.0, 2.0, 5.0)
+_RANDOM: Final = tuple(range(64))
+
+DRAWN: Final[dict[Kind, _Drawn]] = {
+    "partition": _Drawn(0.35, -1, _LONG),
+    "isolate": _Drawn(0.35, 1, _LONG),
+    "one_way": _Drawn(0.25, 2, _LONG),
+    "bridge": _Drawn(0.15, -1, _LONG),
+    "flap": _Drawn(0.2, 2, (2.0, 4.0), (3, 8, 20)),
+    "clog": _Drawn(0.25, -1, _BRIEF, _RANDOM),
+    "reset": _Drawn(0.5, 2, (0.0,)),
+    "half_open": _Drawn(0.25, 2, (0.0,)),
+    "slow_link": _Drawn(0.3, 2, _LONG, (5, 30, 100)),
+    "dribble": _Drawn(0.1, 2, (0.1, 0.5)),
+    "flip": _Drawn(0.2, 2, (0.0,)),
+    "tear": _Drawn(0.15, 2, (0.0,)),
+    "repeat": _Drawn(0.15, 2, (0.0,)),
+    "swap": _Drawn(0.15, 2, (0.0,)),
+    "replay": _Drawn(0.15, 2, (0.0,), _RANDOM),
+    "lose_messages": _Drawn(0.35, 0, _LONG, (2, 10, 30)),
+    "double_messages": _Drawn(0.25, 0, _LONG, (10, 40)),
+    "late_messages": _Drawn(0.35, 0, _LONG, (5, 20)),
+    "replay_messages": _Drawn(0.2, 0, _LONG, (5, 20)),
+    "crash": _Drawn(0.8, 1, _LONG, _RANDOM),
+    "power_cut": _Drawn(0.35, 1, _LONG, _RANDOM),
+    "crash_all": _Drawn(0.3, 0, _BRIEF, _RANDOM),
+    "crash_at": _Drawn(0.8, 1, _BRIEF, tuple(range(8))),
+    "pause": _Drawn(0.4, 1, (0.3, 1.0, 3.0)),
+    "slow_node": _Drawn(0.25, 1, _LONG, (10, 100)),
+    "wipe": _Drawn(0.3, 1, _BRIEF),
+    "restore": _Drawn(0.25, 1, (0.3, 1.0, 3.0, 6.0)),
+    "rot": _Drawn(0.45, 1, (0.0,), _RANDOM),
+    "rot_block": _Drawn(0.15, 1, (0.0,), _RANDOM),
+    "lose_log": _Drawn(0.15, 1, _BRIEF, (1, 3, 10)),
+    "slow_sync": _Drawn(0.4, 1, _LONG, (10, 50)),
+    "fail_sync": _Drawn(0.25, 1, _BRIEF, _RANDOM),
+    "disk_full": _Drawn(0.25, 1, _LONG),
+    "disk_end": _Drawn(0.25, 1, _BRIEF, _RANDOM),
+    "busy_disk": _Drawn(0.25, 1, (0.02, 0.2, 2.0)),
+    "jump": _Drawn(0.3, 1, (0.0,), (-600_000, 600_000, -3_000, 3_000)),
+    "drift": _Drawn(0.2, 1, _LONG, (50, 90, 110, 200)),
+}
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of this seed: the same for ever, and on every machine."""
+    rng = stream(seed, "plan")
+    nodes, replicas = rng.choice(SHAPES)
+    names = tuple("abcdefg"[:nodes])
+    keys = rng.choice((1, 2, 3, 5))
+    bursts = _draw_bursts(stream(seed, "bursts"), keys)
+    #: Some seeds are nearly calm: a bug that needs no fault should be found in one.
+    harshness = rng.choice((0.15, 0.5, 0.8, 1.0))
+    faults: list[Fault] = []
+    for kind, drawn in DRAWN.items():
+        faults += _draw_faults(stream(seed, "fault", kind), kind, drawn, names, bursts, harshness)
+    for scene in (_missed_then_lost, _power_cut_while_syncing, _disk_ends_while_syncing):
+        chance = stream(seed, "scene", scene.__name__)
+        if chance.random() < 0.12:
+            faults += scene(chance, names, chance.choice(bursts))
+    dead: tuple[str, ...] = ()
+    if not any(fault.kind in LOSING or fault.kind == "fail_sync" for fault in faults):
+        spare = (replicas - 1) // 2
+        if rng.random() < 0.4:
+            dead = tuple(sorted(rng.sample(names, rng.randint(1, spare))))
+    return Plan(
+        seed=seed,
+        nodes=names,
+        replicas=replicas,
+        partitions=4,
+        formed="peers" if rng.random() < 0.2 else "file",
+        keys=keys,
+        latency_ms=rng.choice((0.5, 2.0, 10.0)),
+        sync_ms=rng.choice((1.0, 3.0, 20.0)),
+        seconds=SECONDS,
+        bursts=bursts,
+        faults=tuple(sorted(faults, key=lambda fault: (fault.at, fault.kind))),
+        dead=dead,
+    )
+
+
+def _draw_bursts(rng: random.Random, keys: int) -> tuple[Burst, ...]:
+    """Clients come in bursts: what happens at once is where the bugs are."""
+    sizes: list[int] = []
+    while (left := OPERATIONS - sum(sizes)) > 0:
+        sizes.append(min(left, rng.choice((10, 20, 30, 50))))
+    return tuple(
+        Burst(
+            number=number,
+            at=round(rng.uniform(0.0, SECONDS * 0.95), 3),
+            seconds=rng.choice((0.05, 0.2, 0.5, 1.0)),
+            clients=rng.choice((2, 4, 6)),
+            operations=size,
+            keys=tuple(sorted(rng.sample(range(keys), rng.randint(1, min(2, keys))))),
+        )
+        for number, size in enumerate(sizes)
+    )
+
+
+def _draw_faults(
+    rng: random.Random,
+    kind: Kind,
+    drawn: _Drawn,
+    names: tuple[str, ...],
+    bursts: tuple[Burst, ...],
+    harshness: float,
+) -> list[Fault]:
+    faults = []
+    chance = drawn.chance * harshness
+    while rng.random() < chance:
+        count = drawn.nodes if drawn.nodes >= 0 else rng.randint(1, max(1, len(names) // 2))
+        count += kind == "bridge"
+        faults.append(
+            Fault(
+                at=_near(rng, rng.choice(bursts)),
+                kind=kind,
+                nodes=tuple(rng.sample(names, min(count, len(names)))),
+                seconds=rng.choice(drawn.seconds),
+                number=rng.choice(drawn.numbers),
+                point=rng.choice(POINTS) if kind == "crash_at" else None,
+            )
+        )
+        chance /= 2
+    return faults
+
+
+def _near(rng: random.Random, burst: Burst) -> float:
+    if rng.random() < 0.3:
+        return round(rng.uniform(0.0, SECONDS), 3)
+    return round(max(0.0, burst.at + rng.uniform(-0.3, burst.seconds)), 3)
+
+
+# Faults that only together do harm ------------------------------------------------------------------
+
+
+def _missed_then_lost(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """One node misses writes, another loses its copy, a third that has them goes away."""
+    missing, losing, leaving = rng.sample(names, 3)
+    at, lost = burst.at, rng.choice(LOSING[:3])
+    return [
+        Fault(at, "isolate", (missing,), burst.seconds * 0.9),
+        Fault(round(at + burst.seconds * 0.91, 3), lost, (losing,), 0.1),
+        Fault(round(at + burst.seconds * rng.uniform(0.9, 1.3), 3), "isolate", (leaving,), 3.0),
+    ]
+
+
+def _power_cut_while_syncing(
+    rng: random.Random, names: tuple[str, ...], burst: Burst
+) -> list[Fault]:
+    """Everything stops at once while syncs are slow."""
+    slow = [Fault(burst.at, "slow_sync", (name,), burst.seconds, 50) for name in names]
+    at = round(burst.at + burst.seconds * rng.random(), 3)
+    return [*slow, Fault(at, "crash_all", (), 0.1, rng.choice(_RANDOM))]
+
+
+def _disk_ends_while_syncing(
+    rng: random.Random, names: tuple[str, ...], burst: Burst
+) -> list[Fault]:
+    """A node meets the end of its disk while syncs are slow, and goes on without a restart."""
+    node = rng.choice(names)
+    at = round(burst.at + burst.seconds * rng.random(), 3)
+    return [
+        Fault(burst.at, "slow_sync", (node,), burst.seconds, 50),
+        Fault(at, "disk_end", (node,), 0.1, rng.choice(_RANDOM)),
+    ]

@@ -1,0 +1,75 @@
+"""Points in the path of a write at which a node can be made to crash: INVARIANTS "crash at any await".
+
+Watches the requests of one node from between its transport and those who execute them. Knows nothing
+of what happens at a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Literal
+
+from dynamo.ports import Call, Handler
+from dynamo.rpc.messages import Mint, Minted, Reply, Store
+
+#: After a mint was written and before anybody is told; once the minted record has left; after a store
+#: was written; as a sync begins and when it is done; before a client's answer.
+Point = Literal["minted", "minted_left", "stored", "before_sync", "after_sync", "answer"]
+OnPoint = Callable[[Point], None]
+
+
+class WatchedHandlers(Mapping[type, Handler]):
+    """Those handlers; `on_point` is told where mints and stores are. Follows changes of `handlers`."""
+
+    def __init__(self, handlers: Mapping[type, Handler], on_point: OnPoint) -> None:
+        self._handlers = handlers
+        self._on_point = on_point
+
+    def __getitem__(self, kind: type) -> Handler:
+        if kind is Mint:
+            return self._mint
+        if kind is Store:
+            return self._store
+        return self._handlers[kind]
+
+    def __iter__(self) -> Iterator[type]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def _mint(self, message: Any, call: Call) -> None:
+        self._handlers[Mint](message, _MintCall(call, self._on_point))
+        self._on_point("minted")
+
+    def _store(self, message: Any, call: Call) -> None:
+        self._handlers[Store](message, call)
+        self._on_point("stored")
+
+
+class _MintCall:
+    """A call of a mint."""
+
+    __slots__ = ("_call", "_on_point", "deadline", "peer")
+
+    def __init__(self, call: Call, on_point: OnPoint) -> None:
+        self._call = call
+        self._on_point = on_point
+        self.peer = call.peer
+        self.deadline = call.deadline
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Pass it on."""
+        self._call.reply(reply, last=last)
+        if type(reply) is Minted:
+            self._on_point("minted_left")
+
+
+POINTS: Final[tuple[Point, ...]] = (
+    "minted",
+    "minted_left",
+    "stored",
+    "before_sync",
+    "after_sync",
+    "answer",
+)

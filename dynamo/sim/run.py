@@ -1,0 +1,258 @@
+"""One run: a plan carried out on a cluster, then healing, then judgement.
+
+Two phases. Safety: clients and faults, everything at once. Liveness: a core is healed, the rest stays
+dead; then operations must succeed, each key is read once from all its primaries (no background
+repair is built yet), and the replicas must agree and be quiet. Knows nothing of how plans are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from dynamo.errors import DynamoError, Malformed
+from dynamo.requests import ReadOptions
+from dynamo.sim.chance import stream
+from dynamo.sim.checks import Finding, check_all
+from dynamo.sim.cluster import Cluster
+from dynamo.sim.faults import Injector
+from dynamo.sim.history import (
+    AtRest,
+    History,
+    Shown,
+    copy_on_disk,
+    values_in,
+)
+from dynamo.sim.loop import Deadlock, Livelock, SimLoop, run_virtual
+from dynamo.sim.network import Timing
+from dynamo.sim.plan import Kind, Plan
+from dynamo.sim.trace import Trace
+from dynamo.sim.workload import Client, Workload
+
+#: After the heal, what is on its way arrives, and connections that were silent are made anew.
+GRACE_SECONDS: Final = 4.0
+#: Virtual seconds that the nodes have to be whole again, and a key to be read at r = n.
+HEALING_SECONDS: Final = 120.0
+#: The last operations of a run ask for so many seconds, and must succeed.
+LAST_TIMEOUT: Final = 3.0
+#: Longer than any repair waits for its answers.
+QUIET_SECONDS: Final = 12.0
+#: Counters that stay at 0 as long as every dot is minted once, and no handler has a bug.
+ALARMS: Final = {
+    "foreign_dots": "I3",
+    "dots_with_two_values": "I3",
+    "rpc_handlers_failed": "bug",
+}
+#: What replicas count when somebody repairs them, or writes.
+_REPAIRS: Final = ("stores", "repairs_stored", "mints")
+
+
+class Result(NamedTuple):
+    """What came of a run. `trace`: hash of all that happened; `findings`: none if all is well."""
+
+    plan: Plan
+    findings: tuple[Finding, ...]
+    trace: str
+    operations: int
+    messages: int
+    virtual_seconds: float
+    injected: Counter[Kind]
+    outcomes: Counter[str]
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    watch: Callable[[str], None] | None = None,
+    tail: Callable[[list[str]], None] | None = None,
+) -> Result:
+    """Carry out the plan. `watch` sees each entry of the trace; `tail` gets the last of them."""
+    run = _Run(plan)
+    with _quiet():
+        try:
+            run_virtual(run.main(watch), random=stream(plan.seed, "loop"))
+        except (Exception, Deadlock, Livelock) as error:  # noqa: BLE001 - whatever it is, it is a finding
+            run.findings.append(Finding("bug", f"the run raised {type(error).__name__}: {error}"))
+    if tail is not None and run.trace is not None:
+        tail(run.trace.tail())
+    return run.result()
+
+
+class _Run:
+    """One plan, from its first node's start to its findings."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.history = History(n=plan.replicas)
+        self.rest = AtRest(patience=LAST_TIMEOUT)
+        self.findings: list[Finding] = []
+        self.trace: Trace | None = None
+        self.messages = 0
+        self.seconds = 0.0
+        self.injected: Counter[Kind] = Counter()
+
+    def result(self) -> Result:
+        """What came of it."""
+        return Result(
+            plan=self.plan,
+            findings=tuple(self.findings),
+            trace=self.trace.hash if self.trace is not None else "",
+            operations=len(self.history.operations),
+            messages=self.messages,
+            virtual_seconds=self.seconds,
+            injected=self.injected,
+            outcomes=Counter(f"{one.kind} {one.outcome}" for one in self.history.operations),
+        )
+
+    async def main(self, watch: Callable[[str], None] | None) -> None:
+        """Run it, and judge."""
+        plan, loop = self.plan, asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        self.trace = trace = Trace(now=loop.time)
+        trace.watch = watch
+        cluster = Cluster(
+            nodes=plan.nodes,
+            replicas=plan.replicas,
+            partitions=plan.partitions,
+            seed=plan.seed,
+            formed=plan.formed,
+            trace=trace,
+        )
+        cluster.network.timing(None, None, _timing(plan))
+        for node in cluster.nodes.values():
+            node.disk.sync_seconds = (plan.sync_ms / 5000, plan.sync_ms / 500)
+        workload = Workload(plan, cluster, self.history)
+        for key in workload.keys:
+            self.history.owners[key] = cluster.owners(key)
+        try:
+            async with cluster:
+                start = loop.time()
+                injector = Injector(plan, cluster, self.history, start=start)
+                await asyncio.gather(workload.run(start), injector.run())
+                await injector.heal()
+                self.injected = injector.injected
+                self.findings += [Finding("I18", line) for line in injector.failures]
+                await self._rest_of(cluster, workload)
+                self._look_for_leftovers(cluster)
+        finally:
+            self.messages = cluster.count("rpc_messages_received")
+            self.seconds = loop.time()
+            self._collect(cluster, workload)
+        self.findings += check_all(self.history, self.rest)
+
+    # Liveness -----------------------------------------------------------------------------------
+
+    async def _rest_of(self, cluster: Cluster, workload: Workload) -> None:
+        """Wait until the core is whole, use it once more, let it agree, and see what is there."""
+        rest, loop = self.rest, cluster.loop
+        await asyncio.sleep(GRACE_SECONDS)
+        try:
+            await cluster.until(
+                lambda: all(cluster.is_whole(name) for name in cluster.up) and bool(cluster.up),
+                "the nodes are whole",
+                patience=HEALING_SECONDS,
+            )
+        except TimeoutError as error:
+            rest.errors.append(f"after healing: {error}; {self._why_not(cluster)}")
+            return
+        rest.healed_at = loop.time()
+        dead = self.plan.dead
+        rest.reachable = cluster.replicas - len(dead) if dead else 0
+        await self._last_operations(cluster, workload)
+        try:
+            await cluster.settle(patience=HEALING_SECONDS)
+        except (DynamoError, TimeoutError) as error:
+            rest.errors.append(f"a key cannot be read from all its primaries: {error!r}")
+            return
+        rest.at = loop.time()
+        before = [cluster.count(name) for name in _REPAIRS]
+        for key in workload.keys:
+            await self._read_everywhere(cluster, key)
+        await asyncio.sleep(QUIET_SECONDS)
+        for name, count in zip(_REPAIRS, before, strict=True):
+            rest.repairs += cluster.count(name) - count
+        for key in workload.keys:
+            storage_key = cluster.storage_key(key)
+            rest.copies[key] = {
+                name: copy_on_disk(
+                    cluster.nodes[name].disk.durable("records", storage_key), storage_key
+                )
+                for name in cluster.owners(key)
+                if cluster.nodes[name].is_up
+            }
+
+    def _why_not(self, cluster: Cluster) -> str:
+        reasons = []
+        for name in cluster.up:
+            services = cluster.nodes[name].services
+            if services is not None and services.rpc_address and not cluster.is_whole(name):
+                reasons.append(f"{name}: {services.debts()} {services.ready().reasons}")
+        return "; ".join(reasons)
+
+    async def _last_operations(self, cluster: Cluster, workload: Workload) -> None:
+        """Each key is written and read once more, by somebody who knows nothing: that must succeed."""
+        rng = stream(self.plan.seed, "last")
+        client = Client(cluster, self.history, workload.problems)
+        for key in workload.keys:
+            for kind in ("put", "get"):
+                await client.simple(kind, key, rng.choice(cluster.up), LAST_TIMEOUT)
+
+    async def _read_everywhere(self, cluster: Cluster, key: bytes) -> None:
+        """What every node shows of a key, asked at all primaries that are up."""
+        rest, history = self.rest, self.history
+        count = sum(cluster.nodes[owner].is_up for owner in cluster.owners(key))
+        shown = rest.reads.setdefault(key, {})
+        for name in cluster.up:
+            try:
+                found = await cluster.read(name, key, ReadOptions(r=count, timeout_ms=5000))
+                shown[name] = Shown(history.note_dots(found.record), values_in(found.siblings))
+            except DynamoError as error:
+                if isinstance(error, Malformed):
+                    history.unreadable.append(f"{key!r} at {name} at rest: {error.message}")
+                rest.errors.append(f"{key!r} cannot be read at {name} at rest: {error!r}")
+
+    # What else can be wrong ---------------------------------------------------------------------
+
+    def _look_for_leftovers(self, cluster: Cluster) -> None:
+        """Nobody waits for anything any more."""
+        for name in cluster.up:
+            services = cluster.nodes[name].services
+            assert services is not None
+            waiting = {
+                "syncs": len(services._commit._waiting),
+                "writes": len(services._replica._backlog),
+                "damaged records": len(services._refill._answered),
+            }
+            for what, count in waiting.items():
+                if count:
+                    self.findings.append(Finding("I18", f"{name} still waits for {count} {what}"))
+
+    def _collect(self, cluster: Cluster, workload: Workload) -> None:
+        for name, node in cluster.nodes.items():
+            self.rest.breaches += [f"{name}: {breach}" for breach in node.disk.breaches]
+            for counter, invariant in ALARMS.items():
+                if node.count(counter):
+                    text = f"{name} counted {counter} {node.count(counter)} times"
+                    self.findings.append(Finding(invariant, text))
+        self.findings += [Finding("answer", line) for line in workload.problems]
+
+
+def _timing(plan: Plan) -> Timing:
+    """Usual times of a message around the plan's, with a heavy tail."""
+    seconds = plan.latency_ms / 1000
+    return Timing(latency=seconds / 4, jitter=seconds, tail=seconds * 30, tail_chance=0.03)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Faults are logged by the hundred in a run, and each is told in its trace."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
