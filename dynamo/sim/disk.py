@@ -118,8 +118,9 @@ class Disk:
         if self._is_full or self._next_write_fails:
             if self._crashes.random() < 0.5:
                 self.database.append_unseen(writes)
+            self.check_room()
             self._next_write_fails = False
-            raise _no_space() if self._is_full else OSError(errno.EIO, "Input/output error")
+            raise OSError(errno.EIO, "Input/output error")
         if self._is_busy:
             raise BlockingIOError(errno.EAGAIN, "Write stall")
         return self.database.append(writes)
@@ -141,7 +142,8 @@ class Disk:
     def check_room(self) -> None:
         """Raises OSError where nothing more can be written."""
         if self._is_full:
-            raise _no_space()
+            self.is_low = True  # whoever asks is told so from now on
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     def sync_takes(self) -> float:
         """Seconds that the next sync takes."""
@@ -231,8 +233,9 @@ class Disk:
         self.is_low = True
 
     def meet_end(self) -> None:
-        """No space is left at all: the next write or sync meets the end, opening and small files too."""
-        self.is_low = self._is_full = True
+        """No space is left at all, faster than the watermark is looked at: the next write, sync, open
+        or small file meets the end."""
+        self._is_full = True
 
     def free(self) -> None:
         """There is room again."""
@@ -346,7 +349,3 @@ class Disk:
 
 def _nothing(point: object) -> None:
     """Nobody wants to know."""
-
-
-def _no_space() -> OSError:
-    return OSError(errno.ENOSPC, "No space left on device")
