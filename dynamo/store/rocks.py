@@ -20,7 +20,7 @@ from rocksdict import ReadOptions, WriteBatch
 
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Family, Opening, Write
+from dynamo.ports import PASSING_REFUSALS, Clock, Family, Opening, Write
 from dynamo.store.alarm import Alarm, settle
 from dynamo.store.engine import (
     Sizes,
@@ -305,7 +305,7 @@ class RocksStorage:
     def _stop(self, reason: str, cause: str) -> None:
         """Refuse writes from now on; a full disk and damage are the only reasons that may pass."""
         self._count["storage_stopped_" + reason] += 1
-        if self._stopped is None or self._stopped in ("disk_full", "damaged"):
+        if self._stopped is None or self._stopped in PASSING_REFUSALS:
             self._stopped = reason
             self._cause = " ".join(cause.split())
             log.error("ALARM this node takes no more writes, %s: %s", reason, self._cause)
@@ -391,6 +391,8 @@ class RocksStorage:
         fail, and open them anew; those of a damaged one once what can be read of them is copied."""
         if self._reopened is not None or not self._stuck:
             return  # by another call, or one that was cancelled
+        if self._stopped in ("sync_failed", "storage_error"):
+            return  # a sync that was before this in the queue has failed: that is for good
         if self._damaged and not self._copied:
             self._copy()
         last = self._sequence()

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from storages import SMALL, HandClock, break_syncs, break_writes, open_files, open_rocks, rocks
@@ -125,6 +126,47 @@ async def test_a_sync_that_waits_behind_a_failed_one_is_not_tried(tmp_path: Path
     assert [type(outcome) for outcome in outcomes] == [StorageError, StorageError]
     with pytest.raises(StorageError):
         await storage.close()
+
+
+class _SlowToFail:
+    """An engine's database whose sync fails once `go_on` is set."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def flush_wal(self, sync: bool) -> None:
+        self.begun.set()
+        self.go_on.wait(10)
+        raise Exception("IO error: While fsync: Input/output error")  # noqa: TRY002 - as rocksdict
+
+
+async def test_a_recovery_that_waits_behind_a_failed_sync_does_not_undo_it(tmp_path: Path) -> None:
+    """A read meets damage while a sync runs, and the database is to be rebuilt next."""
+    storage = await open_rocks(tmp_path)
+    storage.put("records", b"a", b"1")
+    slow = _SlowToFail(storage._engine.db)
+    storage._engine.db = slow  # type: ignore[assignment]
+    flushing = asyncio.ensure_future(storage.flush())
+    while not slow.begun.is_set():
+        await asyncio.sleep(0.001)
+    storage._read_error(Exception("Corruption: block checksum mismatch"))
+    assert storage.refusal() == "damaged"
+    recovering = asyncio.ensure_future(storage.recover())
+    await asyncio.sleep(0.01)
+    slow.go_on.set()
+    assert await recovering is False
+    with pytest.raises(StorageError, match="fsync"):
+        await flushing
+    assert storage.refusal() == "sync_failed"
+    with pytest.raises(StorageRefusesWrites):
+        storage.put("records", b"b", b"2")
+    with pytest.raises(StorageError):
+        await storage.close()
+    assert open_files(tmp_path) == []
 
 
 async def test_a_write_that_fails_is_unknown_and_the_last(tmp_path: Path) -> None:
