@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -642,6 +643,13 @@ class _Both:
         if name == "reopen":
             await self.close()
             await self.open()
+        elif name == "crash":
+            left, self._place = self._place, self._next_place()
+            shutil.copytree(left, self._place, dirs_exist_ok=True)
+            with contextlib.suppress(StorageError):
+                await self.rocks.close()
+            self.disk.crash()
+            await self.open()
 
     async def _fill(self, storage: RocksStorage | SimStorage) -> None:
         undo = fill_disk(self._place) if storage is self.rocks else self.disk.free
@@ -662,7 +670,9 @@ class _Both:
 
 
 STEPS = st.tuples(
-    st.sampled_from(["put", "batch", "flush", "raise", "settle", "damage", "full", "reopen"]),
+    st.sampled_from(
+        ["put", "batch", "flush", "raise", "settle", "damage", "full", "reopen", "crash"]
+    ),
     st.integers(0, 30),
 )
 
