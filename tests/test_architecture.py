@@ -70,14 +70,8 @@ RANKS = """
     http
 
     node
-    sim.chance sim.trace sim.loop sim.points
-    sim.clock sim.database sim.plan sim.history
-    sim.disk sim.network sim.messages sim.checks
-    sim.storage sim.files
-    sim.world
-    sim.cluster
-    sim.faults sim.workload
-    sim.run
+    sim.chance sim.trace sim.loop
+    sim.clock sim.network
 
     cli.parser cli.logs cli.client cli.supervisor
     cli.cluster cli.init cli.serve cli.objects

@@ -286,8 +286,9 @@ class _Pipe:
 
     def unblock(self, not_before: float) -> None:
         """The link passes again; what waited comes then at the earliest."""
-        self._not_before = max(self._not_before, not_before)
-        self._arm()
+        if self._queue:
+            self._not_before = max(self._not_before, not_before)
+            self._arm()
 
     def watch(self) -> None:
         """Nobody acknowledges what is sent now: that ends the stream in some seconds."""
