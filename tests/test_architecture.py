@@ -71,7 +71,7 @@ RANKS = """
 
     node
     sim.chance sim.trace sim.loop
-    sim.clock sim.network
+    sim.clock sim.network sim.messages
 
     cli.parser cli.logs cli.client cli.supervisor
     cli.cluster cli.init cli.serve cli.objects

@@ -122,6 +122,8 @@ class SimTask(asyncio.Task[_T]):
         self.number = loop.next_task_number()
         #: The process that it belongs to, None for none.
         self.process = _PROCESS.get(None) if context is None else context.get(_PROCESS)
+        #: It was cut down with its process: how it ends is no concern of anybody.
+        self.killed = False
         super().__init__(
             coro,
             loop=loop,
@@ -244,6 +246,8 @@ class Process:
 
     def _reap(self) -> None:
         tasks = self.tasks()
+        for task in tasks:
+            task.killed = True
         if tasks and self._turns_left > 0:
             if self._turns_left % KILL_TURNS_EACH == 0:
                 for task in tasks:
@@ -257,6 +261,7 @@ class Process:
         self._stuck = tasks
         self.state = "dead"
         self.loop.drop_timers(lambda timer: timer._context.get(_PROCESS) is self)
+        self.loop.processes.remove(self)
         self._dead.set()
 
 
@@ -303,6 +308,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._tasks_made = 0
         #: The context of what belongs to no process.
         self.outside = Context()
+        #: Those that are not dead.
         self.processes: list[Process] = []
         self.problems: list[str] = []
         #: Handles that run in this turn and the next.
@@ -496,7 +502,11 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def finish(self) -> None:
         """Cancel what still runs, let it end, and close. Those that do not end are a problem."""
-        tasks = self.pending_tasks()
+        tasks = [
+            task
+            for task in self.pending_tasks()
+            if task.process is None or task.process.state != "dead"
+        ]
         self._steps_left = FINISH_STEPS_MAX
         for process in self.processes:
             process.resume()
@@ -540,7 +550,15 @@ for _name in _REFUSED.split():
 
 
 def _note_problem(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Keep it, unless it is the death rattle of a process."""
     assert isinstance(loop, SimLoop)
+    task, handle = context.get("future"), context.get("handle")
+    if isinstance(task, SimTask) and task.killed:
+        return
+    if handle is not None:
+        process = handle._context.get(_PROCESS)
+        if process is not None and process.state in ("dying", "dead"):
+            return
     loop.problems.append(f"{context.get('message')}: {context.get('exception')!r}")
 
 

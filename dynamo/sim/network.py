@@ -548,11 +548,11 @@ class _Machine:
         self._ports = _PORT_FIRST - 1
 
     def free_port(self) -> int:
-        """A port that nobody had."""
-        self._ports += 1
-        while self._ports in self.listeners:
-            self._ports += 1
-        return self._ports
+        """A port where nobody listens; the one after the last, around and around."""
+        while True:
+            self._ports = _PORT_FIRST if self._ports == 0xFFFF else self._ports + 1
+            if self._ports not in self.listeners:
+                return self._ports
 
 
 class _Listener:
@@ -579,16 +579,19 @@ class NodeNetwork:
     def __init__(self, network: Network, machine: _Machine) -> None:
         self._network = network
         self._machine = machine
+        self._process = machine.process
 
     def __repr__(self) -> str:
         return f"NodeNetwork({self._machine.name})"
 
     async def connect(self, address: str, protocol_factory: Factory) -> asyncio.Transport:
         """Connect; hangs where packets vanish. Raises OSError, ValueError for what is no address."""
+        self._check_alive()
         return await self._network.connect(self._machine, address, protocol_factory)
 
     async def listen(self, address: str, protocol_factory: Factory) -> _Listener:
         """Accept at the node's own name. Raises as `connect`."""
+        self._check_alive()
         host, port = split_address(address)
         machine = self._machine
         if host != machine.name:
@@ -598,6 +601,11 @@ class NodeNetwork:
         port = port or machine.free_port()
         machine.listeners[port] = protocol_factory
         return _Listener(machine, port)
+
+    def _check_alive(self) -> None:
+        """The dead, and those whose place another process has taken, have no network."""
+        if self._machine.process is not self._process or self._process.state in ("dying", "dead"):
+            raise OSError(errno.ENETDOWN, f"{self._machine.name}: the process is gone")
 
 
 class Network:

@@ -376,3 +376,28 @@ def test_a_process_may_kill_itself() -> None:
         await process.gone()
 
     virtual(main())
+
+
+def test_how_the_tasks_of_the_killed_end_is_no_problem_but_an_earlier_bug_is() -> None:
+    async def fail_in_ending() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise OSError("the disk is gone")
+
+    async def fail_before() -> None:
+        raise LookupError("a bug")
+
+    async def main(bug: bool) -> None:
+        process = here().new_process("a")
+        process.spawn(fail_in_ending())
+        kept = [process.spawn(fail_before())] if bug else []
+        await asyncio.sleep(1)
+        process.kill()
+        await process.gone()
+        kept.clear()
+        await asyncio.sleep(1)
+
+    virtual(main(False))
+    with pytest.raises(AssertionError, match="a bug"):
+        virtual(main(True))

@@ -469,14 +469,21 @@ def test_a_paused_process_hears_everything_later_in_order() -> None:
     play(scene)
 
 
-def test_a_killed_process_hears_nothing_and_its_streams_answer_with_a_reset() -> None:
+@pytest.mark.parametrize("killed_first", [False, True])
+def test_a_killed_process_hears_nothing_and_its_streams_answer_with_a_reset(
+    killed_first: bool,
+) -> None:
     async def scene(pair: Pair) -> None:
         near, far = await pair.connect()
         near.transport.write(b"under way")
         pair.process_b.pause()
         await asyncio.sleep(1)
+        if killed_first:
+            pair.process_b.kill()
         pair.network.crash("b", silent=False)
         pair.process_b.kill()
+        with pytest.raises(OSError, match="the process is gone"):
+            await pair.b.connect("a:7", Side)
         await asyncio.sleep(1)
         assert isinstance(near.ends[0], ConnectionResetError)
         assert (far.data, far.ends) == (b"", [])
