@@ -70,8 +70,8 @@ RANKS = """
     http
 
     node
-    sim.chance sim.trace sim.loop
-    sim.clock sim.network sim.messages
+    sim.history
+    sim.checks
 
     cli.parser cli.logs cli.client cli.supervisor
     cli.cluster cli.init cli.serve cli.objects

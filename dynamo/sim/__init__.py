@@ -1,1 +1,1 @@
-"""The simulator: whole nodes over simulated time, network and disk, in one process, from one seed."""
+"""The simulator: a whole cluster in one process, on a simulated clock, network and disk, by a seed."""

@@ -1,0 +1,163 @@
+"""Ids are read from records and disks, pasts are closed, dots are remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynamo.errors import Malformed
+from dynamo.record import (
+    EMPTY,
+    TOMBSTONE,
+    VALUE,
+    Content,
+    Record,
+    encode_content,
+    encode_record,
+    mint,
+)
+from dynamo.sim.history import (
+    FOREVER,
+    TOMBSTONE_TAG,
+    Copy,
+    History,
+    Operation,
+    OperationKind,
+    copy_on_disk,
+    ids_on_disk,
+    values_in,
+    writes_in,
+)
+from dynamo.stored import encode_stored
+from dynamo.version import Birth, Vector, birth_bytes, incarnation_bytes
+
+AT_A, AT_B = (birth_bytes(incarnation_bytes(1, bytes([one]) * 8), 1) for one in (1, 2))
+
+
+def with_put(record: Record, id: int, birth: Birth = AT_A, context: Vector = ()) -> Record:
+    return _minted(record, birth, context, VALUE, encode_content(Content(b"%d" % id)), 0)
+
+
+def with_delete(record: Record, id: int, birth: Birth = AT_A) -> Record:
+    return _minted(record, birth, record.vector, TOMBSTONE, b"", TOMBSTONE_TAG + id)
+
+
+def _minted(
+    record: Record, birth: Birth, context: Vector, kind: int, content: bytes, expires_ms: int
+) -> Record:
+    counter = max(dict(record.vector).get(birth, 0), dict(context).get(birth, 0)) + 1
+    return mint(
+        record,
+        context,
+        birth=birth,
+        counter=counter,
+        kind=kind,
+        content=content,
+        written_ms=1,
+        expires_ms=expires_ms,
+    )
+
+
+def operation(
+    id: int, kind: OperationKind = "put", past: frozenset[int] = frozenset()
+) -> Operation:
+    return Operation(id, kind, b"k", "a", start=id, timeout=1.0, past=past)
+
+
+def stored(record: Record, counter: int = 1) -> bytes:
+    return encode_stored(b"key", AT_A, counter, encode_record(record))
+
+
+def test_values_and_tombstones_say_which_write_they_are() -> None:
+    record = with_put(with_delete(with_put(EMPTY, 4), 7), 12, AT_B)
+    assert writes_in(record) == {7, 12}
+    assert values_in(record.siblings) == {12}
+    assert writes_in(EMPTY) == frozenset()
+
+
+def test_a_value_that_no_run_wrote_is_malformed() -> None:
+    record = _minted(EMPTY, AT_A, (), VALUE, encode_content(Content(b"1x")), 0)
+    with pytest.raises(Malformed):
+        writes_in(record)
+
+
+def test_the_ids_of_a_disk_are_those_of_its_record() -> None:
+    data = stored(with_put(EMPTY, 3))
+    assert ids_on_disk(data, b"key") == frozenset((3,))
+    assert copy_on_disk(data, b"key").ids == frozenset((3,))
+    assert copy_on_disk(None, b"key") == Copy()
+
+
+def test_a_damaged_copy_has_no_ids() -> None:
+    data = bytearray(stored(with_put(EMPTY, 3)))
+    data[-1] ^= 1
+    assert ids_on_disk(bytes(data), b"key") is None
+    assert ids_on_disk(stored(with_put(EMPTY, 3)), b"another key") is None
+    assert copy_on_disk(bytes(data), b"key").damaged
+
+
+def test_half_a_record_under_a_good_checksum_is_wrong_not_damaged() -> None:
+    data = encode_stored(b"key", AT_A, 1, encode_record(with_put(EMPTY, 3))[:-2])
+    copy = copy_on_disk(data, b"key")
+    assert (copy.ids, copy.damaged) == (None, False)
+    assert copy.wrong
+    with pytest.raises(Malformed):
+        ids_on_disk(data, b"key")
+
+
+def test_a_birth_ahead_of_its_record_is_wrong() -> None:
+    assert "never saw" in copy_on_disk(stored(with_put(EMPTY, 3), counter=2), b"key").wrong
+
+
+def test_the_past_of_writes_is_them_and_all_that_they_cover() -> None:
+    history = History(n=3)
+    history.begin(operation(0))
+    history.begin(operation(1, past=history.past_of((0,))))
+    history.begin(operation(2))
+    history.begin(operation(3, past=history.past_of((1, 2))))
+    assert history.past_of((3,)) == {0, 1, 2, 3}
+    assert history.past_of((2, 99)) == {2, 99}
+    assert history.next_id() == 4
+
+
+def test_a_dot_is_remembered_for_ever() -> None:
+    history = History(n=3)
+    assert history.note_dots(with_put(with_put(EMPTY, 1), 2)) == {1, 2}
+    assert (history.two_writes, history.two_dots) == ([], [])
+    assert [history.was_minted(id) for id in (1, 2, 3)] == [True, True, False]
+    for _ in range(2):
+        history.note_dots(with_put(EMPTY, 3))
+        history.note_dots(with_put(EMPTY, 2, AT_B))
+    assert history.two_writes == [((AT_A, 1), 1, 3)]
+    assert history.two_dots == [(2, (AT_A, 2), (AT_B, 1))]
+
+
+def test_a_holder_has_the_write_or_one_that_covers_it() -> None:
+    history = History(n=3)
+    put = history.begin(operation(0))
+    history.begin(operation(1, past=frozenset((0,))))
+    get = history.begin(operation(2, "get"))
+    get.seen = frozenset((0, 1))
+    first = with_put(EMPTY, 0)
+    both = with_put(first, 1, context=first.vector)
+    disks = {"a": stored(first), "b": stored(both), "c": stored(first)[:-1], "d": None}
+    disks["e"] = stored(with_put(EMPTY, 3))
+    assert history.holders_of(put, disks, b"key") == {"a", "b"}
+    assert history.holders_of(get, disks, b"key") == {"b"}
+
+
+def test_a_read_that_found_nothing_has_fewer_answers_behind_it() -> None:
+    read = operation(0, "get")
+    read.r, read.pr, read.blocking = 2, 3, True
+    read.weaken_not_found(3, basic_quorum=False)
+    assert (read.r, read.pr, read.blocking) == (1, 0, False)
+
+
+def test_an_operation_is_one_line() -> None:
+    put = operation(1, past=frozenset(range(20)))
+    put.w, put.outcome, put.end, put.holders = 2, "ok", 1.5, frozenset("ba")
+    assert str(put) == (
+        "put 1 of b'k' at a (1.0000 to 1.5000 s), w=2, ok,"
+        " covers {0 1 2 3 4 5 6 7 and 12 more}, held by a b"
+    )
+    put.end = FOREVER
+    assert "never answered" in str(put)
