@@ -243,7 +243,7 @@ class Case:
     @cached_property
     def missed(self) -> list[Finding]:
         """Reads that did not see what they had to: I7, or, if it is a copy known to be lost that was
-        counted, I12 (damaged) or I11."""
+        counted, I12 (damaged) or I11; and writes that dropped what every minter had: I5."""
         found: list[Finding] = []
         for key in self.keys.values():
             found += self._missed_of(key)
@@ -265,11 +265,10 @@ class Case:
                 row.append(total)
             sums.append(row)
         for read in key.operations:
-            if not read.answered or read.reads_needed < 1:
+            r = _answers_behind(read)
+            if r < 1:
                 continue
-            if read.kind != "get" and not read.needless:
-                continue
-            least = 1 if key.losses else max(1, n - read.reads_needed + 1)
+            least = 1 if key.losses else max(1, n - r + 1)
             before = bisect_left(ends, read.start)
             seen = self.closure(self.seen[read.id])
             if least <= n and sums[least][before] & ~seen:
@@ -284,24 +283,44 @@ class Case:
         self, read: Operation, seen: int, promises: list[Operation], masks: list[int]
     ) -> Iterator[Finding]:
         said = 0
+        r = _answers_behind(read)
         for earlier, mask in zip(promises, masks, strict=False):
             missing = mask & ~seen & ~said
             if not missing:
                 continue
             count, blank = self.could_answer_without(earlier, read)
-            if count >= read.reads_needed:
+            if count >= r:
+                continue
+            if read.outcome == "ok" and read.kind != "get":
+                # One that knows that its copy is gone mints all the same.
+                if not blank:
+                    said |= missing
+                    text = (
+                        f"[{read}] was made where {some(ids_of(missing))} was, and took its place"
+                    )
+                    yield Finding("I5", f"{text} without covering it: [{earlier}]")
                 continue
             said |= missing
-            shows = earlier.kind == "get" or earlier.needless
-            what = f"{some(ids_of(missing))}, which was shown by [{earlier}]" if shows else earlier
-            text = f"[{read}] misses [{what}]; {count} could have answered without it"
-            if count + len(blank) < read.reads_needed:
+            text = f"[{read}] misses {some(ids_of(missing))}, which is there: [{earlier}]"
+            risen = self.bits(read.shown) & _deleted_by(self, earlier)
+            if earlier.kind == "delete" and risen:
+                text += f", and shows {some(ids_of(risen))}, which that deleted"
+            text += f"; {count} could have answered so"
+            if count + len(blank) < r:
                 yield Finding("I7", text)
             else:
-                lost = "; ".join(map(str, blank))
+                text += f", unless a lost copy was counted: {'; '.join(map(str, blank))}"
                 rotten = any(loss.why == "rot" for loss in blank)
-                text += f", unless a lost copy was counted: {lost}"
                 yield Finding("I12" if rotten else "I11", text)
+
+
+def _answers_behind(operation: Operation) -> int:
+    """How many replicas must have answered for what it showed: a write shows what its minter had."""
+    if operation.kind == "get":
+        return operation.reads_needed if operation.outcome == "ok" else 0
+    if operation.needless:
+        return operation.reads_needed
+    return 1 if operation.outcome == "ok" else 0
 
 
 def _after_loss(
@@ -312,7 +331,7 @@ def _after_loss(
     `before`: what is known without it. True: it could. False: it has it. A loss: it could, had it
     not to know that its copy is gone. `regained`: it has read the others since.
     """
-    waits = loss.noticed and read.end < min(loss.serves_at, loss.whole_at)
+    waits = loss.noticed and read.end < loss.counts_at
     if loss.at < earlier.end:
         # It had it at the end, or had not: only one that does not count to this day is out.
         return loss if before is True and waits else before
@@ -320,7 +339,7 @@ def _after_loss(
         return True  # it may have answered before the loss
     if regained and loss.whole_at <= read.start:
         return False
-    if loss.noticed and loss.serves_at >= loss.whole_at and regained:
+    if loss.noticed and loss.counts_at == loss.whole_at and regained:
         return loss  # once it counted, it had it again
     return loss if waits else True
 
@@ -435,6 +454,9 @@ def check_i5(case: Case) -> Iterator[Finding]:
             yield Finding("I5", f"[{one}] was given the context of another key, and taken")
         if one.kind != "get" and one.outcome == "ok" and one.id not in one.seen:
             yield Finding("I5", f"[{one}] is not in its own answer")
+        if one.kind == "get" and one.outcome == "ok":
+            yield from _wrongly_shown(case, one)
+    yield from (finding for finding in case.missed if finding.invariant == "I5")
     for one, places in _effects(case):
         if one.foreign_context:
             yield Finding("I5", f"[{one}] had the context of another key, and is in {places}")
@@ -496,7 +518,7 @@ def check_i11(case: Case) -> Iterator[Finding]:
     toward no r."""
     for one in case.operations:
         if one.answered:
-            yield from _invented(case, f"[{one}]", one.key, one.seen, one.end)
+            yield from _invented(case, one, one.key, one.seen, one.end)
     for key, copies in case.rest.copies.items():
         for node, copy in copies.items():
             where = f"the copy of {key!r} on the disk of {node}"
@@ -539,7 +561,10 @@ def check_i13(case: Case) -> Iterator[Finding]:
 
 
 def check_i14(case: Case) -> Iterator[Finding]:
-    """A write that was refused for want of space has no effect."""
+    """A write that was refused for want of space has no effect, and reads go on."""
+    for one in case.operations:
+        if one.kind == "get" and one.code in _DISK_FULL:
+            yield Finding("I14", f"[{one}] was refused, though it needs no space")
     for one, places in _effects(case):
         if one.code in _DISK_FULL and not one.foreign_context:
             yield Finding("I14", f"[{one}] was refused, the disk being full, and is in {places}")
@@ -682,6 +707,16 @@ def _resurrected(case: Case, key: _Key, write: Operation) -> bool:
     return any(values & risen for _, values in _shown_after(case, key))
 
 
+def _wrongly_shown(case: Case, get: Operation) -> Iterator[Finding]:
+    """The context of an answer covers the siblings of its record: all must have been shown."""
+    seen, shown = case.seen[get.id], case.bits(get.shown)
+    if shown & ~seen:
+        yield Finding("I5", f"[{get}] shows {some(ids_of(shown & ~seen))}, not in its record")
+    for id in ids_of(seen & case.puts & ~shown):
+        if not case.operations[id].expires:
+            yield Finding("I5", f"[{get}] does not show {id}, which its context covers")
+
+
 def _who_showed(case: Case, seen: int, vanished: int) -> str:
     """Which write's own answer showed what has vanished where that write is known."""
     known = 0
@@ -695,12 +730,12 @@ def _who_showed(case: Case, seen: int, vanished: int) -> str:
 
 
 def _invented(
-    case: Case, where: str, key: bytes, ids: frozenset[int], until: float
+    case: Case, where: str | Operation, key: bytes, ids: frozenset[int], until: float
 ) -> Iterator[Finding]:
-    for id in sorted(ids):
+    for id in ids if len(ids) < 2 else sorted(ids):
         write = case.operations[id] if 0 <= id < len(case.operations) else None
         if write is None or write.kind == "get" or write.key != key or write.start > until:
-            yield Finding("I11", f"{where} has write {id}, which nobody had made of this key")
+            yield Finding("I11", f"[{where}] has write {id}, which nobody had made of this key")
 
 
 def _effects(case: Case) -> Iterator[tuple[Operation, str]]:

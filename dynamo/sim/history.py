@@ -26,6 +26,9 @@ NOTHING: Final[frozenset[int]] = frozenset()
 #: A delete writes a tombstone with `expires_ms = TOMBSTONE_TAG + id`.
 TOMBSTONE_TAG: Final = 1 << 50
 FOREVER: Final = float("inf")
+#: A node that lost its copy counts again without a peer that has been down for so long (seconds):
+#: a little less than it waits, as its clock may be fast.
+REFILL_PATIENCE: Final = 4.5
 _DIGITS_MAX: Final = 9
 
 
@@ -113,10 +116,11 @@ class Operation:
     context what the read inside it showed, set before anything is minted. `foreign_context`: the
     context was of another key.
     `seen`: the siblings in the record of its answer, tombstones and expired values included.
-    `shown`: the values in it that were visible. `needless`: a delete that found nothing left to
-    delete and was not made (its outcome is none). `code`: of the error. `expires`: the value has an
-    expiry. `end`: when the answer left the node, FOREVER if none did. `cut_off`: its node crashed or
-    stood still or the client went away, so that no answer was owed.
+    `shown`: of a get, the values in it that were visible.
+    `needless`: a delete that found nothing left to delete and was not made (its outcome is none).
+    `code`: of the error. `expires`: the value has an expiry. `end`: when the answer left the node,
+    FOREVER if none did. `cut_off`: its node crashed or stood still or the client went away, so that
+    no answer was owed.
     `holders`: nodes whose durable disk held, at `end`, the write or one that covers it; for a get
     and a needless delete, all of `seen`. None if that was not looked at.
     """
@@ -188,9 +192,8 @@ class Operation:
 class Loss:
     """A node's copy is gone or old: of one key, or (None) of all.
 
-    `noticed`: the node knows, and counts toward no r from then on. `serves_at`: when it counts again
-    (a refill waits for peers that are down for some seconds only). `whole_at`: when it had read all
-    other replicas.
+    `noticed`: the node knows, and counts toward no r until it has read what the others have.
+    `whole_at`: when its disk had good copies again and it said that it had read all other replicas.
     """
 
     at: float
@@ -198,8 +201,13 @@ class Loss:
     key: bytes | None
     why: Why = "wipe"
     noticed: bool = True
-    serves_at: float = FOREVER
     whole_at: float = FOREVER
+
+    @property
+    def counts_at(self) -> float:
+        """The earliest time at which it may count again: whole, or without peers that were down for
+        so long that it does without them. Not what the node says: it may be wrong."""
+        return min(self.whole_at, self.at + REFILL_PATIENCE)
 
     def __str__(self) -> str:
         of = "" if self.key is None else f" of {self.key!r}"

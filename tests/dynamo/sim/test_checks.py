@@ -76,13 +76,12 @@ class Scene:
         why: Why = "wipe",
         *,
         noticed: bool = True,
-        serves: float = FOREVER,
         whole: float = FOREVER,
     ) -> None:
         """The node's copy is lost between the last operation and the next."""
         at = self.history.next_id() - 0.2
         key = K if why == "rot" else None
-        self.history.losses.append(Loss(at, node, key, why, noticed, serves, whole))
+        self.history.losses.append(Loss(at, node, key, why, noticed, whole))
 
     def at_rest(self, *ids: int, values: Iterable[int] | None = None) -> None:
         """All copies and all reads have these siblings."""
@@ -185,7 +184,7 @@ def a_read_after_convergence_shows_what_is_deleted(s: Scene) -> None:
     s.put()
     s.delete(past={0})
     s.at_rest(1)
-    s.get(1).shown = frozenset((0,))
+    s.get(0, r=1)
 
 
 def a_foreign_context_is_taken(s: Scene) -> None:
@@ -202,6 +201,24 @@ def a_write_leaves_what_its_context_covers(s: Scene) -> None:
     s.put()
     s.put(past={0}, seen={0})
     s.at_rest(1)
+
+
+def a_read_covers_what_it_does_not_show(s: Scene) -> None:
+    s.put()
+    s.get(0).shown = frozenset()
+    s.at_rest(0)
+
+
+def a_read_shows_what_its_context_does_not_cover(s: Scene) -> None:
+    s.put(outcome="unknown")
+    s.get().shown = frozenset((0,))
+    s.at_rest(0)
+
+
+def a_blind_write_takes_the_place_of_another(s: Scene) -> None:
+    s.put(held="abc")
+    s.put()
+    s.at_rest(0, 1)
 
 
 def a_sibling_vanished(s: Scene) -> None:
@@ -329,6 +346,11 @@ def refused_when_full_and_minted(s: Scene) -> None:
     s.at_rest()
 
 
+def a_read_is_refused_when_full(s: Scene) -> None:
+    read = s.get()
+    read.outcome, read.code = "none", "storage_full"
+
+
 def a_write_with_two_dots(s: Scene) -> None:
     s.put()
     s.history.two_dots.append((0, _dot(1), _dot(2)))
@@ -377,6 +399,9 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I5", a_foreign_context_is_taken),
     ("I5", a_foreign_context_has_an_effect),
     ("I5", a_write_leaves_what_its_context_covers),
+    ("I5", a_read_covers_what_it_does_not_show),
+    ("I5", a_read_shows_what_its_context_does_not_cover),
+    ("I5", a_blind_write_takes_the_place_of_another),
     ("I5", a_sibling_vanished),
     ("I5", a_sibling_vanished_for_a_moment),
     ("I5", a_write_is_not_in_its_own_answer),
@@ -398,6 +423,7 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I13", synced_after_a_failed_sync),
     ("I14", refused_when_full_and_there),
     ("I14", refused_when_full_and_minted),
+    ("I14", a_read_is_refused_when_full),
     ("I17", a_write_with_two_dots),
     ("I18", answered_late),
     ("I18", never_answered),
@@ -510,6 +536,31 @@ def a_foreign_context_is_refused(s: Scene) -> None:
     s.at_rest()
 
 
+def a_blind_write_is_made_where_another_was_not(s: Scene) -> None:
+    s.put()
+    s.put()
+    s.at_rest(0, 1)
+
+
+def a_blind_write_is_made_at_a_lost_copy(s: Scene) -> None:
+    s.put(held="abc")
+    s.lose("a")
+    s.put()
+    s.at_rest(0, 1)
+
+
+def a_write_takes_the_place_of_what_it_covers(s: Scene) -> None:
+    s.put(held="abc")
+    s.put(past={0})
+    s.at_rest(1)
+
+
+def an_expired_value_is_not_shown_by_a_read(s: Scene) -> None:
+    s.put().expires = True
+    s.get(0).shown = frozenset()
+    s.at_rest(0, values=())
+
+
 def a_sibling_vanished_under_a_write_that_covers_it(s: Scene) -> None:
     s.put(outcome="unknown")
     s.put(seen={0})
@@ -558,10 +609,11 @@ def a_copy_put_back_unnoticed_may_answer(s: Scene) -> None:
     s.at_rest(0)
 
 
-def a_lost_copy_that_serves_before_it_is_whole(s: Scene) -> None:
+def a_lost_copy_counts_without_a_peer_that_is_long_down(s: Scene) -> None:
     s.put()
-    s.lose("a", serves=0.9)
-    s.get()
+    s.lose("a")
+    read = s.get()
+    read.timeout, read.end = 10.0, s.history.losses[0].counts_at
     s.at_rest(0)
 
 
@@ -647,6 +699,10 @@ NEAR_MISSES: tuple[Story, ...] = (
     a_value_beside_a_delete_that_did_not_cover_it,
     a_delete_is_needless_beside_a_live_value,
     a_foreign_context_is_refused,
+    a_blind_write_is_made_where_another_was_not,
+    a_blind_write_is_made_at_a_lost_copy,
+    a_write_takes_the_place_of_what_it_covers,
+    an_expired_value_is_not_shown_by_a_read,
     a_sibling_vanished_under_a_write_that_covers_it,
     a_sibling_vanished_from_a_read_that_is_older,
     a_read_at_one_may_miss,
@@ -654,7 +710,7 @@ NEAR_MISSES: tuple[Story, ...] = (
     a_read_may_go_back_without_blocking_repair,
     a_blocking_read_whose_holder_was_lost,
     a_copy_put_back_unnoticed_may_answer,
-    a_lost_copy_that_serves_before_it_is_whole,
+    a_lost_copy_counts_without_a_peer_that_is_long_down,
     another_write_of_the_same_key_is_read,
     a_damaged_copy_does_not_count,
     all_copies_damaged_are_no_answer,
