@@ -69,9 +69,16 @@ RANKS = """
     http.server
     http
 
+    sim.chance sim.trace sim.loop sim.points
+    sim.clock sim.database sim.plan sim.history
+    sim.disk sim.network sim.messages sim.checks
+    sim.storage sim.files
+    sim.world
+    sim.cluster
+    sim.faults sim.workload
+    sim.run sim.planted
+
     node
-    sim.history
-    sim.checks
 
     cli.parser cli.logs cli.client cli.supervisor
     cli.cluster cli.init cli.serve cli.objects

@@ -100,7 +100,8 @@ class Case:
         for key in rest.copies:
             self._key(key)
         for one in self.keys.values():
-            one.losses = [loss for loss in history.losses if loss.key in (None, one.key)]
+            losses = [loss for loss in history.losses if loss.key in (None, one.key)]
+            one.losses = sorted(losses, key=lambda loss: loss.at)
             for copy in rest.copies.get(one.key, {}).values():
                 one.on_disk |= self.bits(copy.ids or ())
             one.final = self.closure(one.on_disk)
@@ -201,7 +202,9 @@ class Case:
         for _, whole, place in sorted(events):
             node = losses[place].node
             if whole:
-                regained[place] = bool(sources.pop(place, None))
+                read_from = sources.pop(place, None)
+                lost_still = any(losses[other].node == node for other in sources)
+                regained[place] = bool(read_from) and not lost_still
                 if regained[place]:
                     certain.add(node)
             else:
@@ -272,7 +275,8 @@ class Case:
             before = bisect_left(ends, read.start)
             seen = self.closure(self.seen[read.id])
             if least <= n and sums[least][before] & ~seen:
-                yield from self._missed_by(read, seen, promises[:before], masks)
+                found = self._missed_by(read, seen, promises[:before], masks)
+                yield from _first_of_each(found)
 
     def _promise(self, operation: Operation) -> int:
         if operation.kind == "get" or operation.needless:
@@ -295,10 +299,8 @@ class Case:
                 # One that knows that its copy is gone mints all the same.
                 if not blank:
                     said |= missing
-                    text = (
-                        f"[{read}] was made where {some(ids_of(missing))} was, and took its place"
-                    )
-                    yield Finding("I5", f"{text} without covering it: [{earlier}]")
+                    text = f"[{read}] was made where {some(ids_of(missing))} must have been"
+                    yield Finding("I5", f"{text}, and dropped it uncovered: [{earlier}]")
                 continue
             said |= missing
             text = f"[{read}] misses {some(ids_of(missing))}, which is there: [{earlier}]"
@@ -312,6 +314,16 @@ class Case:
                 text += f", unless a lost copy was counted: {'; '.join(map(str, blank))}"
                 rotten = any(loss.why == "rot" for loss in blank)
                 yield Finding("I12" if rotten else "I11", text)
+
+
+def _first_of_each(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """One finding of each invariant, which says how many more there are."""
+    by_invariant: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_invariant.setdefault(finding.invariant, []).append(finding)
+    for invariant, found in by_invariant.items():
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        yield Finding(invariant, found[0].text + more)
 
 
 def _answers_behind(operation: Operation) -> int:

@@ -54,7 +54,9 @@ class NodeGone(DynamoError):
 class SimNode:
     """A machine of the cluster: its disk and clock last, its process comes and goes."""
 
-    def __init__(self, name: str, *, config: NodeConfig, disk: Disk) -> None:
+    def __init__(
+        self, name: str, *, config: NodeConfig, disk: Disk, messages: MessageFaults
+    ) -> None:
         self.name = name
         self.config = config
         self.disk = disk
@@ -65,7 +67,7 @@ class SimNode:
         self.process: Process | None = None
         self.services: NodeServices | None = None
         self.clock: SimClock | None = None
-        self.messages: MessageFaults | None = None
+        self.messages = messages
         self.metrics = Metrics()
         #: What starts before this one have counted.
         self.counted: Counter[str] = Counter()
@@ -144,6 +146,13 @@ class Cluster:
                 member.id,
                 config=_config(member, members, cluster),
                 disk=Disk(name=member.id, seed=seed),
+                messages=MessageFaults(
+                    seed=seed,
+                    node=member.id,
+                    loop=loop,
+                    clock=SimClock(loop),
+                    trace=self.trace,
+                ),
             )
             for member in members
         }
@@ -262,10 +271,7 @@ class Cluster:
         node.metrics = Metrics()
         node.process = process = self.loop.new_process(f"{name}#{node.starts}")
         node.clock = clock = SimClock(self.loop, rate=node.rate, offset_ms=node.offset_ms)
-        calm = node.messages
-        node.messages = MessageFaults(seed=self.seed, node=name, process=process, loop=self.loop)
-        if calm is not None:
-            node.messages.like(calm)
+        node.messages.clock = clock
         world = SimWorld(
             config=node.config,
             clock=clock,
@@ -377,8 +383,7 @@ class Cluster:
         self.trace.note("heal")
         self.network.heal_all()
         for node in self.nodes.values():
-            if node.messages is not None:
-                node.messages.calm()
+            node.messages.calm()
 
     # What is there ------------------------------------------------------------------------------
 

@@ -23,6 +23,9 @@ _SUPERVISOR_SECONDS: Final = 0.5
 #: What a record's range is damaged around it (`rot_block`).
 _BEHIND: Final = b"\xff"
 
+#: What a disk has of each key: all writes that it holds or that those cover.
+Covered = dict[bytes, frozenset[int]]
+
 
 class Injector:
     """The faults of one run. `healed`: nothing goes wrong any more."""
@@ -192,27 +195,31 @@ class Injector:
     # Messages -----------------------------------------------------------------------------------
 
     async def _lose_messages(self, fault: Fault) -> bool:
-        return await self._messages(fault, "lost")
+        chance = fault.number / 100
+        return await self._messages(fault, {"lose": chance, "lose_reply": chance})
 
     async def _double_messages(self, fault: Fault) -> bool:
-        return await self._messages(fault, "doubled")
+        return await self._messages(fault, {"duplicate": fault.number / 100})
 
     async def _late_messages(self, fault: Fault) -> bool:
-        return await self._messages(fault, "late")
+        chance = fault.number / 100
+        return await self._messages(fault, {"delay": chance, "delay_reply": chance})
 
     async def _replay_messages(self, fault: Fault) -> bool:
-        return await self._messages(fault, "replayed")
+        return await self._messages(fault, {"replay": fault.number / 100})
 
-    async def _messages(self, fault: Fault, what: str) -> bool:
-        self._set_chance(what, fault.number / 100)
+    async def _messages(self, fault: Fault, chances: dict[str, float]) -> bool:
+        """Each kind of fault is on or off for all nodes; others that are on stay so."""
+        self._set_chances(chances)
         await self._for(fault)
-        self._set_chance(what, 0.0)
+        self._set_chances(dict.fromkeys(chances, 0.0))
         return True
 
-    def _set_chance(self, what: str, chance: float) -> None:
+    def _set_chances(self, chances: dict[str, float]) -> None:
+        if self.healed:
+            return
         for node in self._cluster.nodes.values():
-            if node.messages is not None and not self.healed:
-                setattr(node.messages, what, chance)
+            node.messages.set(node.messages.chances("")._replace(**chances))
 
     # Processes ----------------------------------------------------------------------------------
 
@@ -314,8 +321,9 @@ class Injector:
         if not self._may_lose(name):
             return False
         self._crash_now(name)
+        had = self._had(name)
         self._cluster.wipe(name)
-        self._lost(name, None, "wipe")
+        self._lost(name, None, "wipe", had)
         await self._for(fault)
         self._restart(name)
         return True
@@ -329,8 +337,9 @@ class Injector:
         if not self._may_lose(name) or self.healed:
             return False
         self._crash_now(name)
+        had = self._had(name)
         self._cluster.nodes[name].disk.restore(image)
-        self._lost(name, None, "restore")
+        self._lost(name, None, "restore", had)
         self._restart(name)
         return True
 
@@ -340,8 +349,9 @@ class Injector:
         if not self._may_lose(name):
             return False
         self._crash_now(name)
+        had = self._had(name)
         self._cluster.nodes[name].disk.lose_log(fault.number)
-        self._lost(name, None, "log")
+        self._lost(name, None, "log", had)
         await self._for(fault)
         self._restart(name)
         return True
@@ -351,8 +361,9 @@ class Injector:
         if found is None:
             return False
         name, key = found
+        had = {key: self._covered(name, key)}
         self._cluster.nodes[name].disk.rot("records", self._cluster.storage_key(key))
-        self._lost(name, key, "rot")
+        self._lost(name, key, "rot", had)
         return True
 
     async def _rot_block(self, fault: Fault) -> bool:
@@ -360,9 +371,10 @@ class Injector:
         if found is None:
             return False
         name, key = found
+        had = self._had(name)
         start = self._cluster.storage_key(key)
         self._cluster.nodes[name].disk.rot_block("records", start, start + _BEHIND)
-        self._lost(name, None, "rot")
+        self._lost(name, None, "rot", had)
         return True
 
     def _key_to_damage(self, fault: Fault) -> tuple[str, bytes] | None:
@@ -378,32 +390,49 @@ class Injector:
         return (name, key) if name in having and len(having) > 1 else None
 
     def _may_lose(self, name: str) -> bool:
-        self._open = [loss for loss in self._open if not self._is_over(loss)]
+        self._open = [loss for loss in self._open if loss.whole_at > self._cluster.loop.time()]
         return not self._open and self._cluster.nodes[name].is_up and not self.healed
 
-    def _is_over(self, loss: Loss) -> bool:
-        return loss.whole_at <= self._cluster.loop.time() and self._cluster.is_whole(loss.node)
-
-    def _lost(self, name: str, key: bytes | None, why: Why) -> None:
+    def _lost(self, name: str, key: bytes | None, why: Why, had: Covered) -> None:
+        """Note that the disk has lost what it `had`."""
         loop = self._cluster.loop
-        loss = Loss(loop.time(), name, key, why, noticed=why not in ("rot", "restore", "wipe"))
+        loss = Loss(loop.time(), name, key, why, noticed=why == "log")
         self._history.losses.append(loss)
         self._open.append(loss)
-        loop.call_later(_LOOK_INTERVAL, self._watch, loss, context=loop.outside)
+        loop.call_later(_LOOK_INTERVAL, self._watch, loss, had, context=loop.outside)
 
-    def _watch(self, loss: Loss) -> None:
-        """Find out when the node counts again, and when it has read all that there is."""
+    def _watch(self, loss: Loss, had: Covered) -> None:
+        """Find out when the disk has again what it had, as far as others have it, and the node says
+        that nobody owes it anything."""
         cluster = self._cluster
         services = cluster.nodes[loss.node].services
-        now = cluster.loop.time()
-        if services is not None and services.rpc_address:
+        if services is not None and services.rpc_address and services.ready().ready:
             debts = services.debts()
-            if not debts.unserved and services.ready().ready:
-                loss.serves_at = min(loss.serves_at, now)
-            if not (debts.unserved or debts.owed or debts.damaged) and services.ready().ready:
-                loss.whole_at = now
+            if not (debts.unserved or debts.owed or debts.damaged) and self._has_again(loss, had):
+                loss.whole_at = cluster.loop.time()
                 return
-        cluster.loop.call_later(_LOOK_INTERVAL, self._watch, loss, context=cluster.loop.outside)
+        cluster.loop.call_later(
+            _LOOK_INTERVAL, self._watch, loss, had, context=cluster.loop.outside
+        )
+
+    def _had(self, name: str) -> Covered:
+        return {key: self._covered(name, key) for key in self._cluster.keys}
+
+    def _covered(self, name: str, key: bytes) -> frozenset[int]:
+        storage_key = self._cluster.storage_key(key)
+        data = self._cluster.nodes[name].disk.durable("records", storage_key)
+        return self._history.covers(data, storage_key)
+
+    def _has_again(self, loss: Loss, had: Covered) -> bool:
+        for key, before in had.items():
+            missing = before - self._covered(loss.node, key)
+            if missing and any(
+                missing & self._covered(owner, key)
+                for owner in self._cluster.owners(key)
+                if owner != loss.node
+            ):
+                return False
+        return True
 
     # Disks --------------------------------------------------------------------------------------
 

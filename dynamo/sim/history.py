@@ -271,6 +271,16 @@ class History:
                 self.two_dots.append((id, before, dot))
         return frozenset(ids)
 
+    def note_answer(
+        self, operation: Operation, record: Record, visible: Iterable[Sibling] = ()
+    ) -> None:
+        """The operation was answered with this record, of which these siblings were visible."""
+        try:
+            operation.seen = self.note_dots(record)
+            operation.shown = values_in(visible)
+        except Malformed as error:
+            self.unreadable.append(f"[{operation}] was answered wrongly: {error.message}")
+
     def was_minted(self, id: int) -> bool:
         """True if a record was noted that had this write."""
         return id in self._dot_of
@@ -283,10 +293,11 @@ class History:
         writes = operation.kind != "get" and not operation.needless
         wanted = frozenset((operation.id,)) if writes else operation.seen
         return frozenset(
-            node for node, data in stored.items() if wanted <= self._covers(data, storage_key)
+            node for node, data in stored.items() if wanted <= self.covers(data, storage_key)
         )
 
-    def _covers(self, data: bytes | None, storage_key: bytes) -> frozenset[int]:
+    def covers(self, data: bytes | None, storage_key: bytes) -> frozenset[int]:
+        """The writes that stored bytes hold or cover; none where they cannot be read."""
         if data is None:
             return NOTHING
         known = self._covered.get((storage_key, data))

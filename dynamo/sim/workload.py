@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
-from dynamo.errors import DynamoError, Malformed
+from dynamo.errors import DynamoError
 from dynamo.record import VALUE, Record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.resolve import etag, view
@@ -277,12 +277,7 @@ class Client:
         answer: Found | Written,
     ) -> None:
         cluster, history, record = self._cluster, self._history, answer.record
-        try:
-            operation.seen = history.note_dots(record)
-            operation.shown = values_in(answer.siblings)
-        except Malformed as error:
-            history.unreadable.append(f"[{operation}]: {error.message}")
-            return
+        history.note_answer(operation, record, answer.siblings)
         operation.outcome = "ok"
         if operation.kind == "delete" and isinstance(answer, Found):
             operation.outcome = "none"

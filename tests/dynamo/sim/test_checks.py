@@ -281,6 +281,20 @@ def a_read_misses_a_write_with_one_disk_lost(s: Scene) -> None:
     s.at_rest(0)
 
 
+def a_read_misses_what_a_lost_copy_has_again(s: Scene) -> None:
+    s.put()
+    s.lose("a", whole=0.9)
+    s.get()
+    s.at_rest(0)
+
+
+def a_read_at_one_misses_what_the_third_has_read_from_the_others(s: Scene) -> None:
+    s.put()
+    s.lose("c", whole=0.9)
+    s.get(r=1)
+    s.at_rest(0)
+
+
 def a_write_that_nobody_made(s: Scene) -> None:
     s.put()
     s.get(7, r=1)
@@ -412,6 +426,8 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I7", a_read_goes_back),
     ("I7", a_blocking_read_is_answered_early),
     ("I7", a_read_misses_a_write_with_one_disk_lost),
+    ("I7", a_read_misses_what_a_lost_copy_has_again),
+    ("I7", a_read_at_one_misses_what_the_third_has_read_from_the_others),
     ("I11", a_write_that_nobody_made),
     ("I11", a_write_seen_before_it_was_made),
     ("I11", half_a_record),
@@ -617,9 +633,33 @@ def a_lost_copy_counts_without_a_peer_that_is_long_down(s: Scene) -> None:
     s.at_rest(0)
 
 
-def another_write_of_the_same_key_is_read(s: Scene) -> None:
-    s.put(outcome="unknown")
-    s.get(0, r=1)
+def a_copy_is_whole_again_after_all_others_were_lost(s: Scene) -> None:
+    s.put()
+    s.lose("a", whole=0.9)
+    s.lose("b", whole=0.95)
+    s.get()
+    s.at_rest()
+
+
+def a_copy_is_lost_again_before_it_was_whole(s: Scene) -> None:
+    s.put()
+    s.lose("a", whole=0.9)
+    s.history.losses.append(Loss(0.85, "a", None))
+    s.lose("b")
+    s.at_rest()
+
+
+def a_copy_is_lost_while_it_is_read(s: Scene) -> None:
+    s.put(w=1, held="b")
+    read = s.get(r=2)
+    s.history.losses.append(Loss(read.end - 0.1, "c", None))
+    s.at_rest(0)
+
+
+def a_lost_copy_was_being_refilled_when_the_write_came(s: Scene) -> None:
+    s.history.losses.append(Loss(-1.0, "c", None, whole_at=0.9))
+    s.put()
+    s.get(r=1)
     s.at_rest(0)
 
 
@@ -711,7 +751,10 @@ NEAR_MISSES: tuple[Story, ...] = (
     a_blocking_read_whose_holder_was_lost,
     a_copy_put_back_unnoticed_may_answer,
     a_lost_copy_counts_without_a_peer_that_is_long_down,
-    another_write_of_the_same_key_is_read,
+    a_copy_is_whole_again_after_all_others_were_lost,
+    a_copy_is_lost_again_before_it_was_whole,
+    a_copy_is_lost_while_it_is_read,
+    a_lost_copy_was_being_refilled_when_the_write_came,
     a_damaged_copy_does_not_count,
     all_copies_damaged_are_no_answer,
     refused_when_full,

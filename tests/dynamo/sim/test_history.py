@@ -131,6 +131,16 @@ def test_a_dot_is_remembered_for_ever() -> None:
     assert history.two_dots == [(2, (AT_A, 2), (AT_B, 1))]
 
 
+def test_an_answer_is_noted_with_all_that_it_has_and_all_that_it_shows() -> None:
+    history = History(n=3)
+    get = history.begin(operation(0, "get"))
+    record = with_put(with_delete(with_put(EMPTY, 4), 7), 12, AT_B)
+    history.note_answer(get, record, record.siblings[1:])
+    assert [sorted(ids) for ids in (get.seen, get.shown)] == [[7, 12], [12]]
+    history.note_answer(get, _minted(EMPTY, AT_A, (), VALUE, encode_content(Content(b"?")), 0))
+    assert len(history.unreadable) == 1
+
+
 def test_a_holder_has_the_write_or_one_that_covers_it() -> None:
     history = History(n=3)
     put = history.begin(operation(0))

@@ -1,0 +1,542 @@
+"""Bugs that the simulator must find: each is planted by patching the product while a run lasts.
+
+The switches are here and nowhere else; the product does not know of them. A simulator that cannot find
+these has no right to be believed when it finds nothing. Each bug names a seed that has shown it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, NamedTuple
+
+import dynamo.commit
+import dynamo.context
+import dynamo.coordinator
+import dynamo.quorum
+import dynamo.record
+import dynamo.replica
+import dynamo.rpc.frame
+import dynamo.services
+import dynamo.stored
+import dynamo.write_operation
+from dynamo.cluster.topology import Known
+from dynamo.commit import GroupCommit
+from dynamo.context import ContextSealer
+from dynamo.datadir import DataDirectory
+from dynamo.errors import (
+    BadContext,
+    DynamoError,
+    Malformed,
+    StorageCorrupt,
+    Unavailable,
+)
+from dynamo.ports import Call, Failure, Write
+from dynamo.quorum import ReadTally, WriteTally
+from dynamo.read_operation import ReadOperation
+from dynamo.record import Record, Sibling
+from dynamo.refill import Refill
+from dynamo.replica import SYNCED, Partition, RefillMark, Replica
+from dynamo.resolve import View, view
+from dynamo.rpc.messages import Fetch, Minted, Reply, Store
+from dynamo.sim.disk import Disk
+from dynamo.sim.storage import SimStorage
+from dynamo.stored import Stored
+from dynamo.version import Birth, Vector, decode_vector, incarnation_bytes
+from dynamo.write_operation import WriteOperation
+
+
+class Patches:
+    """Puts other things in the place of the product's, until `undo`."""
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+
+    def set(self, owner: object, name: str, value: object) -> None:
+        """Put `value` in the place of that attribute."""
+        before = vars(owner)[name]
+        setattr(owner, name, value)
+        self._undo.callback(setattr, owner, name, before)
+
+    def undo(self) -> None:
+        """Put back what was there, the last first."""
+        self._undo.close()
+
+
+Plant = Callable[[Patches], None]
+
+
+class Bug(NamedTuple):
+    """`what` is wrong, in a line; `seed`: one that shows it; `plant` puts it in."""
+
+    name: str
+    what: str
+    seed: int | None
+    plant: Plant
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The product has this bug meanwhile. Raises KeyError for a name that is none."""
+    patches = Patches()
+    try:
+        PLANTED[name].plant(patches)
+        yield
+    finally:
+        patches.undo()
+
+
+# Durability ---------------------------------------------------------------------------------------
+
+
+def _ack_before_sync(patch: Patches) -> None:
+    def reply(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
+        def synced(error: DynamoError | None) -> None:
+            self._unsynced.pop(storage_key, None)
+
+        call.reply(SYNCED)
+        self._commit.when_synced(number, synced)
+
+    patch.set(Replica, "_reply_synced", reply)
+
+
+def _unsynced_record_is_shown(patch: Patches) -> None:
+    on_fetch = Replica.on_fetch
+
+    def fetch(self: Replica, message: Fetch, call: Call) -> None:
+        unsynced, self._unsynced = self._unsynced, {}
+        on_fetch(self, message, call)
+        self._unsynced = unsynced
+
+    patch.set(Replica, "on_fetch", fetch)
+
+
+def _sync_serves_later_writes(patch: Patches) -> None:
+    tell = GroupCommit._tell
+
+    def everyone(self: GroupCommit, number: int | None, error: DynamoError | None) -> None:
+        tell(self, None, error)
+
+    patch.set(GroupCommit, "_tell", everyone)
+
+
+def _sync_is_tried_again(patch: Patches) -> None:
+    def stop(self: SimStorage, reason: str, cause: str) -> None:
+        if reason != "sync_failed":
+            self._stopped, self._cause = reason, cause
+
+    patch.set(SimStorage, "_stop", stop)
+
+
+def _w_minus_one_acks(patch: Patches) -> None:
+    init = WriteTally.__init__
+
+    def fewer(self: WriteTally, nodes: int, *, w: int, pw: int, node_confirms: int) -> None:
+        init(self, nodes, w=max(1, w - 1), pw=max(0, pw - 1), node_confirms=node_confirms - 1)
+
+    patch.set(WriteTally, "__init__", fewer)
+
+
+def _unknown_is_called_none(patch: Patches) -> None:
+    def not_enough(self: WriteOperation) -> DynamoError:
+        return Unavailable("nothing was written")
+
+    patch.set(WriteOperation, "_not_enough", not_enough)
+
+
+def _full_disk_takes_mints(patch: Patches) -> None:
+    """The write is there, and the client is told that it is not."""
+    put = SimStorage.put
+
+    def writing(
+        self: SimStorage, family: Any, key: bytes, value: bytes, *, reserve: bool = False
+    ) -> int:
+        is_full = self.refusal(reserve=reserve) == "disk_full" and not self._stuck
+        return put(self, family, key, value, reserve=reserve or is_full)
+
+    def refusal(self: Replica, *args: Any) -> Any:
+        refused = before(self, *args)
+        self._planted_refusal = None  # type: ignore[attr-defined]
+        if refused is not None and refused.code == "disk_full" and not args[4]:
+            self._planted_refusal = refused  # type: ignore[attr-defined]
+            return None
+        return refused
+
+    def reply_synced(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
+        refused = getattr(self, "_planted_refusal", None)
+        if refused is not None:
+            self._unsynced.pop(storage_key, None)
+            call.reply(refused)
+            return
+        answer(self, number, storage_key, call)
+
+    before, answer = Replica._refusal, Replica._reply_synced
+    on_mint = Replica.on_mint
+
+    def mint(self: Replica, message: Any, call: Call) -> None:
+        on_mint(self, message, _Deaf(call, self))
+
+    patch.set(Replica, "_refusal", refusal)
+    patch.set(Replica, "_reply_synced", reply_synced)
+    patch.set(Replica, "on_mint", mint)
+    patch.set(SimStorage, "put", writing)
+
+
+class _Deaf:
+    """A call that is not told of a mint which was to be refused."""
+
+    def __init__(self, call: Call, replica: Replica) -> None:
+        self._call = call
+        self._replica = replica
+        self.peer = call.peer
+        self.deadline = call.deadline
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Pass it on, unless it is the record of such a mint."""
+        if type(reply) is Minted and getattr(self._replica, "_planted_refusal", None) is not None:
+            return
+        self._call.reply(reply, last=last)
+
+
+# Dots ---------------------------------------------------------------------------------------------
+
+
+def _counter_restarts_after_a_crash(patch: Patches) -> None:
+    """A start mints under the incarnation of the start before."""
+    raise_start = DataDirectory.raise_start
+
+    def once(self: DataDirectory, above: int) -> None:
+        if self._identity.start == 0 or above > self._identity.start:
+            raise_start(self, above)
+
+    patch.set(DataDirectory, "raise_start", once)
+
+
+def _counter_restarts_after_a_dropped_record(patch: Patches) -> None:
+    """The birth of a key outlives its record, whose counter does not."""
+    on_mint, next_dot = Replica.on_mint, Replica._next_dot
+
+    def mint(self: Replica, message: Any, call: Call) -> None:
+        vars(self)["_planted_key"] = message.key
+        on_mint(self, message, call)
+
+    def dot(self: Replica, stored: Stored | None) -> tuple[bytes, int]:
+        births: dict[tuple[bytes, bytes], bytes] = vars(self).setdefault("_planted_births", {})
+        birth, counter = next_dot(self, stored)
+        if counter == 1:
+            birth = births.setdefault((self._incarnation, vars(self)["_planted_key"]), birth)
+        return birth, counter
+
+    patch.set(Replica, "on_mint", mint)
+    patch.set(Replica, "_next_dot", dot)
+
+
+def _counter_restarts_after_a_restored_image(patch: Patches) -> None:
+    """The incarnation of a start comes from what is on disk alone, and nobody knows better."""
+    raise_start = DataDirectory.raise_start
+
+    def known(self: DataDirectory, above: int) -> None:
+        self._entropy = lambda size: self._identity.node_id.encode().rjust(size, b"\0")
+        raise_start(self, above)
+
+    patch.set(DataDirectory, "raise_start", known)
+    patch.set(Known, "lacks", lambda self, other: False)
+
+
+def _reopened_under_the_same_incarnation(patch: Patches) -> None:
+    patch.set(Replica, "renew_incarnation", lambda self, incarnation: None)
+
+
+def _two_nodes_of_one_incarnation(patch: Patches) -> None:
+    def same(start: int, random: bytes) -> bytes:
+        return incarnation_bytes(start, b"the same")
+
+    patch.set(dynamo.services, "incarnation_bytes", same)
+
+
+def _mint_repeated_elsewhere(patch: Patches) -> None:
+    """No answer is taken for a sign that nothing happened."""
+
+    def on_failure(self: WriteOperation, node: str, failure: Failure) -> None:
+        self._failed(node, failure.reason, definite=True)
+
+    patch.set(WriteOperation, "on_failure", on_failure)
+
+
+# Merge and causality --------------------------------------------------------------------------------
+
+
+def _patch_merge(patch: Patches, other: Callable[[Record, Record], Record]) -> None:
+    for module in (dynamo.replica, dynamo.quorum):
+        patch.set(module, "merge", other)
+
+
+def _last_write_merge(patch: Patches) -> None:
+    merge = dynamo.record.merge
+
+    def newest(left: Record, right: Record) -> Record:
+        merged = merge(left, right)
+        if len(merged.siblings) < 2:
+            return merged
+        last = max(merged.siblings, key=lambda one: (one.written_ms, one.dot))
+        return Record(merged.format, merged.vector, (last,))
+
+    _patch_merge(patch, newest)
+
+
+def _sibling_lost_in_merge(patch: Patches) -> None:
+    merge = dynamo.record.merge
+
+    def dropping(left: Record, right: Record) -> Record:
+        merged = merge(left, right)
+        if merged is left or len(merged.siblings) < 3:
+            return merged
+        return Record(merged.format, merged.vector, merged.siblings[1:])
+
+    _patch_merge(patch, dropping)
+
+
+def _repair_with_an_older_record(patch: Patches) -> None:
+    store_of = ReadOperation.store_of
+
+    def older(self: ReadOperation, record: Record) -> Store:
+        if len(record.siblings) > 1:
+            first, *_ = record.siblings
+            vector = ((first.birth, first.counter),)
+            record = Record(record.format, vector, (first,))
+        return store_of(self, record)
+
+    patch.set(ReadOperation, "store_of", older)
+
+
+def _blind_write_covers_everything(patch: Patches) -> None:
+    mint = dynamo.record.mint
+
+    def covering(record: Record, context: Vector, *, birth: Birth, **named: Any) -> Record:
+        return mint(record, context or record.vector, birth=birth, **named)
+
+    patch.set(dynamo.replica, "mint", covering)
+
+
+def _context_covers_nothing(patch: Patches) -> None:
+    mint = dynamo.record.mint
+
+    def deaf(record: Record, context: Vector, *, birth: Birth, **named: Any) -> Record:
+        return mint(record, (), birth=birth, **named)
+
+    patch.set(dynamo.replica, "mint", deaf)
+
+
+def _context_of_another_key_accepted(patch: Patches) -> None:
+    def trusting(self: ContextSealer, routing_key: bytes, token: bytes) -> Vector:
+        try:
+            return decode_vector(token[dynamo.context._HEAD_BYTES :])
+        except Malformed as error:
+            raise BadContext("no vector") from error
+
+    patch.set(ContextSealer, "open", trusting)
+
+
+def _tombstones_are_forgotten(patch: Patches) -> None:
+    put = Replica._put
+
+    def forgetting(
+        self: Replica, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+    ) -> int:
+        number = put(self, storage_key, birth, counter, encoded, reserve)
+        siblings: tuple[Sibling, ...] = dynamo.record.read_record(encoded).siblings
+        if all(sibling.kind == dynamo.record.TOMBSTONE for sibling in siblings):
+            self._storage.write((Write("records", storage_key, None),))
+        return number
+
+    patch.set(Replica, "_put", forgetting)
+
+
+def _newest_sibling_is_shown_alone(patch: Patches) -> None:
+    """The wall clock decides between concurrent writes."""
+
+    def newest(record: Record, now_ms: int) -> View:
+        seen = view(record, now_ms)  # the product's, as this module has it
+        return View(seen.siblings[-1:], seen.deleted)
+
+    patch.set(dynamo.coordinator, "view", newest)
+
+
+# Reads --------------------------------------------------------------------------------------------
+
+
+def _digest_counts_without_its_body(patch: Patches) -> None:
+    patch.set(ReadTally, "wanting", lambda self: [])
+
+
+def _blocking_repair_needs_one_less(patch: Patches) -> None:
+    init = ReadOperation.__init__
+
+    def fewer(self: ReadOperation, *, holders_needed: int, **named: Any) -> None:
+        init(self, holders_needed=max(0, holders_needed - 1), **named)
+
+    patch.set(ReadOperation, "__init__", fewer)
+
+
+def _known_value_is_not_found(patch: Patches) -> None:
+    patch.set(ReadTally, "not_found", property(lambda self: not self._notfound_ok))
+
+
+def _deleted_anywhere_is_deleted(patch: Patches) -> None:
+    patch.set(dynamo.coordinator, "_acks_needed", lambda options, n: 0)
+
+
+def _minter_judges_no_condition(patch: Patches) -> None:
+    patch.set(dynamo.replica, "holds", lambda condition, record, now_ms: True)
+
+
+def _nobody_looks_at_the_clock(patch: Patches) -> None:
+    patch.set(ReadOperation, "_expired", lambda self: None)
+    patch.set(WriteOperation, "_expired", lambda self: None)
+    patch.set(ReadOperation, "on_failure", lambda self, node, failure: None)
+    patch.set(WriteOperation, "on_failure", lambda self, node, failure: None)
+
+
+# Disks that lost something ------------------------------------------------------------------------
+
+
+def _corrupt_record_served(patch: Patches) -> None:
+    decode = dynamo.stored.decode_stored
+
+    def trusting(storage_key: bytes, data: bytes) -> Stored:
+        try:
+            return decode(storage_key, data)
+        except StorageCorrupt:
+            counter, birth_bytes_, record_bytes = dynamo.stored._LENGTHS.unpack_from(
+                data, dynamo.stored._HEAD.size
+            )
+            at = dynamo.stored._BIRTH_AT + birth_bytes_
+            if len(data) != at + record_bytes:
+                raise
+            return Stored(data[dynamo.stored._BIRTH_AT : at], counter, data[at:])
+
+    patch.set(dynamo.replica, "decode_stored", trusting)
+
+
+def _damaged_is_absent(patch: Patches) -> None:
+    load = Replica._load
+
+    def absent(self: Replica, storage_key: bytes) -> Stored | None:
+        try:
+            return load(self, storage_key)
+        except StorageCorrupt:
+            self.damaged.discard(storage_key)
+            return None
+
+    patch.set(Replica, "_load", absent)
+
+
+def _mended_without_who_is_down(patch: Patches) -> None:
+    others = Refill._others
+
+    def up(self: Refill, cls: int, partition: int) -> tuple[str, ...]:
+        return tuple(filter(self._is_up, others(self, cls, partition)))
+
+    patch.set(Refill, "_others", up)
+
+
+def _refilling_counts(patch: Patches) -> None:
+    on_fetch = Replica.on_fetch
+
+    def fetch(self: Replica, message: Fetch, call: Call) -> None:
+        marks, self.refilling = self.refilling, {}
+        on_fetch(self, message, call)
+        self.refilling = marks
+
+    patch.set(Replica, "on_fetch", fetch)
+
+
+def _refilled_after_one_peer(patch: Patches) -> None:
+    mark_refill = Replica.mark_refill
+
+    def early(self: Replica, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
+        changed = []
+        for place, mark in marks:
+            before = self.refilling.get(place)
+            if before is not None and mark.owed != before.owed:
+                mark = RefillMark((), serving=True)
+            changed.append((place, mark))
+        return mark_refill(self, changed)
+
+    patch.set(Replica, "mark_refill", early)
+
+
+def _emptied_disk_goes_unnoticed(patch: Patches) -> None:
+    patch.set(Known, "lacks", lambda self, other: False)
+
+
+def _lost_log_goes_unnoticed(patch: Patches) -> None:
+    def nothing(self: Disk, state: object, why: str, synced_number: int) -> None:
+        """Whoever opens it sees nothing wrong."""
+
+    patch.set(Disk, "found", nothing)
+
+
+# Wire ---------------------------------------------------------------------------------------------
+
+
+def _frames_are_not_checked(patch: Patches) -> None:
+    """Neither the checksum of a frame nor its number."""
+
+    class Number(int):
+        """Equal to any other, as the checksum is to any."""
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __eq__ = int.__eq__
+        __hash__ = int.__hash__
+
+    def sure(data: Any, value: int = 0) -> int:
+        return Number(zlib.crc32(data, value))
+
+    patch.set(dynamo.rpc.frame, "crc32", sure)
+
+
+_BUGS: Final[tuple[tuple[Plant, str, int | None], ...]] = (
+    (_ack_before_sync, "an acknowledgement leaves before the sync", None),
+    (_unsynced_record_is_shown, "a read shows a record that is not synced", None),
+    (_sync_serves_later_writes, "a sync is taken to cover writes made after it began", None),
+    (_sync_is_tried_again, "writing goes on after a failed sync", None),
+    (_w_minus_one_acks, "w - 1 acknowledgements are enough", None),
+    (_unknown_is_called_none, "a write that missed w is said to have had no effect", None),
+    (_full_disk_takes_mints, "a write refused for lack of space is there all the same", None),
+    (_counter_restarts_after_a_crash, "a start goes on under the incarnation before it", None),
+    (_counter_restarts_after_a_dropped_record, "a birth outlives its record", None),
+    (_counter_restarts_after_a_restored_image, "an old disk repeats its starts", None),
+    (_reopened_under_the_same_incarnation, "lost writes' dots are given again", None),
+    (_two_nodes_of_one_incarnation, "two nodes mint under one incarnation", None),
+    (_mint_repeated_elsewhere, "a mint without an answer is made again elsewhere", None),
+    (_last_write_merge, "the newest sibling wins a merge", None),
+    (_sibling_lost_in_merge, "a merge drops one of three siblings", None),
+    (_repair_with_an_older_record, "a repair sends one of the siblings", None),
+    (_blind_write_covers_everything, "a write without a context covers all there is", None),
+    (_context_covers_nothing, "a context removes no sibling", None),
+    (_context_of_another_key_accepted, "a context of another key is believed", None),
+    (_tombstones_are_forgotten, "a tombstone is dropped at once", None),
+    (_newest_sibling_is_shown_alone, "a read shows the newest sibling alone", None),
+    (_digest_counts_without_its_body, "an answer counts whose siblings are not in hand", None),
+    (_blocking_repair_needs_one_less, "a blocking repair waits for one primary too few", None),
+    (_known_value_is_not_found, "a value in hand is said to be not found", None),
+    (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless", None),
+    (_minter_judges_no_condition, "the minter does not judge the condition", None),
+    (_nobody_looks_at_the_clock, "operations have no end", None),
+    (_corrupt_record_served, "a record that fails its checksum is served", None),
+    (_damaged_is_absent, "a damaged record is taken for absent", None),
+    (_mended_without_who_is_down, "a damaged record is mended without who is down", None),
+    (_refilling_counts, "a partition that is being refilled answers reads", None),
+    (_refilled_after_one_peer, "a refill ends with the first peer", None),
+    (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had", None),
+    (_lost_log_goes_unnoticed, "a node does not notice that its log is cut off", None),
+    (_frames_are_not_checked, "frames are executed whatever their checksum", None),
+)
+
+PLANTED: Final[Mapping[str, Bug]] = {
+    plant.__name__[1:]: Bug(plant.__name__[1:], what, seed, plant) for plant, what, seed in _BUGS
+}
