@@ -24,7 +24,7 @@ from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
-from dynamo.replica import Replica
+from dynamo.replica import Partition, Replica
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Refused, Request, RingIs, Scan, Store
 from dynamo.rpc.peers import PeerTransport
@@ -281,6 +281,11 @@ class NodeServices:
         marks = self._replica.refilling.values()
         owed = sorted({peer for mark in marks for peer in mark.owed})
         return Debts(self._refill.waiting, tuple(owed), len(self._replica.damaged))
+
+    def is_complete(self, place: Partition, storage_key: bytes) -> bool:
+        """False while a partition, or a record in it, waits for what other nodes have."""
+        replica = self._replica
+        return place not in replica.refilling and storage_key not in replica.damaged
 
     def _owed_while_serving(self) -> list[str]:
         owing = []

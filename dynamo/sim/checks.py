@@ -100,7 +100,7 @@ class Case:
         for key in rest.copies:
             self._key(key)
         for one in self.keys.values():
-            losses = [loss for loss in history.losses if loss.key in (None, one.key)]
+            losses = [loss for loss in history.losses if loss.key == one.key]
             one.losses = sorted(losses, key=lambda loss: loss.at)
             for copy in rest.copies.get(one.key, {}).values():
                 one.on_disk |= self.bits(copy.ids or ())
@@ -351,7 +351,7 @@ def _after_loss(
         return True  # it may have answered before the loss
     if regained and loss.whole_at <= read.start:
         return False
-    if loss.noticed and loss.counts_at == loss.whole_at and regained:
+    if loss.noticed and loss.whole_in_time and regained:
         return loss  # once it counted, it had it again
     return loss if waits else True
 

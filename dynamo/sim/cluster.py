@@ -158,6 +158,8 @@ class Cluster:
         }
         #: Told where in the path of a write each node is; it may crash the node.
         self.on_point: Callable[[str, Point], None] = lambda name, point: None
+        #: Told the record of each mint, encoded. Set it before the nodes start.
+        self.on_minted: Callable[[bytes], None] = lambda record: None
         for name, node in self.nodes.items():
             node.disk.on_sync = functools.partial(self._at_point, name)
         #: Told when a node has ended by itself, and why.
@@ -279,6 +281,7 @@ class Cluster:
             network=self.network.join(name, process),
             messages=node.messages,
             on_point=functools.partial(self._at_point, name),
+            on_minted=self.on_minted,
             chance=stream(self.seed, "start", name, node.starts),
         )
         node.services = NodeServices(node.config, world=world, metrics=node.metrics)
@@ -445,6 +448,13 @@ class Cluster:
             return False
         debts, up = services.debts(), self.up
         return not (debts.unserved or debts.damaged or any(peer in up for peer in debts.owed))
+
+    def is_complete(self, name: str, key: bytes) -> bool:
+        """True if the node serves, and neither the key nor its partition waits for what others have."""
+        services, plan = self.nodes[name].services, self.plan(key)
+        if services is None or self.nodes[name].state != "up" or not services.ready().ready:
+            return False
+        return services.is_complete((plan.class_id, plan.partition), self.storage_key(key))
 
     async def settle(self, *, patience: float = PATIENCE) -> dict[bytes, Found]:
         """Return once the nodes that are up are whole and agree on every key that was asked for: each

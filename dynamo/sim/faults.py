@@ -14,11 +14,11 @@ from typing import Final
 
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import History, Loss, Why
+from dynamo.sim.history import NOTHING, History, Loss, Why
 from dynamo.sim.plan import Fault, Kind, Plan
 from dynamo.sim.points import Point
 
-_LOOK_INTERVAL: Final = 0.05
+_LOOK_INTERVAL: Final = 0.01
 _SUPERVISOR_SECONDS: Final = 0.5
 #: What a record's range is damaged around it (`rot_block`).
 _BEHIND: Final = b"\xff"
@@ -396,23 +396,20 @@ class Injector:
     def _lost(self, name: str, key: bytes | None, why: Why, had: Covered) -> None:
         """Note that the disk has lost what it `had`."""
         loop = self._cluster.loop
-        loss = Loss(loop.time(), name, key, why, noticed=why == "log")
-        self._history.losses.append(loss)
-        self._open.append(loss)
-        loop.call_later(_LOOK_INTERVAL, self._watch, loss, had, context=loop.outside)
+        for loss in self._history.lose(loop.time(), name, key, why=why, noticed=why == "log"):
+            self._open.append(loss)
+            before = had.get(loss.key, NOTHING)
+            loop.call_later(_LOOK_INTERVAL, self._watch, loss, before, context=loop.outside)
 
-    def _watch(self, loss: Loss, had: Covered) -> None:
+    def _watch(self, loss: Loss, before: frozenset[int]) -> None:
         """Find out when the disk has again what it had, as far as others have it, and the node says
         that nobody owes it anything."""
         cluster = self._cluster
-        services = cluster.nodes[loss.node].services
-        if services is not None and services.rpc_address and services.ready().ready:
-            debts = services.debts()
-            if not (debts.unserved or debts.owed or debts.damaged) and self._has_again(loss, had):
-                loss.whole_at = cluster.loop.time()
-                return
+        if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
+            loss.whole_at = cluster.loop.time()
+            return
         cluster.loop.call_later(
-            _LOOK_INTERVAL, self._watch, loss, had, context=cluster.loop.outside
+            _LOOK_INTERVAL, self._watch, loss, before, context=cluster.loop.outside
         )
 
     def _had(self, name: str) -> Covered:
@@ -423,16 +420,13 @@ class Injector:
         data = self._cluster.nodes[name].disk.durable("records", storage_key)
         return self._history.covers(data, storage_key)
 
-    def _has_again(self, loss: Loss, had: Covered) -> bool:
-        for key, before in had.items():
-            missing = before - self._covered(loss.node, key)
-            if missing and any(
-                missing & self._covered(owner, key)
-                for owner in self._cluster.owners(key)
-                if owner != loss.node
-            ):
-                return False
-        return True
+    def _has_again(self, loss: Loss, before: frozenset[int]) -> bool:
+        missing = before - self._covered(loss.node, loss.key)
+        return not missing or not any(
+            missing & self._covered(owner, loss.key)
+            for owner in self._cluster.owners(loss.key)
+            if owner != loss.node
+        )
 
     # Disks --------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ FOREVER: Final = float("inf")
 #: A node that lost its copy counts again without a peer that has been down for so long (seconds):
 #: a little less than it waits, as its clock may be fast.
 REFILL_PATIENCE: Final = 4.5
+LOOK_SECONDS: Final = 0.01
 _DIGITS_MAX: Final = 9
 
 
@@ -190,15 +191,17 @@ class Operation:
 
 @dataclass(slots=True)
 class Loss:
-    """A node's copy is gone or old: of one key, or (None) of all.
+    """A node's copy of a key is gone or old. A lost disk is a loss for each key, since a node reads
+    the others partition by partition (`History.lose`).
 
     `noticed`: the node knows, and counts toward no r until it has read what the others have.
-    `whole_at`: when its disk had good copies again and it said that it had read all other replicas.
+    `whole_at`: when its disk had a good copy again and it said that it had read all other replicas;
+    looked for every LOOK_SECONDS at least.
     """
 
     at: float
     node: str
-    key: bytes | None
+    key: bytes
     why: Why = "wipe"
     noticed: bool = True
     whole_at: float = FOREVER
@@ -207,21 +210,25 @@ class Loss:
     def counts_at(self) -> float:
         """The earliest time at which it may count again: whole, or without peers that were down for
         so long that it does without them. Not what the node says: it may be wrong."""
-        return min(self.whole_at, self.at + REFILL_PATIENCE)
+        return min(self.whole_at - LOOK_SECONDS, self.at + REFILL_PATIENCE)
+
+    @property
+    def whole_in_time(self) -> bool:
+        """True if it did not count again before it was whole."""
+        return self.whole_at <= self.at + REFILL_PATIENCE
 
     def __str__(self) -> str:
-        of = "" if self.key is None else f" of {self.key!r}"
         noticed = "" if self.noticed else ", unnoticed"
-        return f"{self.why}{of} at {self.node} ({self.at:.4f} s{noticed})"
+        return f"{self.why} of {self.key!r} at {self.node} ({self.at:.4f} s{noticed})"
 
 
 @dataclass(slots=True)
 class History:
     """All operations of a run, and the copies lost on the way. `n`: replicas of each key.
 
-    `owners`: the nodes that keep a key. `unreadable`: answers with a record or a value that nobody
-    wrote, a line each. `two_writes`: a dot and the writes that it named. `two_dots`: a write and
-    the dots it had.
+    `owners`: the nodes that keep a key, for all keys from the start.
+    `unreadable`: answers with a record or a value that nobody wrote, a line each.
+    `two_writes`: a dot and the writes that it named. `two_dots`: a write and the dots it had.
     """
 
     n: int
@@ -245,6 +252,16 @@ class History:
         assert operation.id == len(self.operations)
         self.operations.append(operation)
         return operation
+
+    def lose(
+        self, at: float, node: str, key: bytes | None = None, *, why: Why, noticed: bool = True
+    ) -> list[Loss]:
+        """A node has lost its copy of the key, or (None) of all keys that it owns. The losses: say of
+        each when it is whole again."""
+        keys = [one for one, nodes in self.owners.items() if node in nodes and key in (None, one)]
+        lost = [Loss(at, node, one, why, noticed) for one in keys]
+        self.losses += lost
+        return lost
 
     def past_of(self, ids: Iterable[int]) -> frozenset[int]:
         """The writes themselves, and all that they cover."""

@@ -16,14 +16,20 @@ from dynamo.rpc.messages import Mint, Minted, Reply, Store
 #: was written; as a sync begins and when it is done; before a client's answer.
 Point = Literal["minted", "minted_left", "stored", "before_sync", "after_sync", "answer"]
 OnPoint = Callable[[Point], None]
+#: Told the record of each mint as it leaves, encoded.
+OnMinted = Callable[[bytes], None]
 
 
 class WatchedHandlers(Mapping[type, Handler]):
-    """Those handlers; `on_point` is told where mints and stores are. Follows changes of `handlers`."""
+    """Those handlers; `on_point` is told where mints and stores are, `on_minted` what was minted.
+    Follows changes of `handlers`."""
 
-    def __init__(self, handlers: Mapping[type, Handler], on_point: OnPoint) -> None:
+    def __init__(
+        self, handlers: Mapping[type, Handler], on_point: OnPoint, on_minted: OnMinted
+    ) -> None:
         self._handlers = handlers
         self._on_point = on_point
+        self._on_minted = on_minted
 
     def __getitem__(self, kind: type) -> Handler:
         if kind is Mint:
@@ -39,7 +45,7 @@ class WatchedHandlers(Mapping[type, Handler]):
         return len(self._handlers)
 
     def _mint(self, message: Any, call: Call) -> None:
-        self._handlers[Mint](message, _MintCall(call, self._on_point))
+        self._handlers[Mint](message, _MintCall(call, self._on_point, self._on_minted))
         self._on_point("minted")
 
     def _store(self, message: Any, call: Call) -> None:
@@ -50,16 +56,19 @@ class WatchedHandlers(Mapping[type, Handler]):
 class _MintCall:
     """A call of a mint."""
 
-    __slots__ = ("_call", "_on_point", "deadline", "peer")
+    __slots__ = ("_call", "_on_minted", "_on_point", "deadline", "peer")
 
-    def __init__(self, call: Call, on_point: OnPoint) -> None:
+    def __init__(self, call: Call, on_point: OnPoint, on_minted: OnMinted) -> None:
         self._call = call
         self._on_point = on_point
+        self._on_minted = on_minted
         self.peer = call.peer
         self.deadline = call.deadline
 
     def reply(self, reply: Reply, *, last: bool = True) -> None:
         """Pass it on."""
+        if type(reply) is Minted:
+            self._on_minted(reply.record)
         self._call.reply(reply, last=last)
         if type(reply) is Minted:
             self._on_point("minted_left")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from dynamo.errors import DynamoError, Malformed
+from dynamo.record import decode_record
 from dynamo.requests import ReadOptions
 from dynamo.sim.chance import stream
 from dynamo.sim.checks import Finding, check_all
@@ -128,6 +129,7 @@ class _Run:
         workload = Workload(plan, cluster, self.history)
         for key in workload.keys:
             self.history.owners[key] = cluster.owners(key)
+        cluster.on_minted = self._note_minted
         try:
             async with cluster:
                 start = loop.time()
@@ -184,6 +186,12 @@ class _Run:
                 for name in cluster.owners(key)
                 if cluster.nodes[name].is_up
             }
+
+    def _note_minted(self, record: bytes) -> None:
+        try:
+            self.history.note_dots(decode_record(record))
+        except Malformed as error:
+            self.history.unreadable.append(f"a mint: {error.message}")
 
     def _why_not(self, cluster: Cluster) -> str:
         reasons = []

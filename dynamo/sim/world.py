@@ -19,13 +19,13 @@ from dynamo.sim.clock import SimClock
 from dynamo.sim.disk import Disk
 from dynamo.sim.files import SimFiles
 from dynamo.sim.messages import MessageFaults
-from dynamo.sim.points import OnPoint, WatchedHandlers
+from dynamo.sim.points import OnMinted, OnPoint, WatchedHandlers
 from dynamo.sim.storage import SimStorage
 
 
 class SimWorld:
     """`chance`: nonces, incarnations and jitter of this start, and of no other. `on_point`: told where
-    mints and stores are."""
+    mints and stores are; `on_minted`: what was minted."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class SimWorld:
         network: Network,
         messages: MessageFaults,
         on_point: OnPoint,
+        on_minted: OnMinted,
         chance: random.Random,
     ) -> None:
         self.clock = clock
@@ -44,6 +45,7 @@ class SimWorld:
         self._network = network
         self._messages = messages
         self._on_point = on_point
+        self._on_minted = on_minted
         self._chance = chance
 
     def entropy(self, size: int, /) -> bytes:
@@ -85,5 +87,7 @@ class SimWorld:
             clock=self.clock,
             random=self._chance,
             metrics=metrics,
-            handlers=self._messages.wrap(WatchedHandlers(handlers, self._on_point)),
+            handlers=self._messages.wrap(
+                WatchedHandlers(handlers, self._on_point, self._on_minted)
+            ),
         )

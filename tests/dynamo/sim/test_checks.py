@@ -80,8 +80,8 @@ class Scene:
     ) -> None:
         """The node's copy is lost between the last operation and the next."""
         at = self.history.next_id() - 0.2
-        key = K if why == "rot" else None
-        self.history.losses.append(Loss(at, node, key, why, noticed, whole))
+        (loss,) = self.history.lose(at, node, why=why, noticed=noticed)
+        loss.whole_at = whole
 
     def at_rest(self, *ids: int, values: Iterable[int] | None = None) -> None:
         """All copies and all reads have these siblings."""
@@ -133,7 +133,7 @@ def lost_with_one_of_two_disks(s: Scene) -> None:
 def lost_though_the_first_disk_was_whole_again(s: Scene) -> None:
     s.put()
     s.lose("a", whole=1.0)
-    s.history.losses.append(Loss(2.0, "b", None))
+    s.history.losses.append(Loss(2.0, "b", K))
     s.at_rest()
 
 
@@ -320,6 +320,13 @@ def a_lost_copy_counts(s: Scene) -> None:
     s.at_rest(0)
 
 
+def a_copy_counts_while_it_is_refilled(s: Scene) -> None:
+    s.history.losses.append(Loss(-1.0, "c", K, whole_at=2.5))
+    s.put(held="b", w=1)
+    s.get()
+    s.at_rest(0)
+
+
 def a_damaged_copy_is_read_as_absent(s: Scene) -> None:
     s.put()
     s.lose("a", "rot")
@@ -432,6 +439,7 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I11", a_write_seen_before_it_was_made),
     ("I11", half_a_record),
     ("I11", a_lost_copy_counts),
+    ("I11", a_copy_counts_while_it_is_refilled),
     ("I12", a_damaged_copy_is_read_as_absent),
     ("I12", a_damaged_copy_stays),
     ("I12", all_copies_damaged_are_no_value),
@@ -465,7 +473,7 @@ def test_a_broken_promise_is_found_and_named(invariant: str, story: Story) -> No
 
 def enough_had_it_but_one_lost_it_meanwhile(s: Scene) -> None:
     s.put(held="a")
-    s.history.losses.append(Loss(0.3, "b", None))
+    s.history.losses.append(Loss(0.3, "b", K))
     s.at_rest(0)
 
 
@@ -485,7 +493,7 @@ def lost_with_both_disks(s: Scene) -> None:
 def lost_before_the_first_disk_was_whole(s: Scene) -> None:
     s.put()
     s.lose("a", whole=5.0)
-    s.history.losses.append(Loss(2.0, "b", None))
+    s.history.losses.append(Loss(2.0, "b", K))
     s.at_rest()
 
 
@@ -614,7 +622,7 @@ def a_read_may_go_back_without_blocking_repair(s: Scene) -> None:
 def a_blocking_read_whose_holder_was_lost(s: Scene) -> None:
     s.put(outcome="unknown")
     s.get(0, held="a", blocking=True)
-    s.history.losses.append(Loss(1.2, "b", None))
+    s.history.losses.append(Loss(1.2, "b", K))
     s.at_rest(0)
 
 
@@ -644,7 +652,7 @@ def a_copy_is_whole_again_after_all_others_were_lost(s: Scene) -> None:
 def a_copy_is_lost_again_before_it_was_whole(s: Scene) -> None:
     s.put()
     s.lose("a", whole=0.9)
-    s.history.losses.append(Loss(0.85, "a", None))
+    s.history.losses.append(Loss(0.85, "a", K))
     s.lose("b")
     s.at_rest()
 
@@ -652,12 +660,20 @@ def a_copy_is_lost_again_before_it_was_whole(s: Scene) -> None:
 def a_copy_is_lost_while_it_is_read(s: Scene) -> None:
     s.put(w=1, held="b")
     read = s.get(r=2)
-    s.history.losses.append(Loss(read.end - 0.1, "c", None))
+    s.history.losses.append(Loss(read.end - 0.1, "c", K))
+    s.at_rest(0)
+
+
+def a_copy_was_whole_a_moment_before_that_was_seen(s: Scene) -> None:
+    s.history.losses.append(Loss(-1.0, "c", K))
+    s.put(held="b", w=1)
+    read = s.get()
+    s.history.losses[0].whole_at = read.end + 0.005
     s.at_rest(0)
 
 
 def a_lost_copy_was_being_refilled_when_the_write_came(s: Scene) -> None:
-    s.history.losses.append(Loss(-1.0, "c", None, whole_at=0.9))
+    s.history.losses.append(Loss(-1.0, "c", K, whole_at=0.9))
     s.put()
     s.get(r=1)
     s.at_rest(0)
@@ -754,6 +770,7 @@ NEAR_MISSES: tuple[Story, ...] = (
     a_copy_is_whole_again_after_all_others_were_lost,
     a_copy_is_lost_again_before_it_was_whole,
     a_copy_is_lost_while_it_is_read,
+    a_copy_was_whole_a_moment_before_that_was_seen,
     a_lost_copy_was_being_refilled_when_the_write_came,
     a_damaged_copy_does_not_count,
     all_copies_damaged_are_no_answer,

@@ -119,6 +119,16 @@ def test_the_past_of_writes_is_them_and_all_that_they_cover() -> None:
     assert history.next_id() == 4
 
 
+def test_a_lost_disk_is_a_loss_of_each_key_that_was_on_it() -> None:
+    history = History(n=2, owners={b"j": ("a", "b"), b"k": ("b", "c"), b"l": ("a", "c")})
+    assert [loss.key for loss in history.lose(1.0, "a", why="wipe")] == [b"j", b"l"]
+    assert [loss.key for loss in history.lose(2.0, "b", b"k", why="rot")] == [b"k"]
+    assert [str(loss) for loss in history.losses[1:]] == [
+        "wipe of b'l' at a (1.0000 s)",
+        "rot of b'k' at b (2.0000 s)",
+    ]
+
+
 def test_a_dot_is_remembered_for_ever() -> None:
     history = History(n=3)
     assert history.note_dots(with_put(with_put(EMPTY, 1), 2)) == {1, 2}
