@@ -684,12 +684,12 @@ class Network:
         here.out.back, other.out.back = other.out, here.out
         try:
             await self._travel(back)
-        except asyncio.CancelledError:
+            if here.ended:
+                raise ConnectionResetError(errno.ECONNRESET, f"{address}: connection reset")
+        except (OSError, asyncio.CancelledError):
             here.vanish()
             other.vanish()
             raise
-        if here.ended:
-            raise ConnectionResetError(errno.ECONNRESET, f"{address}: connection reset")
         self.counts["connections"] += 1
         self.trace.note("connect", here.out.link.name)
         here.out.mark("open")

@@ -213,6 +213,21 @@ def test_a_connect_that_is_given_up_leaves_nothing() -> None:
     play(scene)
 
 
+def test_a_connect_that_is_forgotten_half_way_fails_and_leaves_nothing() -> None:
+    async def scene(pair: Pair) -> None:
+        pair.network.timing(None, None, Timing(0.01, 0, 0, 0))
+        task = pair.process_a.spawn(pair.a.connect("b:7", Side))
+        await asyncio.sleep(0.015)
+        pair.network.half_open("a", "b")
+        with pytest.raises(ConnectionResetError):
+            await task
+        await asyncio.sleep(1)
+        assert pair.accepted == []
+        assert "0 ends" in repr(pair.network)
+
+    play(scene)
+
+
 # Faults of links --------------------------------------------------------------------------------
 
 
