@@ -298,14 +298,21 @@ class _Pipe:
                 UNACKNOWLEDGED_SECONDS, self._give_up, context=loop.outside
             )
 
+    def acknowledge(self) -> None:
+        """Both links pass: what has arrived is acknowledged now."""
+        if not self.waiting:
+            self.calm()
+
     def calm(self) -> None:
-        """What was sent is acknowledged, or nobody waits for that."""
+        """Nobody waits for an acknowledgement any more."""
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
 
     def _give_up(self) -> None:
         self._stuck = None
+        if not (self.link.blocked or self.back.link.blocked):
+            return  # The machine over there has it, though its process may sleep.
         self.network.counts["timeouts"] += 1
         self.drop()
         self.source.lose(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
@@ -324,6 +331,8 @@ class _Pipe:
                 item = self._gather(item, now)
             size = len(item)
             self.waiting -= size
+            if self._stuck is not None and not self.back.link.blocked:
+                self.acknowledge()
             network = self.network
             counts = network.counts
             counts["chunks"] += 1
@@ -625,8 +634,12 @@ class Network:
 
     def __repr__(self) -> str:
         ends = sum(len(machine.ends) for machine in self._machines.values())
-        faults = ", ".join(repr(link) for link in self._links.values() if link.is_faulty)
-        return f"Network({len(self._machines)} nodes, {ends} ends, faults: {faults or 'none'})"
+        faults = ", ".join(self.faults()) or "none"
+        return f"Network({len(self._machines)} nodes, {ends} ends, faults: {faults})"
+
+    def faults(self) -> list[str]:
+        """The links on which a fault is on, or waits for a chunk, each with its faults."""
+        return [repr(link) for link in self._links.values() if link.is_faulty]
 
     def join(self, name: str, process: Process) -> NodeNetwork:
         """Give the node a machine, or its machine a new process; its power is on from now on."""
@@ -792,7 +805,7 @@ class Network:
                 pipe.unblock(now + link.random.uniform(0, longest) if retransmits else now)
             if not back.blocked:
                 for pipe in (*link.pipes, *back.pipes):
-                    pipe.calm()
+                    pipe.acknowledge()
 
     # What TCP would not do -----------------------------------------------------------------------
 

@@ -271,6 +271,44 @@ def test_what_is_not_acknowledged_in_twelve_seconds_ends_the_stream(
     play(scene)
 
 
+def test_heals_too_short_for_a_retransmission_do_not_save_a_stream() -> None:
+    ended = 0
+
+    async def scene(pair: Pair) -> None:
+        nonlocal ended
+        near, far = await pair.connect()
+        pair.network.cut("a", "b")
+        near.transport.write(b"x")
+        for _ in range(6):
+            await asyncio.sleep(2.499)
+            pair.network.heal("a", "b")
+            await asyncio.sleep(0.001)
+            pair.network.cut("a", "b")
+        assert bool(near.ends) != bool(far.data)
+        ended += bool(near.ends)
+
+    for seed in range(20):
+        play(scene, seed=seed)
+    assert ended > 15
+
+
+def test_a_sleeping_process_with_a_machine_that_is_awake_ends_no_stream() -> None:
+    async def scene(pair: Pair) -> None:
+        near, far = await pair.connect()
+        pair.process_b.pause()
+        pair.network.cut("a", "b")
+        near.transport.write(b"x")
+        await asyncio.sleep(5)
+        pair.network.heal("a", "b")
+        await asyncio.sleep(30)
+        assert near.ends == []
+        pair.process_b.resume()
+        await asyncio.sleep(1)
+        assert far.data == b"x"
+
+    play(scene)
+
+
 def test_a_connect_through_a_cut_hangs_until_the_heal() -> None:
     async def scene(pair: Pair) -> None:
         for one, other in (("a", "b"), ("b", "a")):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,12 @@ from pathlib import Path
 import pytest
 from sim_peers import SimPeers, run_peers
 
+from dynamo.rpc import frame
+from dynamo.rpc.frame import HEADER_BYTES, FrameReader, Message
+from dynamo.sim.chance import stream
+
 ROOT = Path(__file__).parents[3]
+LINK_FAULTS = ("cut", "heal", "clog", "unclog", "reset", "half_open")
 TRICKS = ("flip", "tear", "repeat", "swap", "replay")
 
 
@@ -100,6 +106,24 @@ def test_the_frame_layer_refuses_what_tcp_would_not_do(trick: str) -> None:
     assert bad > 50
 
 
+def test_a_frame_layer_that_does_not_count_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = FrameReader.feed
+
+    def careless(reader: FrameReader, data: bytes) -> list[Message]:
+        if len(data) >= HEADER_BYTES:
+            reader._number = frame._HEADER.unpack_from(data)[2]
+        return feed(reader, data)
+
+    async def scene(peers: SimPeers) -> None:
+        for _ in range(20):
+            peers.network.repeat("a", "b")
+            await peers.ping_often(10, 0.01)
+            await peers.meet()
+
+    monkeypatch.setattr(FrameReader, "feed", careless)
+    assert not run_peers(scene).nothing_twice()
+
+
 def test_what_dribbles_is_understood() -> None:
     async def scene(peers: SimPeers) -> None:
         peers.network.dribble("a", "b", True)
@@ -146,6 +170,54 @@ def test_a_paused_node_makes_up_for_it_or_is_replaced() -> None:
             assert (await peers.pinged("a", "b")).replies
 
     run_peers(scene, count=3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_the_nodes_find_each_other_in_the_end(seed: int) -> None:
+    async def scene(peers: SimPeers) -> None:
+        chance = stream(seed, "weather")
+        for _ in range(60):
+            await _misfortune(peers, chance)
+            await peers.ping_often(chance.randrange(8), 0.02)
+            await asyncio.sleep(chance.choice([0, 0.05, 1, 5, 14]) * chance.random())
+        peers.network.heal_all()
+        await asyncio.sleep(40)
+        assert peers.together()
+        assert peers.nothing_twice()
+        for source in peers.names:
+            for target in peers.names:
+                await _reach(peers, source, target)
+
+    peers = run_peers(scene, seed=seed, count=3)
+    assert "0 ends, faults: none" in repr(peers.network)
+
+
+async def _misfortune(peers: SimPeers, chance: random.Random) -> None:
+    network = peers.network
+    one, other = chance.sample(peers.names, 2)
+    what = chance.choice([*TRICKS, *LINK_FAULTS, "dribble", "slow", "crash", "silence", "pause"])
+    if what == "dribble":
+        network.dribble(one, other, chance.random() < 0.5)
+    elif what == "slow":
+        network.slow(one, other, chance.choice([1, 5, 50]))
+    elif what == "pause":
+        peers.processes[one].pause()
+        await asyncio.sleep(chance.choice([0.1, 1, 15]) * chance.random())
+        peers.processes[one].resume()
+    elif what in ("crash", "silence"):
+        network.crash(one, silent=what == "silence")
+        peers.processes[one].kill()
+        await asyncio.sleep(chance.choice([0, 0.1, 3, 20]) * chance.random())
+        await peers.start(one)
+    else:
+        getattr(network, what)(one, other)
+
+
+async def _reach(peers: SimPeers, source: str, target: str) -> None:
+    """A first ping may find that the peer has forgotten the connection: nobody has sent anything."""
+    if source != target and not (await peers.pinged(source, target)).replies:
+        await asyncio.sleep(5)
+        assert (await peers.pinged(source, target)).replies
 
 
 async def _storm(peers: SimPeers) -> None:
