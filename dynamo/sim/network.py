@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -337,7 +336,7 @@ class _Pipe:
             counts = network.counts
             counts["chunks"] += 1
             counts["bytes"] += size
-            network.trace.note(link.name, size, zlib.crc32(item))
+            network.trace.note_bytes(link.name, item)
             source = self.source
             if source.watches and self.waiting <= source.low:
                 source.drained()

@@ -26,6 +26,26 @@ def test_the_same_entries_give_the_same_hash_and_no_others_do() -> None:
     assert len({same, *(other.hash for other in others)}) == 7
 
 
+def test_bytes_count_with_their_time_their_place_and_their_order() -> None:
+    def hashed(*came: tuple[str, bytes], at: float = 1.0) -> str:
+        trace = Trace(now=lambda: at)
+        for name, data in came:
+            trace.note_bytes(name, data)
+        return trace.hash
+
+    first, second = ("a>b", b"one"), ("b>a", b"two")
+    assert hashed(first, second) == hashed(first, second)
+    others = [
+        hashed(first, second),
+        hashed(second, first),
+        hashed(first, second, at=2.0),
+        hashed(("a>c", b"one"), second),
+        hashed(("a>b", b"onf"), second),
+        hashed(first),
+    ]
+    assert len(set(others)) == len(others)
+
+
 def test_the_last_entries_can_be_read() -> None:
     trace = traced(*(("step", number) for number in range(TAIL_ENTRIES + 5)))
     assert trace.count == TAIL_ENTRIES + 5
