@@ -169,23 +169,28 @@ class Injector:
         return True
 
     async def _flip(self, fault: Fault) -> bool:
-        self._cluster.network.flip(*fault.nodes)
+        for _ in range(fault.number):
+            self._cluster.network.flip(*fault.nodes)
         return True
 
     async def _tear(self, fault: Fault) -> bool:
-        self._cluster.network.tear(*fault.nodes)
+        for _ in range(fault.number):
+            self._cluster.network.tear(*fault.nodes)
         return True
 
     async def _repeat(self, fault: Fault) -> bool:
-        self._cluster.network.repeat(*fault.nodes)
+        for _ in range(fault.number):
+            self._cluster.network.repeat(*fault.nodes)
         return True
 
     async def _swap(self, fault: Fault) -> bool:
-        self._cluster.network.swap(*fault.nodes)
+        for _ in range(fault.number):
+            self._cluster.network.swap(*fault.nodes)
         return True
 
     async def _replay(self, fault: Fault) -> bool:
-        self._cluster.network.replay(*fault.nodes)
+        for _ in range(fault.number):
+            self._cluster.network.replay(*fault.nodes)
         return True
 
     def _mend(self, one: Iterable[str], other: Iterable[str]) -> None:

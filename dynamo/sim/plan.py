@@ -189,11 +189,11 @@ DRAWN: Final[dict[Kind, _Drawn]] = {
     "half_open": _Drawn(0.25, 2, (0.0,)),
     "slow_link": _Drawn(0.3, 2, _LONG, (5, 30, 100)),
     "dribble": _Drawn(0.1, 2, (0.1, 0.5)),
-    "flip": _Drawn(0.2, 2, (0.0,)),
-    "tear": _Drawn(0.15, 2, (0.0,)),
-    "repeat": _Drawn(0.15, 2, (0.0,)),
-    "swap": _Drawn(0.15, 2, (0.0,)),
-    "replay": _Drawn(0.15, 2, (0.0,), _RANDOM),
+    "flip": _Drawn(0.25, 2, (0.0,), (1, 1, 3)),
+    "tear": _Drawn(0.25, 2, (0.0,), (1, 1, 3)),
+    "repeat": _Drawn(0.25, 2, (0.0,), (1, 1, 3)),
+    "swap": _Drawn(0.25, 2, (0.0,), (1, 1, 3)),
+    "replay": _Drawn(0.25, 2, (0.0,), (1, 1, 3)),
     "lose_messages": _Drawn(0.35, 0, _LONG, (2, 10, 30)),
     "double_messages": _Drawn(0.25, 0, _LONG, (10, 40)),
     "late_messages": _Drawn(0.35, 0, _LONG, (5, 20)),
@@ -204,15 +204,15 @@ DRAWN: Final[dict[Kind, _Drawn]] = {
     "crash_at": _Drawn(0.8, 1, _BRIEF, tuple(range(8))),
     "pause": _Drawn(0.4, 1, (0.3, 1.0, 3.0)),
     "slow_node": _Drawn(0.25, 1, _LONG, (10, 100)),
-    "wipe": _Drawn(0.3, 1, _BRIEF),
-    "restore": _Drawn(0.25, 1, (0.3, 1.0, 3.0, 6.0)),
-    "rot": _Drawn(0.45, 1, (0.0,), _RANDOM),
+    "wipe": _Drawn(0.4, 1, _BRIEF),
+    "restore": _Drawn(0.3, 1, (0.3, 1.0, 3.0, 6.0)),
+    "rot": _Drawn(0.7, 1, (0.0,), _RANDOM),
     "rot_block": _Drawn(0.15, 1, (0.0,), _RANDOM),
     "lose_log": _Drawn(0.15, 1, _BRIEF, (1, 3, 10)),
     "slow_sync": _Drawn(0.4, 1, _LONG, (10, 50)),
     "fail_sync": _Drawn(0.25, 1, _BRIEF, _RANDOM),
     "disk_full": _Drawn(0.25, 1, _LONG),
-    "disk_end": _Drawn(0.25, 1, _BRIEF, _RANDOM),
+    "disk_end": _Drawn(0.4, 1, _BRIEF, _RANDOM),
     "busy_disk": _Drawn(0.25, 1, (0.02, 0.2, 2.0)),
     "jump": _Drawn(0.3, 1, (0.0,), (-600_000, 600_000, -3_000, 3_000)),
     "drift": _Drawn(0.2, 1, _LONG, (50, 90, 110, 200)),
@@ -233,8 +233,9 @@ def draw_plan(seed: int) -> Plan:
         faults += _draw_faults(stream(seed, "fault", kind), kind, drawn, names, bursts, harshness)
     for scene in (_missed_then_lost, _power_cut_while_syncing, _disk_ends_while_syncing):
         chance = stream(seed, "scene", scene.__name__)
-        if chance.random() < 0.12:
-            faults += scene(chance, names, chance.choice(bursts))
+        if chance.random() < 0.15:
+            longest = sorted(bursts, key=lambda burst: burst.seconds)[-3:]
+            faults += scene(chance, names, chance.choice(longest))
     dead: tuple[str, ...] = ()
     if not any(fault.kind in LOSING or fault.kind == "fail_sync" for fault in faults):
         spare = (replicas - 1) // 2
@@ -311,13 +312,14 @@ def _near(rng: random.Random, burst: Burst) -> float:
 
 
 def _missed_then_lost(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
-    """One node misses writes, another loses its copy, a third that has them goes away."""
+    """One node misses writes, another loses its copy, a third that has them goes away; clients go on."""
     missing, losing, leaving = rng.sample(names, 3)
-    at, lost = burst.at, rng.choice(LOSING[:3])
+    at, third = burst.at, burst.seconds / 3
+    lost = rng.choice(LOSING[:3])
     return [
-        Fault(at, "isolate", (missing,), burst.seconds * 0.9),
-        Fault(round(at + burst.seconds * 0.91, 3), lost, (losing,), 0.1),
-        Fault(round(at + burst.seconds * rng.uniform(0.9, 1.3), 3), "isolate", (leaving,), 3.0),
+        Fault(at, "isolate", (missing,), round(third, 3)),
+        Fault(round(at + third, 3), lost, (losing,), 0.01, rng.choice(_RANDOM)),
+        Fault(round(at + third * rng.uniform(0.9, 1.3), 3), "isolate", (leaving,), 3.0),
     ]
 
 

@@ -6,7 +6,6 @@ these has no right to be believed when it finds nothing. Each bug names a seed t
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
@@ -224,7 +223,7 @@ def _counter_restarts_after_a_dropped_record(patch: Patches) -> None:
     def dot(self: Replica, stored: Stored | None) -> tuple[bytes, int]:
         births: dict[tuple[bytes, bytes], bytes] = vars(self).setdefault("_planted_births", {})
         birth, counter = next_dot(self, stored)
-        if counter == 1:
+        if stored is None:
             birth = births.setdefault((self._incarnation, vars(self)["_planted_key"]), birth)
         return birth, counter
 
@@ -476,27 +475,38 @@ def _lost_log_goes_unnoticed(patch: Patches) -> None:
         """Whoever opens it sees nothing wrong."""
 
     patch.set(Disk, "found", nothing)
+    patch.set(Known, "lacks", lambda self, other: False)
 
 
 # Wire ---------------------------------------------------------------------------------------------
 
 
 def _frames_are_not_checked(patch: Patches) -> None:
-    """Neither the checksum of a frame nor its number."""
+    """Neither the checksum of a frame nor its running number."""
+    header = dynamo.rpc.frame._HEADER
 
-    class Number(int):
-        """Equal to any other, as the checksum is to any."""
+    class Header:
+        """Reads a header whose number and checksum are as they should be."""
 
-        def __ne__(self, other: object) -> bool:
-            return False
+        size = header.size
+        pack = header.pack
 
-        __eq__ = int.__eq__
-        __hash__ = int.__hash__
+        @staticmethod
+        def unpack_from(data: bytes, at: int) -> tuple[int, int, int, int, int]:
+            length, checksum, number, stream, flags = header.unpack_from(data, at)
+            return length, _Any(checksum), _Any(number), stream, flags
 
-    def sure(data: Any, value: int = 0) -> int:
-        return Number(zlib.crc32(data, value))
+    patch.set(dynamo.rpc.frame, "_HEADER", Header)
 
-    patch.set(dynamo.rpc.frame, "crc32", sure)
+
+class _Any(int):
+    """A number that differs from none."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __eq__ = int.__eq__
+    __hash__ = int.__hash__
 
 
 _BUGS: Final[tuple[tuple[Plant, str, int | None], ...]] = (
@@ -533,7 +543,7 @@ _BUGS: Final[tuple[tuple[Plant, str, int | None], ...]] = (
     (_refilling_counts, "a partition that is being refilled answers reads", None),
     (_refilled_after_one_peer, "a refill ends with the first peer", None),
     (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had", None),
-    (_lost_log_goes_unnoticed, "a node does not notice that its log is cut off", None),
+    (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off", None),
     (_frames_are_not_checked, "frames are executed whatever their checksum", None),
 )
 
