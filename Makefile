@@ -9,13 +9,21 @@ DATA_DIR ?= .dynamo-run
 # Only if said: what a run before agreed on is kept (three nodes, from 7400 on, the first time).
 RPC_PORT ?=
 NODES ?=
+# Of the simulator: one seed or a plan's file; without them a search for so many seconds.
+SEED ?=
+PLAN ?=
+SECONDS ?= 60
 
-.PHONY: help run test check format clean
+.PHONY: help run test sim sim-shrink sim-planted check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
 	@echo "             NODES=5 PORT=9098 RPC_PORT=9400 DATA_DIR=/where/they/keep/what/they/have"
 	@echo "make test    the whole test suite"
+	@echo "make sim     new seeds in the simulator for a minute, on all cores; others with SECONDS=600;"
+	@echo "             SEED=7 runs that one, PLAN=shrunk-7.json the plan in a file"
+	@echo "make sim-shrink SEED=7    the least of a seed (or PLAN=) that still fails"
+	@echo "make sim-planted          does the simulator find the bugs that are planted to try it?"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 
@@ -38,6 +46,17 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n auto --dist worksteal -q
+
+ONE_RUN = $(if $(SEED),--seed '$(SEED)') $(if $(PLAN),--plan '$(PLAN)')
+
+sim: $(STAMP)
+	@$(BIN)/python -m dynamo.sim $(if $(SEED)$(PLAN),run $(ONE_RUN),search --seconds '$(SECONDS)')
+
+sim-shrink: $(STAMP)
+	@$(BIN)/python -m dynamo.sim shrink $(ONE_RUN)
+
+sim-planted: $(STAMP)
+	@$(BIN)/python -m dynamo.sim planted
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -76,7 +76,10 @@ RANKS = """
     sim.world
     sim.cluster
     sim.faults sim.workload
-    sim.run sim.planted
+    sim.run sim.crew sim.planted
+    sim.shrink sim.search
+    sim.cli
+    sim.__main__
 
     node
 
@@ -90,7 +93,10 @@ RANKS = """
 
 #: `sim.chance` makes all the chance that the simulator hands in.
 ADAPTERS = ("clock", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.", "sim.chance")
-ASSEMBLY = ("node", "cli", "cli.", "__main__")
+ASSEMBLY = (
+    *("node", "cli", "cli.", "__main__"),
+    *("sim.crew", "sim.search", "sim.cli", "sim.__main__"),
+)
 #: Modules of bench/ that are pure; its others may reach outside.
 BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
 #: Who may write to storage: the one writer, and what storage is made of.

@@ -8,6 +8,7 @@ and shrunk: leaving out a fault or a burst moves nothing else. Knows nothing of 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -64,7 +65,7 @@ Kind = Literal[
 LOSING: Final[tuple[Kind, ...]] = ("wipe", "restore", "rot", "rot_block", "lose_log")
 
 
-class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One thing that goes wrong at `at` (seconds from the start) and is undone `seconds` later.
 
     `nodes`: whom it befalls (for a partition: one side). `number`: what else it needs: a factor, a
@@ -89,7 +90,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
         return " ".join(parts)
 
 
-class Burst(msgspec.Struct, frozen=True):
+class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`operations` of `clients` at the keys with these numbers, from `at` on, within `seconds`."""
 
     number: int
@@ -106,7 +107,7 @@ class Burst(msgspec.Struct, frozen=True):
         )
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run. `replicas`: n of every key. `formed`: whether the ring is in the cluster file, or agreed
     in the first handshakes. `latency_ms`, `sync_ms`: usual times of a message and of a sync. `dead`:
     nodes that stay down when all else is healed. `seconds`: how long things go wrong.
@@ -147,9 +148,39 @@ class Plan(msgspec.Struct, frozen=True):
 def read_plan(data: bytes) -> Plan:
     """The plan in a file's content. Raises Malformed."""
     try:
-        return msgspec.json.decode(data, type=Plan)
+        plan = msgspec.json.decode(data, type=Plan)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"not a plan of faults: {error}") from None
+    for wrong in _impossible(plan):
+        raise Malformed(f"a plan that cannot be carried out: {wrong}")
+    return plan
+
+
+def _impossible(plan: Plan) -> Iterator[str]:
+    """What an edited plan says that no run can do."""
+    if not 1 <= plan.replicas <= len(plan.nodes):
+        yield f"{plan.replicas} replicas on {len(plan.nodes)} nodes"
+    if len(set(plan.nodes)) < len(plan.nodes):
+        yield f"two nodes of one name among {' '.join(plan.nodes)}"
+    if any(name not in plan.nodes for name in plan.dead):
+        yield f"no such node stays dead: {' '.join(plan.dead)}"
+    for burst in plan.bursts:
+        if burst.clients < 1 or burst.operations < 0 or not burst.keys or burst.seconds < 0:
+            yield f"{burst}: it needs clients, keys and time"
+        elif not all(0 <= number < plan.keys for number in burst.keys):
+            yield f"{burst}: the keys have numbers below {plan.keys}"
+    for fault in plan.faults:
+        drawn = DRAWN[fault.kind]
+        least = abs(drawn.nodes) + (fault.kind == "bridge")
+        count = len(fault.nodes)
+        if count < least or (drawn.nodes >= 0 and count > least):
+            yield f"{fault}: it befalls {least} nodes{' or more' * (drawn.nodes < 0)}"
+        if any(name not in plan.nodes for name in fault.nodes) or len(set(fault.nodes)) < count:
+            yield f"{fault}: no such nodes"
+        if (fault.kind == "crash_at") != (fault.point is not None):
+            yield f"{fault}: crash_at has a point, nothing else has"
+        if fault.seconds < 0 or (min(drawn.numbers) > 0 and fault.number < 1):
+            yield f"{fault}: it needs a time, and a number above 0"
 
 
 def write_plan(plan: Plan) -> bytes:

@@ -70,8 +70,10 @@ def run_plan(
     *,
     watch: Callable[[str], None] | None = None,
     tail: Callable[[list[str]], None] | None = None,
+    look: Callable[[History, AtRest], None] | None = None,
 ) -> Result:
-    """Carry out the plan. `watch` sees each entry of the trace; `tail` gets the last of them."""
+    """Carry out the plan. `watch` sees each entry of the trace; `tail` gets the last of them; `look`
+    gets what the findings were judged from."""
     run = _Run(plan)
     with _quiet():
         try:
@@ -80,6 +82,8 @@ def run_plan(
             run.findings.append(Finding("bug", f"the run raised {type(error).__name__}: {error}"))
     if tail is not None and run.trace is not None:
         tail(run.trace.tail())
+    if look is not None:
+        look(run.history, run.rest)
     return run.result()
 
 

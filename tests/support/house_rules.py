@@ -22,8 +22,8 @@ _PURE_IMPORTS = """
 """
 #: What only adapters and assembly may import.
 _OUTSIDE = """
-    aiohttp argparse datetime fcntl http io multidict os pathlib queue rocksdict secrets select
-    selectors shutil signal socket ssl subprocess sys tempfile threading time urllib uuid uvloop
+    aiohttp argparse datetime fcntl http io multidict multiprocessing os pathlib queue rocksdict secrets
+    select selectors shutil signal socket ssl subprocess sys tempfile threading time urllib uuid uvloop
 """
 PURE_IMPORTS = frozenset(_PURE_IMPORTS.split())
 OUTSIDE = frozenset(_OUTSIDE.split())
