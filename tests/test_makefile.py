@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 def make(*arguments: str, directory: Path = ROOT, **variables: str) -> str:
     """What a make of its own, with no variable but these, prints."""
     ours = {"PORT", "RPC_PORT", "NODES", "DATA_DIR", "MAKEFLAGS", "MAKELEVEL", "PYTHON"}
+    ours |= {"SEED", "PLAN", "SECONDS"}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         ["make", *arguments],
@@ -50,6 +51,25 @@ def test_run_passes_on_what_it_is_told() -> None:
         *("--http-port", "9098", "--data-dir", "/a b/c"),
         *("--nodes", "5", "--rpc-port", "9400"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("sim",), "search --seconds 60"),
+        (("sim", "SECONDS=600"), "search --seconds 600"),
+        (("sim", "SEED=7"), "run --seed 7"),
+        (("sim", "PLAN=a b.json"), "run --plan 'a b.json'"),
+        (("sim", "SEED=7", "PLAN=x"), "run --seed 7 --plan x"),
+        (("sim-shrink", "SEED=7"), "shrink --seed 7"),
+        (("sim-shrink", "PLAN=x"), "shrink --plan x"),
+        (("sim-shrink",), "shrink"),
+        (("sim-planted",), "planted"),
+    ],
+)
+def test_the_simulator_is_told_what_make_is_told(arguments: tuple[str, ...], command: str) -> None:
+    (line,) = (one for one in make("-n", *arguments).splitlines() if "dynamo.sim" in one)
+    assert shlex.split(line) == [".venv/bin/python", "-m", "dynamo.sim", *shlex.split(command)]
 
 
 @pytest.mark.parametrize("has_ensurepip", [True, False])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -186,7 +187,9 @@ def _plan_of(arguments: argparse.Namespace) -> Plan:
 
 
 def _given(arguments: argparse.Namespace) -> str:
-    return f"--seed {arguments.seed}" if arguments.plan is None else f"--plan {arguments.plan}"
+    if arguments.plan is None:
+        return f"--seed {arguments.seed}"
+    return f"--plan {shlex.quote(arguments.plan)}"
 
 
 def _write(path: str, content: bytes) -> None:
@@ -326,7 +329,7 @@ def _shrink(arguments: argparse.Namespace) -> int:
     _write(out, write_plan(least[0]))
     print(f"\n{least[0]}\n")
     _print_findings(run_plan(least[0]).findings)
-    print(f"\nreplay: {_COMMAND} run --plan {out}")
+    print(f"\nreplay: {_COMMAND} run --plan {shlex.quote(out)}")
     return INTERRUPTED if interrupted else OK
 
 

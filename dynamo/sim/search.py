@@ -131,8 +131,8 @@ def search(
         with closing(run_tasks(tasks, at_once=jobs, patience=PATIENCE)) as events:
             for event in events:
                 if isinstance(event, Died):
-                    seed = at.get(event.task, "its start")
-                    tally.died.append(f"a worker {event.why}, at {seed}")
+                    where = f"at seed {at[event.task]}" if event.task in at else "at its start"
+                    tally.died.append(f"a worker {event.why}, {where}")
                     told(tally.died[-1])
                 elif isinstance(event.what, Outcome):
                     tally.add(event.what)
