@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     less = commands.add_parser("shrink", help="the least that still fails", allow_abbrev=False)
     _take_plan(less)
+    less.add_argument("--invariant", metavar="NAME", help="of what (default: the first finding)")
     less.add_argument(
         "--out", metavar="FILE", help="where the plan goes (default shrunk-SEED.json)"
     )
@@ -307,8 +308,12 @@ def _shrink(arguments: argparse.Namespace) -> int:
     if not findings:
         print(f"{_given(arguments)} has no findings: there is nothing to shrink")
         return FAILED
-    wanted = sort_of(findings[0])
-    print(f"shrinking what shows {wanted}: {findings[0]}", flush=True)
+    name = arguments.invariant or findings[0].invariant
+    first = next((finding for finding in findings if finding.invariant == name), None)
+    if first is None:
+        return _complain(f"no finding is of {name}; there are {_invariants(findings)}")
+    wanted = sort_of(first)
+    print(f"shrinking what shows {wanted}: {first}", flush=True)
     least = [plan]
 
     def fails(changed: Plan) -> bool:

@@ -132,6 +132,16 @@ def test_shrinking_writes_a_plan_that_fails(
     assert read_plan((tmp_path / "shrunk-0.json").read_bytes()).faults == ()
 
 
+def test_shrinking_keeps_the_invariant_that_is_asked_for(tmp_path: Path) -> None:
+    out = str(tmp_path / "out.json")
+    with crew_work.planted("one_ack_too_few"):
+        asked = Printed("shrink", "--seed", "0", "--invariant", "I1", "--out", out, "--runs", "1")
+        other = Printed("shrink", "--seed", "0", "--invariant", "I3", "--out", out)
+    assert (asked.code, other.code) == (0, 2)
+    assert asked.out.startswith("shrinking what shows I1: ")
+    assert "no finding is of I3; there are I1" in other.err
+
+
 def test_there_is_nothing_to_shrink_where_nothing_is_found(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     printed = Printed("shrink", "--seed", str(SEED), "--out", str(out))

@@ -25,10 +25,12 @@ TWICE = (1, 2, 3, 5, 8)
 def assert_clean(result: Result) -> None:
     seed = result.plan.seed
     lines = "\n".join(map(str, result.findings))
-    assert not result.findings, (
-        f"seed {seed}: replay with `python -m dynamo.sim run --seed {seed}`, shrink with"
-        f" `python -m dynamo.sim shrink --seed {seed}`; its findings:\n{lines}"
-    )
+    if result.findings:
+        pytest.fail(
+            f"seed {seed}: replay with `python -m dynamo.sim run --seed {seed}`, shrink with"
+            f" `python -m dynamo.sim shrink --seed {seed}`; its findings:\n{lines}",
+            pytrace=False,
+        )
 
 
 @pytest.mark.parametrize(("seed", "what_was_wrong"), FAILED_ONCE)
