@@ -19,6 +19,8 @@ from dynamo.sim.plan import Fault, Kind, Plan
 from dynamo.sim.points import Point
 
 _LOOK_INTERVAL: Final = 0.01
+#: A node that starts has tried all its peers after so long, if nothing is in its way.
+_MEETING_SECONDS: Final = 1.0
 _SUPERVISOR_SECONDS: Final = 0.5
 #: What a record's range is damaged around it (`rot_block`).
 _BEHIND: Final = b"\xff"
@@ -64,7 +66,9 @@ class Injector:
                 cluster.crash(name)
             cluster.skew(name, rate=1.0)
         for name in cluster.nodes:
-            if name not in self._plan.dead:
+            if name in self._plan.dead:
+                self._history.lose(cluster.loop.time(), name, why="dead")
+            else:
                 self._restart(name)
 
     # One fault ----------------------------------------------------------------------------------
@@ -331,7 +335,31 @@ class Injector:
         self._lost(name, None, "wipe", had)
         await self._for(fault)
         self._restart(name)
+        await self._meets_somebody(name)
         return True
+
+    async def _meets_somebody(self, name: str) -> None:
+        """A node with an empty disk finds out by its peers, before it answers reads, unless it reaches
+        none of those who know it: then nobody can blame it."""
+        starts = self._cluster.nodes[name].starts
+        reached = self._reached_by(name)
+        await asyncio.sleep(_MEETING_SECONDS)
+        node = self._cluster.nodes[name]
+        if node.starts != starts or not reached.intersection(self._reached_by(name)):
+            for loss in self._open:
+                if loss.node == name:
+                    loss.noticed = False
+
+    def _reached_by(self, name: str) -> set[str]:
+        """Peers that run and are connected well."""
+        cluster = self._cluster
+        return {
+            other
+            for other in self._rest((name,))
+            if cluster.nodes[other].state == "up"
+            and not cluster.network.link(name, other).is_faulty
+            and not cluster.network.link(other, name).is_faulty
+        }
 
     async def _restore(self, fault: Fault) -> bool:
         """An old copy of the disk is put back. Copies of less than a second before may go unnoticed
@@ -344,7 +372,8 @@ class Injector:
         self._crash_now(name)
         had = self._had(name)
         self._cluster.nodes[name].disk.restore(image)
-        self._lost(name, None, "restore", had)
+        # It answers its own clients before it has met its peers, who know better.
+        self._lost(name, None, "restore", had, noticed=False)
         self._restart(name)
         return True
 
@@ -383,25 +412,29 @@ class Injector:
         return True
 
     def _key_to_damage(self, fault: Fault) -> tuple[str, bytes] | None:
-        """A key that another owner has a good copy of."""
+        """A key that the node has, and another owner has a good copy of."""
         (name,) = fault.nodes
-        keys = self._cluster.keys
-        if not keys or not self._may_lose(name):
+        if not self._may_lose(name):
             return None
-        key = keys[fault.number % len(keys)]
-        having = [
-            owner for owner in self._cluster.owners(key) if self._cluster.siblings(owner, key)
-        ]
-        return (name, key) if name in having and len(having) > 1 else None
+        keys = []
+        for key in self._cluster.keys:
+            owners = self._cluster.owners(key)
+            having = [owner for owner in owners if self._covered(owner, key)]
+            if name in having and len(having) > 1:
+                keys.append(key)
+        return (name, keys[fault.number % len(keys)]) if keys else None
 
     def _may_lose(self, name: str) -> bool:
         self._open = [loss for loss in self._open if loss.whole_at > self._cluster.loop.time()]
         return not self._open and self._cluster.nodes[name].is_up and not self.healed
 
-    def _lost(self, name: str, key: bytes | None, why: Why, had: Covered) -> None:
-        """Note that the disk has lost what it `had`."""
+    def _lost(
+        self, name: str, key: bytes | None, why: Why, had: Covered, *, noticed: bool = True
+    ) -> None:
+        """Note that the disk has lost what it `had`. `noticed`: it is certain to find out before it
+        answers anybody."""
         loop = self._cluster.loop
-        for loss in self._history.lose(loop.time(), name, key, why=why, noticed=why == "log"):
+        for loss in self._history.lose(loop.time(), name, key, why=why, noticed=noticed):
             self._open.append(loss)
             before = had.get(loss.key, NOTHING)
             loop.call_later(_LOOK_INTERVAL, self._watch, loss, before, context=loop.outside)

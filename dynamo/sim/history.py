@@ -19,8 +19,9 @@ from dynamo.version import Dot
 
 Outcome = Literal["ok", "none", "unknown"]
 OperationKind = Literal["put", "delete", "get"]
-#: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone.
-Why = Literal["wipe", "rot", "restore", "log"]
+#: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone;
+#: the node stays down for good.
+Why = Literal["wipe", "rot", "restore", "log", "dead"]
 
 NOTHING: Final[frozenset[int]] = frozenset()
 #: A delete writes a tombstone with `expires_ms = TOMBSTONE_TAG + id`.

@@ -33,6 +33,8 @@ REPLAY_BYTES_MAX: Final = 1 << 16
 DRIBBLE_PIECES_MAX: Final = 32
 #: After a cut TCP tries again when it has waited once more as long as it had, at most this long.
 RETRANSMIT_SECONDS_MAX: Final = 6.0
+#: After `heal_all` everything that is under way arrives within so long.
+HEALED_SECONDS: Final = 1.0
 #: What `swap` waits for the second chunk.
 SWAP_SECONDS: Final = 0.05
 _READ_BYTES: Final = 1 << 18
@@ -288,6 +290,13 @@ class _Pipe:
         if self._queue:
             self._not_before = max(self._not_before, not_before)
             self._arm()
+
+    def hasten(self, latest: float) -> None:
+        """Deliver everything by then."""
+        self._queue = deque((min(due, latest), item) for due, item in self._queue)
+        self._due_last = min(self._due_last, latest)
+        self._not_before = min(self._not_before, latest)
+        self.rearm()
 
     def watch(self) -> None:
         """Nobody acknowledges what is sent now: that ends the stream in some seconds."""
@@ -776,13 +785,16 @@ class Network:
         self.took_effect("dribble", link)
 
     def heal_all(self) -> None:
-        """Take back all faults of all links; who has no power has none still."""
+        """Take back all faults of all links; who has no power has none still. What is under way comes
+        within HEALED_SECONDS, however long it was to take."""
         for (source, target), link in list(self._links.items()):
             self.heal(source, target)
             self.unclog(source, target)
             link.factor = 1.0
             link.dribbles = False
             link.tricks.clear()
+            for pipe in link.pipes:
+                pipe.hasten(self.loop.time() + HEALED_SECONDS)
 
     def _changed(
         self, link: Link, *, retransmits: bool = False, since: float | None = None

@@ -34,8 +34,11 @@ from dynamo.sim.plan import Kind, Plan
 from dynamo.sim.trace import Trace
 from dynamo.sim.workload import Client, Workload
 
-#: After the heal, what is on its way arrives, and connections that were silent are made anew.
-GRACE_SECONDS: Final = 4.0
+#: After the heal, what is on its way arrives (a message that is repeated takes up to 5 s), and
+#: connections that were silent are made anew.
+GRACE_SECONDS: Final = 6.0
+#: A flipped bit may be in a frame's length: the node waits 10 s for the rest of it, then reconnects.
+FLIPPED_SECONDS: Final = 13.0
 #: Virtual seconds that the nodes have to be whole again, and a key to be read at r = n.
 HEALING_SECONDS: Final = 120.0
 #: The last operations of a run ask for so many seconds, and must succeed.
@@ -155,7 +158,8 @@ class _Run:
     async def _rest_of(self, cluster: Cluster, workload: Workload) -> None:
         """Wait until the core is whole, use it once more, let it agree, and see what is there."""
         rest, loop = self.rest, cluster.loop
-        await asyncio.sleep(GRACE_SECONDS)
+        flipped = any(fault.kind == "flip" for fault in self.plan.faults)
+        await asyncio.sleep(FLIPPED_SECONDS if flipped else GRACE_SECONDS)
         try:
             await cluster.until(
                 lambda: all(cluster.is_whole(name) for name in cluster.up) and bool(cluster.up),
