@@ -69,7 +69,7 @@ RANKS = """
     http.server
     http
 
-    sim.chance sim.trace sim.loop sim.points
+    sim.chance sim.trace sim.loop sim.points sim.sieve
     sim.clock sim.database sim.plan sim.history
     sim.disk sim.network sim.messages sim.checks
     sim.storage sim.files

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 from dynamo.cluster_file import ClusterFile
@@ -18,6 +18,7 @@ from dynamo.config import NodeConfig
 from dynamo.errors import DynamoError, NotReady, StorageCorrupt
 from dynamo.keys import partition_prefix, routing_key
 from dynamo.metrics import Metrics
+from dynamo.ports import Handler
 from dynamo.record import EMPTY, VALUE, Content, Record, decode_record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.services import NodeServices
@@ -42,7 +43,8 @@ BUCKET: Final = b"b"
 PORT: Final = 7400
 #: Seconds that `settle` and the start wait for nodes to be whole.
 PATIENCE: Final = 120.0
-_LOOK_INTERVAL: Final = 0.1
+#: Seconds between two looks whether it is so.
+LOOK_INTERVAL: Final = 0.1
 
 
 class NodeGone(DynamoError):
@@ -166,6 +168,8 @@ class Cluster:
         self.on_end: Callable[[str, Exception], None] = lambda name, error: None
         #: Called with each new start of a node, before anything of it runs.
         self.on_start: Callable[[SimNode], None] = lambda node: None
+        #: Given a node and its handlers at each start: those that its messages are to come to.
+        self.sieve: Callable[[str, Mapping[type, Handler]], Mapping[type, Handler]] = _all_of_them
         self._keys: dict[bytes, None] = {}
         self._requests: dict[str, dict[asyncio.Future[Any], None]] = {name: {} for name in nodes}
 
@@ -282,6 +286,7 @@ class Cluster:
             messages=node.messages,
             on_point=functools.partial(self._at_point, name),
             on_minted=self.on_minted,
+            sieve=functools.partial(self.sieve, name),
             chance=stream(self.seed, "start", name, node.starts),
         )
         node.services = NodeServices(node.config, world=world, metrics=node.metrics)
@@ -428,14 +433,20 @@ class Cluster:
     # Waiting ------------------------------------------------------------------------------------
 
     async def until(
-        self, true: Callable[[], bool], what: str, *, patience: float = PATIENCE
+        self,
+        true: Callable[[], bool],
+        what: str,
+        *,
+        patience: float = PATIENCE,
+        interval: float = LOOK_INTERVAL,
     ) -> None:
-        """Return once it is true. Raises TimeoutError after `patience` seconds."""
+        """Return once it is true: there is a look every `interval` seconds. Raises TimeoutError after
+        `patience` seconds."""
         limit = self.loop.time() + patience
         while not true():
             if self.loop.time() >= limit:
                 raise TimeoutError(f"after {patience:g} s it is not so that {what}; {self!r}")
-            await asyncio.sleep(_LOOK_INTERVAL)
+            await asyncio.sleep(interval)
 
     def _all_ready(self) -> bool:
         return all(self.is_whole(name) for name in self.up)
@@ -491,6 +502,11 @@ class Cluster:
         except StorageCorrupt:
             return None
         return tuple(sorted(s.read().value for s in record.siblings if s.kind == VALUE))
+
+
+def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:
+    """Nothing is lost."""
+    return handlers
 
 
 def _config(member: Member, members: Sequence[Member], cluster: ClusterFile) -> NodeConfig:

@@ -6,7 +6,7 @@ Puts together what the simulator has of each. Knows nothing of what goes wrong t
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from dynamo.config import NodeConfig
 from dynamo.datadir import DataDirectory
@@ -25,7 +25,8 @@ from dynamo.sim.storage import SimStorage
 
 class SimWorld:
     """`chance`: nonces, incarnations and jitter of this start, and of no other. `on_point`: told where
-    mints and stores are; `on_minted`: what was minted."""
+    mints and stores are; `on_minted`: what was minted. `sieve`: the handlers without what is lost on
+    the way to or from them."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class SimWorld:
         messages: MessageFaults,
         on_point: OnPoint,
         on_minted: OnMinted,
+        sieve: Callable[[Mapping[type, Handler]], Mapping[type, Handler]],
         chance: random.Random,
     ) -> None:
         self.clock = clock
@@ -46,6 +48,7 @@ class SimWorld:
         self._messages = messages
         self._on_point = on_point
         self._on_minted = on_minted
+        self._sieve = sieve
         self._chance = chance
 
     def entropy(self, size: int, /) -> bytes:
@@ -88,6 +91,6 @@ class SimWorld:
             random=self._chance,
             metrics=metrics,
             handlers=self._messages.wrap(
-                WatchedHandlers(handlers, self._on_point, self._on_minted)
+                self._sieve(WatchedHandlers(handlers, self._on_point, self._on_minted))
             ),
         )
