@@ -75,9 +75,9 @@ RANKS = """
     sim.storage sim.files
     sim.world
     sim.cluster
-    sim.faults sim.workload
+    sim.faults sim.workload sim.scene
     sim.run sim.crew sim.planted
-    sim.shrink sim.search
+    sim.shrink sim.search sim.script
     sim.cli
     sim.__main__
 

@@ -78,7 +78,7 @@ def run_plan(
     """Carry out the plan. `watch` sees each entry of the trace; `tail` gets the last of them; `look`
     gets what the findings were judged from."""
     run = _Run(plan)
-    with _quiet():
+    with quiet():
         try:
             run_virtual(run.main(watch), random=stream(plan.seed, "loop"))
         except (Exception, Deadlock, Livelock) as error:  # noqa: BLE001 - whatever it is, it is a finding
@@ -264,8 +264,8 @@ def _timing(plan: Plan) -> Timing:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Faults are logged by the hundred in a run, and each is told in its trace."""
+def quiet() -> Iterator[None]:
+    """Log nothing. Faults are logged by the hundred in a run, and each is told in its trace."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

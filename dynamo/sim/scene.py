@@ -1,0 +1,688 @@
+"""What a scenario can say, carried out on a simulated cluster: `write a k v1`, `cut a | b c`, `show k`.
+
+How each command is written stands at the end of this file. It gives back lines of text that hold
+nothing but what the scenario decides: no times, and dots by the names of who minted them. Knows
+nothing of files, nor of what anybody expects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
+
+from dynamo.errors import DynamoError, StorageCorrupt
+from dynamo.record import TOMBSTONE, Sibling, decode_record
+from dynamo.replica import QUARANTINE_PREFIX
+from dynamo.requests import Count, Found, ReadOptions, WriteOptions, Written
+from dynamo.sim.cluster import Cluster, SimNode
+from dynamo.sim.disk import Image
+from dynamo.sim.points import POINTS, Point
+from dynamo.sim.sieve import KINDS, Sieve
+from dynamo.stored import decode_stored
+from dynamo.version import RANDOM_BYTES, birth_sequence
+
+#: What `state` shows of a node, where it is not 0.
+ALARMS: Final = (
+    "alarms",
+    "dots_with_two_values",
+    "foreign_dots",
+    "marks_damaged",
+    "partitions_damaged",
+    "records_damaged",
+    "rpc_handlers_failed",
+)
+_COUNT_WORDS: Final = ("one", "quorum", "all", "default")
+_WRITE_COUNTS: Final = ("w", "pw", "dw", "node_confirms", "r", "pr")
+_READ_COUNTS: Final = ("r", "pr", "node_confirms")
+_NODES_MAX: Final = 26
+#: Seconds between two looks whether a node has started: it is asked at once.
+_LOOK_INTERVAL: Final = 0.001
+#: Seconds that `restart` waits for the connections of a node that has started.
+CONNECT_PATIENCE: Final = 1.0
+
+
+#: What carries out a command.
+Run = Callable[["Scene", "Line"], "list[str] | Awaitable[list[str]]"]
+
+
+class ScriptError(Exception):
+    """A scenario that cannot be carried out: the message begins with its file and line."""
+
+
+class Line(NamedTuple):
+    """One command, taken apart."""
+
+    where: str
+    verb: str
+    words: tuple[str, ...]
+    options: dict[str, str]
+    flags: frozenset[str]
+    #: What its context is to be remembered as, "" if it is not.
+    name: str
+
+    def error(self, why: str) -> ScriptError:
+        """One that names this line."""
+        return ScriptError(f"{self.where}: {self.verb}: {why}")
+
+
+class Command(NamedTuple):
+    """How a command is written, and what does it. `sudden`: it takes no time, so that `when` and
+    `after` can do it."""
+
+    usage: str
+    run: Run
+    sudden: bool
+
+    def parse(self, where: str, text: str) -> Line:
+        """The line that `text` is. Raises ScriptError."""
+        verb, *rest = text.split()
+        name = ""
+        if "[as NAME]" in self.usage and len(rest) > 1 and rest[-2] == "as":
+            name = rest[-1]
+            rest = rest[:-2]
+        known = self.usage.replace("[as NAME]", "").replace("[", "").replace("]", "").split()[1:]
+        words: list[str] = []
+        options: dict[str, str] = {}
+        flags: set[str] = set()
+        free = "..." in self.usage
+        places = sum(word.isupper() for word in known)
+        for word in rest:
+            key, has_value, value = word.partition("=")
+            if "COMMAND..." in self.usage and len(words) >= places - 1:
+                words.append(word)  # of another command
+            elif has_value and f"{key}=" in known:
+                options[key] = value
+            elif word in known and not word.isupper():
+                flags.add(word)
+            elif has_value:
+                raise ScriptError(f"{where}: {verb}: unknown argument {word}; {self.usage}")
+            else:
+                words.append(word)
+        if len(words) < places or (len(words) > places and not free):
+            raise ScriptError(f"{where}: {verb}: it is written {self.usage}")
+        return Line(where, verb, tuple(words), options, frozenset(flags), name)
+
+
+def parse(where: str, text: str) -> Line:
+    """The command that `text` is. Raises ScriptError for what is none."""
+    verb = text.split()[0]
+    command = COMMANDS.get(verb)
+    if command is None:
+        known = ", ".join(COMMANDS)
+        raise ScriptError(f"{where}: unknown command {verb}; there are cluster, repeat, {known}")
+    line = command.parse(where, text)
+    if verb == "when" and line.words[1] not in POINTS:
+        raise line.error(f"no point {line.words[1]}; there are {', '.join(POINTS)}")
+    if verb in ("when", "after"):
+        inner = parse(where, " ".join(line.words[2 if verb == "when" else 1 :]))
+        if not COMMANDS[inner.verb].sudden:
+            raise line.error(f"{inner.verb} takes time; only faults can be so sudden")
+    return line
+
+
+class ClusterLine(NamedTuple):
+    """A line that makes a cluster."""
+
+    nodes: tuple[str, ...]
+    replicas: int
+    partitions: int
+    seed: int
+    formed: Literal["file", "peers"]
+
+
+def parse_cluster(where: str, text: str) -> ClusterLine:
+    """The cluster that `text` asks for. Raises ScriptError."""
+    usage = "cluster nodes= [n=] [seed=] [partitions=] [formed=]"
+    line = Command(usage, lambda scene, line: [], False).parse(where, text)
+    nodes = _number(line, "nodes", 3)
+    if not 1 <= nodes <= _NODES_MAX:
+        raise line.error(f"1 to {_NODES_MAX} nodes")
+    formed = line.options.get("formed", "file")
+    if formed not in ("file", "peers"):
+        raise line.error("formed=file or formed=peers")
+    return ClusterLine(
+        nodes=tuple("abcdefghijklmnopqrstuvwxyz"[:nodes]),
+        replicas=_number(line, "n", 3),
+        partitions=_number(line, "partitions", 4),
+        seed=_number(line, "seed", 0),
+        formed=cast('Literal["file", "peers"]', formed),
+    )
+
+
+class Scene:
+    """A cluster, not started yet, and what the scenario remembers of it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._sieve = Sieve()
+        self._contexts: dict[str, bytes] = {}
+        self._images: dict[str, Image] = {}
+        #: What is to happen when a node is at a point.
+        self._armed: list[tuple[str, Point, Line]] = []
+        #: Incarnations that have minted, and what they are called: a1, a2, ... of node a.
+        self._incarnations: dict[bytes, str] = {}
+        self._news: list[str] = []
+        self._errors: list[ScriptError] = []
+        cluster.sieve = self._sieve.wrap
+        cluster.on_point = self._at_point
+        cluster.on_end = self._ended
+
+    async def run(self, line: Line) -> list[str]:
+        """Carry out one command; nothing to say is []. Raises ScriptError; what else is raised has a
+        note of the line."""
+        try:
+            done = COMMANDS[line.verb].run(self, line)
+            result = done if isinstance(done, list) else await done
+        except Exception as error:
+            error.add_note(f"{line.where}: {line.verb} {' '.join(line.words)}")
+            raise
+        if self._errors:
+            raise self._errors[0]
+        return result
+
+    def news(self) -> list[str]:
+        """What has happened unasked since the last call."""
+        news, self._news = self._news, []
+        return news
+
+    def end(self) -> list[str]:
+        """What is wrong now that all is over. Raises ScriptError for what never came."""
+        for name, point, line in self._armed:
+            raise line.error(f"node {name} was never at {point}")
+        return [
+            f"* never allowed: {breach}"
+            for node in self._cluster.nodes.values()
+            for breach in node.disk.breaches
+        ]
+
+    # Clients ------------------------------------------------------------------------------------
+
+    async def write(self, line: Line) -> list[str]:
+        """Put at a node, blindly or with a context."""
+        name, key, value = line.words
+        node = self._node(line, name)
+        try:
+            written = await self._cluster.write(
+                node.name, key.encode(), value.encode(), self._context(line), _write_options(line)
+            )
+        except DynamoError as error:
+            return _told(error)
+        self._remember(line, written)
+        return ["ok"]
+
+    async def read(self, line: Line) -> list[str]:
+        """Get at a node."""
+        name, key = line.words
+        node = self._node(line, name)
+        try:
+            found = await self._cluster.read(node.name, key.encode(), _read_options(line))
+        except DynamoError as error:
+            return _told(error)
+        self._remember(line, found)
+        if found.siblings:
+            return [" ".join(sorted(_value(sibling) for sibling in found.siblings))]
+        return ["deleted" if found.deleted else "absent"]
+
+    async def delete(self, line: Line) -> list[str]:
+        """Delete at a node, what a context covers or what is there."""
+        name, key = line.words
+        node = self._node(line, name)
+        try:
+            done = await self._cluster.delete(
+                node.name, key.encode(), self._context(line), _write_options(line)
+            )
+        except DynamoError as error:
+            return _told(error)
+        self._remember(line, done)
+        return ["ok" if isinstance(done, Written) else "nothing to delete"]
+
+    def _context(self, line: Line) -> bytes:
+        name = line.options.get("context", "")
+        if name and name not in self._contexts:
+            raise line.error(f"nothing was remembered as {name}")
+        return self._contexts[name] if name else b""
+
+    def _remember(self, line: Line, answer: Found | Written) -> None:
+        if line.name:
+            self._contexts[line.name] = answer.context
+
+    # Links --------------------------------------------------------------------------------------
+
+    def cut(self, line: Line) -> list[str]:
+        """Nothing passes between two sides, or from one to the other."""
+        one, other, both = self._sides(line)
+        self._cluster.cut(one, other, both=both)
+        return []
+
+    def mend(self, line: Line) -> list[str]:
+        """Undo such a cut."""
+        one, other, both = self._sides(line)
+        self._cluster.mend(one, other, both=both)
+        return []
+
+    def heal(self, line: Line) -> list[str]:
+        """Every link is whole, nothing is lost any more."""
+        self._cluster.heal()
+        self._sieve.calm()
+        return []
+
+    def lose(self, line: Line) -> list[str]:
+        """Lose all messages of a kind from one node to another, or so many."""
+        kind, source, target = line.words
+        if kind not in KINDS:
+            raise line.error(f"no kind of message {kind}; there are {', '.join(KINDS)}")
+        count = _number(line, "count", 0) or None
+        self._sieve.lose(
+            kind, self._node(line, source).name, self._node(line, target).name, count=count
+        )
+        return []
+
+    def _sides(self, line: Line) -> tuple[list[str], list[str], bool]:
+        words = list(line.words)
+        for sign, both in (("|", True), ("->", False)):
+            if words.count(sign) == 1 and 0 < words.index(sign) < len(words) - 1:
+                at = words.index(sign)
+                one, other = words[:at], words[at + 1 :]
+                for name in (*one, *other):
+                    self._node(line, name)
+                return one, other, both
+        raise line.error("it is written NODE... | NODE..., or one way NODE... -> NODE...")
+
+    # Processes ----------------------------------------------------------------------------------
+
+    def crash(self, line: Line) -> list[str]:
+        """End nodes in the middle of what they do; `silent`: their machines too. `kept`: so many of
+        their unsynced writes are on disk all the same."""
+        nodes = [self._node(line, name, up=True) for name in line.words]
+        kept = _number(line, "kept", -1)
+        for node in nodes:
+            self._cluster.crash(
+                node.name,
+                kept=min(kept, node.disk.unsynced) if kept >= 0 else None,
+                silent="silent" in line.flags,
+            )
+        return []
+
+    async def restart(self, line: Line) -> list[str]:
+        """Start nodes that are down, and wait until they take requests and are connected with all that
+        they can reach, if that is soon."""
+        nodes = [self._node(line, name, up=False) for name in line.words]
+        for node in nodes:
+            self._cluster.restart(node.name)
+        until, interval = self._cluster.until, _LOOK_INTERVAL
+        await until(
+            lambda: all(node.state != "starting" for node in nodes),
+            "they have started",
+            interval=interval,
+        )
+        with contextlib.suppress(TimeoutError):
+            await until(
+                lambda: all(self._is_connected(node) for node in nodes),
+                "they are connected",
+                patience=CONNECT_PATIENCE,
+                interval=interval,
+            )
+        return []
+
+    def _is_connected(self, node: SimNode) -> bool:
+        """True if it and every other node that is up know that they are connected."""
+        others = [other for other in self._cluster.nodes.values() if other.state == "up"]
+        return all(
+            _knows(node, other) and _knows(other, node) for other in others if other is not node
+        )
+
+    def pause(self, line: Line) -> list[str]:
+        """Stop a node as SIGSTOP does."""
+        self._cluster.pause(self._node(line, line.words[0], up=True).name)
+        return []
+
+    def resume(self, line: Line) -> list[str]:
+        """Let it go on."""
+        self._cluster.resume(self._node(line, line.words[0], up=True).name)
+        return []
+
+    def when(self, line: Line) -> list[str]:
+        """Do a command once, as soon as a node is at a point of the path of a write."""
+        name, point, *rest = line.words
+        inner = parse(line.where, " ".join(rest))
+        self._armed.append((self._node(line, name).name, cast("Point", point), inner))
+        return []
+
+    def after(self, line: Line) -> list[str]:
+        """Do a command later, while others go on."""
+        loop = self._cluster.loop
+        inner = parse(line.where, " ".join(line.words[1:]))
+        loop.call_later(_seconds(line), self._do, inner, context=loop.outside)
+        return []
+
+    def _at_point(self, name: str, point: Point) -> None:
+        if point == "minted":
+            self._note_incarnation(self._cluster.nodes[name])
+        for armed in self._armed:
+            if armed[:2] == (name, point):
+                self._armed.remove(armed)
+                command = armed[2]
+                if point == "minted_left":
+                    # What it has said is on its way; it does not get to more.
+                    loop = self._cluster.loop
+                    loop.call_later(1e-4, self._do, command, context=loop.outside)
+                else:
+                    self._do(command)
+                return
+
+    def _do(self, line: Line) -> None:
+        try:
+            COMMANDS[line.verb].run(self, line)
+        except ScriptError as error:
+            self._errors.append(error)  # a node is in the middle of something here
+
+    def _ended(self, name: str, error: Exception) -> None:
+        self._news.append(f"* node {name} ended by itself: {error}")
+
+    # Disks --------------------------------------------------------------------------------------
+
+    def wipe(self, line: Line) -> list[str]:
+        """Crash a node if it is up, and empty its disk."""
+        self._cluster.wipe(self._node(line, line.words[0]).name)
+        return []
+
+    def image(self, line: Line) -> list[str]:
+        """Take a copy of all that is synced on a disk."""
+        if not line.name:
+            raise line.error("it is written image NODE as NAME")
+        self._images[line.name] = self._node(line, line.words[0]).disk.image()
+        return []
+
+    def restore(self, line: Line) -> list[str]:
+        """Crash a node if it is up, and put a copy in the place of its disk."""
+        name, image = line.words
+        if image not in self._images:
+            raise line.error(f"there is no image {image}")
+        node = self._node(line, name)
+        if node.is_up:
+            self._cluster.crash(name)
+        node.disk.restore(self._images[image])
+        return []
+
+    def rot(self, line: Line) -> list[str]:
+        """Flip a bit of a key's record on a disk."""
+        name, key = line.words
+        disk = self._node(line, name).disk
+        if not disk.rot("records", self._cluster.storage_key(key.encode())):
+            raise line.error(f"{name} has nothing of {key}")
+        return []
+
+    def fill(self, line: Line) -> list[str]:
+        """Free space falls below the watermark."""
+        self._node(line, line.words[0]).disk.fill()
+        return []
+
+    def free(self, line: Line) -> list[str]:
+        """There is room again."""
+        self._node(line, line.words[0]).disk.free()
+        return []
+
+    def meet_end(self, line: Line) -> list[str]:
+        """No space is left at all: the next write or sync meets the end."""
+        self._node(line, line.words[0]).disk.meet_end()
+        return []
+
+    def lose_log(self, line: Line) -> list[str]:
+        """The log of a node that is down is damaged: its last so many synced writes are not found."""
+        name, count = line.words
+        if not count.isdecimal():
+            raise line.error(f"{count} is no number")
+        self._node(line, name, up=False).disk.lose_log(int(count))
+        return []
+
+    def fail_sync(self, line: Line) -> list[str]:
+        """The next sync fails."""
+        self._node(line, line.words[0]).disk.fail_sync()
+        return []
+
+    def busy(self, line: Line) -> list[str]:
+        """The engine is behind, and takes no write at once, until `off`."""
+        self._node(line, line.words[0]).disk.busy("off" not in line.flags)
+        return []
+
+    def slow_sync(self, line: Line) -> list[str]:
+        """Syncs take so many times as long; 1 ends it."""
+        name, factor = line.words
+        if not factor.isdecimal() or not int(factor):
+            raise line.error(f"{factor} is no factor")
+        self._node(line, name).disk.slow(int(factor))
+        return []
+
+    def skew(self, line: Line) -> list[str]:
+        """Set a wall clock by `ms` milliseconds, or let a clock run at another `rate`."""
+        rate = line.options.get("rate")
+        try:
+            self._cluster.skew(
+                self._node(line, line.words[0]).name,
+                ms=_number(line, "ms", 0),
+                rate=None if rate is None else float(rate),
+            )
+        except ValueError:
+            raise line.error(f"rate={rate} is no number") from None
+        return []
+
+    # Time ---------------------------------------------------------------------------------------
+
+    async def wait(self, line: Line) -> list[str]:
+        """So many seconds pass."""
+        await asyncio.sleep(_seconds(line))
+        return []
+
+    async def settle(self, line: Line) -> list[str]:
+        """Until all nodes that are up are whole, and each key has been read from all its primaries that
+        are up, so that those that were behind are repaired."""
+        try:
+            await self._cluster.settle()
+        except DynamoError as error:
+            return ["not settled", *_told(error)]
+        except TimeoutError:
+            return ["not settled: the nodes are not whole"]
+        return []
+
+    # What is there ------------------------------------------------------------------------------
+
+    def owners(self, line: Line) -> list[str]:
+        """The primaries of a key, in the order of the ring."""
+        return [" ".join(self._cluster.owners(line.words[0].encode()))]
+
+    def show(self, line: Line) -> list[str]:
+        """What the disk of each owner has of a key; with `dots`, also who minted it."""
+        key = line.words[0].encode()
+        dots = "dots" in line.flags
+        return [f"{name}: {self._held(name, key, dots)}" for name in self._owners(key)]
+
+    def count(self, line: Line) -> list[str]:
+        """How often each node has counted something."""
+        counter = line.words[0]
+        nodes = self._cluster.nodes.values()
+        return [", ".join(f"{node.name} {node.count(counter)}" for node in nodes)]
+
+    def state(self, line: Line) -> list[str]:
+        """All of it: nodes, links that are cut, messages that get lost, keys."""
+        cluster = self._cluster
+        lines = [self._state_of(node) for node in cluster.nodes.values()]
+        cuts = [
+            f"{source}>{target}"
+            for source in cluster.nodes
+            for target in cluster.nodes
+            if source != target and cluster.network.link(source, target).cut_since is not None
+        ]
+        if cuts:
+            lines.append(f"cut: {' '.join(cuts)}")
+        lines += [f"lost: {loss}" for loss in self._sieve.losses()]
+        for key in sorted(cluster.keys):
+            lines.append(key.decode())
+            for name in self._owners(key):
+                lines.append(f"  {name}: {self._held(name, key, False)}")
+        return lines
+
+    def _state_of(self, node: SimNode) -> str:
+        facts: list[str] = [node.state]
+        services = node.services
+        if node.state in ("up", "paused") and services is not None and services.rpc_address:
+            facts += services.ready().reasons
+        facts += [f"{name} {node.count(name)}" for name in ALARMS if node.count(name)]
+        return f"{node.name}: {'; '.join(facts)}"
+
+    def _owners(self, key: bytes) -> list[str]:
+        return sorted(self._cluster.owners(key))
+
+    def _held(self, name: str, key: bytes, dots: bool) -> str:
+        """What the disk of a node holds of a key."""
+        disk, storage_key = self._cluster.nodes[name].disk, self._cluster.storage_key(key)
+        current, synced = disk.current("records", storage_key), disk.durable("records", storage_key)
+        held = self._listed(storage_key, current, dots)
+        if synced != current:
+            held += f" (synced: {self._listed(storage_key, synced, dots)})"
+        if disk.current("facts", QUARANTINE_PREFIX + storage_key) is not None:
+            held += ", waits for a good copy"
+        return held
+
+    def _listed(self, storage_key: bytes, data: bytes | None, dots: bool) -> str:
+        """The siblings of a stored record."""
+        if data is None:
+            return "nothing"
+        try:
+            record = decode_record(decode_stored(storage_key, data).record)
+        except StorageCorrupt:
+            return "damaged"
+        return " ".join(
+            sorted(
+                f"{_value(sibling)}{f'@{self._dot(sibling)}' if dots else ''}"
+                for sibling in record.siblings
+            )
+        )
+
+    def _dot(self, sibling: Sibling) -> str:
+        """INCARNATION.SEQUENCE:COUNTER"""
+        for incarnation, name in self._incarnations.items():
+            if sibling.birth.startswith(incarnation):
+                return f"{name}.{birth_sequence(sibling.birth)}:{sibling.counter}"
+        return "unknown"
+
+    def _note_incarnation(self, node: SimNode) -> None:
+        """It mints under the incarnation that it has now."""
+        assert node.services is not None
+        incarnation = node.services._replica._incarnation
+        assert len(incarnation) > RANDOM_BYTES
+        if incarnation not in self._incarnations:
+            known = sum(name.startswith(node.name) for name in self._incarnations.values())
+            self._incarnations[incarnation] = f"{node.name}{known + 1}"
+
+    def _node(self, line: Line, name: str, *, up: bool | None = None) -> SimNode:
+        """The node of that name. Raises ScriptError if there is none, or it is not as it should be."""
+        node = self._cluster.nodes.get(name)
+        if node is None:
+            raise line.error(f"there is no node {name}")
+        if up is not None and node.is_up != up:
+            raise line.error(f"node {name} is {'up' if node.is_up else 'down'}")
+        return node
+
+
+def _knows(node: SimNode, other: SimNode) -> bool:
+    return node.services is not None and other.name in node.services.stats()["connected_nodes"]
+
+
+def _value(sibling: Sibling) -> str:
+    return "(deleted)" if sibling.kind == TOMBSTONE else sibling.read().value.decode()
+
+
+def _told(error: DynamoError) -> list[str]:
+    """What a client is told: the code, whether it may have happened, how many answered, and why not."""
+    head = f"{error.code}, outcome {error.outcome}"
+    details = error.details
+    if "required" in details:
+        head += f", {details['received']} of {details['required']}"
+    reasons: dict[str, str] = details.get("reasons", {})
+    return [head, *(f"  {name}: {reason}" for name, reason in sorted(reasons.items()))]
+
+
+def _seconds(line: Line) -> float:
+    try:
+        return float(line.words[0])
+    except ValueError:
+        raise line.error(f"{line.words[0]} is no number") from None
+
+
+def _number(line: Line, option: str, default: int) -> int:
+    try:
+        return int(line.options.get(option, default))
+    except ValueError:
+        raise line.error(f"{option}={line.options[option]} is no number") from None
+
+
+def _counts(line: Line, names: tuple[str, ...]) -> dict[str, Any]:
+    given: dict[str, Count] = {}
+    for name in names:
+        value = line.options.get(name)
+        if value in _COUNT_WORDS:
+            given[name] = value  # type: ignore[assignment]
+        elif value is not None:
+            given[name] = _number(line, name, 0)
+    return given
+
+
+def _write_options(line: Line) -> WriteOptions:
+    return WriteOptions(
+        timeout_ms=_number(line, "timeout", 0),
+        returnbody=bool(line.name),
+        **_counts(line, _WRITE_COUNTS),
+    )
+
+
+def _read_options(line: Line) -> ReadOptions:
+    repair = line.options.get("repair", "async")
+    if repair not in ("async", "blocking"):
+        raise line.error("repair=async or repair=blocking")
+    return ReadOptions(
+        timeout_ms=_number(line, "timeout", 0),
+        read_repair=cast('Literal["async", "blocking"]', repair),
+        **_counts(line, _READ_COUNTS),
+    )
+
+
+_WRITE_OPTIONS: Final = "[context=] [w=] [pw=] [dw=] [node_confirms=] [r=] [pr=] [timeout=]"
+_USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
+    (f"write NODE KEY VALUE {_WRITE_OPTIONS} [as NAME]", Scene.write, False),
+    ("read NODE KEY [r=] [pr=] [node_confirms=] [repair=] [timeout=] [as NAME]", Scene.read, False),
+    (f"delete NODE KEY {_WRITE_OPTIONS} [as NAME]", Scene.delete, False),
+    ("cut NODE...", Scene.cut, True),
+    ("mend NODE...", Scene.mend, True),
+    ("heal", Scene.heal, True),
+    ("lose MESSAGE FROM TO [count=]", Scene.lose, True),
+    ("crash NODE... [silent] [kept=]", Scene.crash, True),
+    ("restart NODE...", Scene.restart, False),
+    ("pause NODE", Scene.pause, True),
+    ("resume NODE", Scene.resume, True),
+    ("when NODE POINT COMMAND...", Scene.when, False),
+    ("after SECONDS COMMAND...", Scene.after, False),
+    ("wipe NODE", Scene.wipe, True),
+    ("image NODE [as NAME]", Scene.image, True),
+    ("restore NODE IMAGE", Scene.restore, True),
+    ("rot NODE KEY", Scene.rot, True),
+    ("fill NODE", Scene.fill, True),
+    ("free NODE", Scene.free, True),
+    ("meet-end NODE", Scene.meet_end, True),
+    ("lose-log NODE COUNT", Scene.lose_log, True),
+    ("fail-sync NODE", Scene.fail_sync, True),
+    ("busy NODE [off]", Scene.busy, True),
+    ("slow-sync NODE FACTOR", Scene.slow_sync, True),
+    ("skew NODE [ms=] [rate=]", Scene.skew, True),
+    ("wait SECONDS", Scene.wait, False),
+    ("settle", Scene.settle, False),
+    ("owners KEY", Scene.owners, False),
+    ("show KEY [dots]", Scene.show, False),
+    ("count COUNTER", Scene.count, False),
+    ("state", Scene.state, False),
+)
+COMMANDS: Final[dict[str, Command]] = {
+    usage.split()[0]: Command(usage, run, sudden) for usage, run, sudden in _USAGES
+}
+assert set(POINTS) == set(get_args(Point))
