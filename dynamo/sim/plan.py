@@ -262,9 +262,9 @@ def draw_plan(seed: int) -> Plan:
     faults: list[Fault] = []
     for kind, drawn in DRAWN.items():
         faults += _draw_faults(stream(seed, "fault", kind), kind, drawn, names, bursts, harshness)
-    for scene in (_missed_then_lost, _power_cut_while_syncing, _disk_ends_while_syncing):
+    for scene, likely in SCENES:
         chance = stream(seed, "scene", scene.__name__)
-        if chance.random() < 0.15:
+        if chance.random() < likely:
             longest = sorted(bursts, key=lambda burst: burst.seconds)[-3:]
             faults += scene(chance, names, chance.choice(longest))
     dead: tuple[str, ...] = ()
@@ -373,3 +373,10 @@ def _disk_ends_while_syncing(
         Fault(burst.at, "slow_sync", (node,), burst.seconds, 50),
         Fault(at, "disk_end", (node,), 0.1, rng.choice(_RANDOM)),
     ]
+
+
+SCENES: Final = (
+    (_missed_then_lost, 0.35),
+    (_power_cut_while_syncing, 0.15),
+    (_disk_ends_while_syncing, 0.2),
+)
