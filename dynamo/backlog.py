@@ -18,16 +18,19 @@ RETRY_SECONDS: Final = 0.005
 REQUESTS_MAX: Final = 1024
 BYTES_MAX: Final = 32 << 20
 
+BUSY: Final = "this node's storage is behind with its writes; try again"
+
 
 class _Waiting(NamedTuple):
     handler: Handler
     message: Request
     call: Call
     size: int
+    until: float
 
 
 class Backlog:
-    """At most 1,024 requests of 32 MiB together, each until its deadline."""
+    """At most 1,024 requests of 32 MiB together, each until its deadline at most."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
@@ -43,15 +46,19 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def wait(self, handler: Handler, message: Request, call: Call, size: int) -> bool:
-        """Call `handler(message, call)` again soon; False if it cannot wait. `size`: bytes it holds."""
+    def wait(
+        self, handler: Handler, message: Request, call: Call, size: int, *, share: float = 1.0
+    ) -> bool:
+        """Call `handler(message, call)` again soon; False if it cannot wait. `size`: bytes it holds;
+        `share`: of the time it came with, what it may wait here before it is refused."""
+        until = call.deadline - (1.0 - share) * message.deadline_ms / 1000
         if (
             len(self._waiting) >= REQUESTS_MAX
             or self._bytes + size > BYTES_MAX
-            or self._clock.monotonic() + RETRY_SECONDS >= call.deadline
+            or self._clock.monotonic() + RETRY_SECONDS >= until
         ):
             return False
-        one = _Waiting(handler, message, call, size)
+        one = _Waiting(handler, message, call, size, until)
         self._bytes += size
         if self._retrying:  # the oldest stays the first
             self._waiting.appendleft(one)
@@ -82,9 +89,11 @@ class Backlog:
         try:
             while self._waiting and self._timer is None:
                 one = self._take()
-                if self._clock.monotonic() >= one.call.deadline:
+                if self._clock.monotonic() >= one.until:
                     self._count["writes_waited_in_vain"] += 1
-                    one.call.reply(Refused("deadline_past", True))
+                    is_past = self._clock.monotonic() >= one.call.deadline
+                    code, detail = ("deadline_past", "") if is_past else ("storage_busy", BUSY)
+                    one.call.reply(Refused(code, True, detail))
                 else:
                     one.handler(one.message, one.call)
         finally:

@@ -20,6 +20,10 @@ from dynamo.rpc.messages import Reply, Request
 FailureKind = Literal["not_sent", "lost", "timed_out"]
 
 
+#: Why, for people, of a node that was asked and has not answered by the deadline.
+NO_ANSWER: Final = "no answer in time"
+
+
 class Failure(NamedTuple):
     """The end of a request that got no final reply."""
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Failure, Timer, Transport, Waiter
+from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, ReadTally
 from dynamo.record import EMPTY, Record, decode_record, encode_record
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
@@ -303,13 +303,18 @@ class ReadOperation:
             self._fail(self._repaired.error())
             return
         for node in self._open:
-            self._tally.reasons.setdefault(node, "no answer in time")
+            self._tally.reasons.setdefault(node, NO_ANSWER)
         self._fail_lost()
 
     def _fail(self, error: DynamoError) -> None:
         self._timer.cancel()
         if not self.done.done():
             self.done.set_exception(error)
+
+    @property
+    def is_over(self) -> bool:
+        """The client's time is up."""
+        return self._clock.monotonic() >= self.deadline
 
     def _remaining(self) -> float:
         return max(0.001, self.deadline - self._clock.monotonic())
@@ -318,7 +323,7 @@ class ReadOperation:
 class BlockingRepair:
     """Waits until enough primaries hold the merged record, synced."""
 
-    __slots__ = ("_missing", "_open", "_operation", "_reasons", "_required", "targets")
+    __slots__ = ("_awaited", "_missing", "_operation", "_reasons", "_required", "targets")
 
     def __init__(self, operation: ReadOperation, holders: Sequence[str], missing: int) -> None:
         self._operation = operation
@@ -326,7 +331,7 @@ class BlockingRepair:
         self._required = missing + len(holders)
         self._reasons: dict[str, str] = {}
         self.targets = [node for node in operation._nodes if node not in holders]
-        self._open = len(self.targets)
+        self._awaited = list(self.targets)
 
     def start(self) -> None:
         operation = self._operation
@@ -339,7 +344,7 @@ class BlockingRepair:
 
     def on_reply(self, node: str, reply: Reply) -> None:
         if type(reply) is Synced:
-            self._open -= 1
+            self._awaited.remove(node)
             self._missing -= 1
             if self._missing == 0:
                 self._operation._repair_confirmed()
@@ -351,16 +356,17 @@ class BlockingRepair:
         self._failed(node, failure.reason)
 
     def _failed(self, node: str, reason: str) -> None:
-        self._open -= 1
+        self._awaited.remove(node)
         self._reasons[node] = reason
-        if self._open < self._missing:
+        if len(self._awaited) < self._missing:
             self._operation._fail(self.error())
 
     def error(self) -> ReadUncertain:
         """The repair that could not be confirmed, with who did not."""
+        late = dict.fromkeys(self._awaited, NO_ANSWER) if self._operation.is_over else {}
         return ReadUncertain(
             "too few primaries hold what was read; it might vanish again",
             required=self._required,
             received=self._required - max(0, self._missing),
-            reasons=dict(self._reasons),
+            reasons={**self._reasons, **late},
         )

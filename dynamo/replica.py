@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from dynamo.backlog import Backlog
+from dynamo.backlog import BUSY, Backlog
 from dynamo.commit import GroupCommit
 from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
 from dynamo.errors import (
@@ -64,6 +64,8 @@ log = logging.getLogger(__name__)
 
 PAGE_BYTES_MAX: Final = 4 << 20
 PAGE_ENTRIES_MAX: Final = 10_000
+#: Share of its time that a mint waits for a storage that is behind, before it is refused.
+MINT_WAITS: Final = 0.5
 REFILL_PREFIX: Final = b"refill/"
 #: Every partition is to be marked as soon as it is known which there are.
 REFILL_ALL: Final = b"refill-all"
@@ -458,7 +460,9 @@ class Replica:
         is_busy = isinstance(error, StorageRefusesWrites) and (
             error.details["reason"] == "storage_busy"
         )
-        if not (is_busy and self._backlog.wait(handler, message, call, size)):
+        # A mint can be made at another primary, if there is time left for it.
+        share = MINT_WAITS if type(message) is Mint else 1.0
+        if not (is_busy and self._backlog.wait(handler, message, call, size, share=share)):
             self._refuse_error(call, error)
 
     def _refuse_error(self, call: Call, error: DynamoError) -> None:
@@ -584,7 +588,7 @@ _TOLD: Final = {
     "sync_failed": "this node could not sync its log and takes no more writes",
     "damaged": "this node's database is damaged and being rebuilt",
     "disk_full": "this node is short of disk space",
-    "storage_busy": "this node's storage is behind with its writes; try again",
+    "storage_busy": BUSY,
 }
 SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")

@@ -25,7 +25,7 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Failure, Timer, Transport
+from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport
 from dynamo.quorum import LOST, MET, WriteTally
 from dynamo.record import EMPTY, Record, decode_record
 from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store, Synced
@@ -208,7 +208,7 @@ class WriteOperation:
         asked = self._primaries if self._minted is not None else (self._minter,)
         for node in asked:
             if node not in tally.acked:
-                tally.reasons.setdefault(node, "no answer in time")
+                tally.reasons.setdefault(node, NO_ANSWER)
         self._fail(self._not_enough())
 
     def _not_enough(self) -> DynamoError:

@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Failure, Timer, Waiter
+from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Waiter
 from dynamo.rpc.messages import Minted, Reply
 
 IN_FLIGHT_MAX: Final = 20_000
@@ -19,7 +19,7 @@ SWEEP_SECONDS: Final = 0.05
 
 _STREAM_MASK: Final = 0xFFFF_FFFF
 _NEVER: Final = float("inf")
-_TIMED_OUT: Final = Failure("timed_out", "no final reply by the deadline")
+_TIMED_OUT: Final = Failure("timed_out", NO_ANSWER)
 
 log = logging.getLogger("dynamo.rpc")
 

@@ -461,9 +461,9 @@ class Cluster:
         return not (debts.unserved or debts.damaged or any(peer in up for peer in debts.owed))
 
     def is_complete(self, name: str, key: bytes) -> bool:
-        """True if the node serves, and neither the key nor its partition waits for what others have."""
+        """True if the node is up, and neither the key nor its partition waits for what others have."""
         services, plan = self.nodes[name].services, self.plan(key)
-        if services is None or self.nodes[name].state != "up" or not services.ready().ready:
+        if services is None or self.nodes[name].state != "up":
             return False
         return services.is_complete((plan.class_id, plan.partition), self.storage_key(key))
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import NOTHING, History, Loss, Why
+from dynamo.sim.history import History, Loss, Why
 from dynamo.sim.plan import Fault, Kind, Plan
 from dynamo.sim.points import Point
 
@@ -405,10 +405,10 @@ class Injector:
         if found is None:
             return False
         name, key = found
-        had = self._had(name)
+        had = {key: self._covered(name, key)}
         start = self._cluster.storage_key(key)
         self._cluster.nodes[name].disk.rot_block("records", start, start + _BEHIND)
-        self._lost(name, None, "rot", had)
+        self._lost(name, key, "rot", had)
         return True
 
     def _key_to_damage(self, fault: Fault) -> tuple[str, bytes] | None:
@@ -420,34 +420,45 @@ class Injector:
         for key in self._cluster.keys:
             owners = self._cluster.owners(key)
             having = [owner for owner in owners if self._covered(owner, key)]
-            if name in having and len(having) > 1:
+            if name in having and len(having) > 1 and not self._is_pending(name, key):
                 keys.append(key)
         return (name, keys[fault.number % len(keys)]) if keys else None
 
+    def _is_pending(self, name: str, key: bytes) -> bool:
+        """The node has a newer record of the key that is not synced: what is damaged below it may never
+        come to light."""
+        disk, storage_key = self._cluster.nodes[name].disk, self._cluster.storage_key(key)
+        return disk.durable("records", storage_key) != disk.current("records", storage_key)
+
     def _may_lose(self, name: str) -> bool:
-        self._open = [loss for loss in self._open if loss.whole_at > self._cluster.loop.time()]
         return not self._open and self._cluster.nodes[name].is_up and not self.healed
 
     def _lost(
         self, name: str, key: bytes | None, why: Why, had: Covered, *, noticed: bool = True
     ) -> None:
-        """Note that the disk has lost what it `had`. `noticed`: it is certain to find out before it
-        answers anybody."""
+        """Note what of that which the disk `had` it has lost. `noticed`: it is certain to find out
+        before it answers anybody."""
         loop = self._cluster.loop
-        for loss in self._history.lose(loop.time(), name, key, why=why, noticed=noticed):
-            self._open.append(loss)
-            before = had.get(loss.key, NOTHING)
-            loop.call_later(_LOOK_INTERVAL, self._watch, loss, before, context=loop.outside)
+        for one, before in had.items():
+            if key not in (None, one) or before <= self._covered(name, one):
+                continue
+            for loss in self._history.lose(loop.time(), name, one, why=why, noticed=noticed):
+                self._open.append(loss)
+                loop.call_later(_LOOK_INTERVAL, self._watch, loss, before, context=loop.outside)
 
-    def _watch(self, loss: Loss, before: frozenset[int]) -> None:
-        """Find out when the disk has again what it had, as far as others have it, and the node says
-        that nobody owes it anything."""
+    def _watch(self, loss: Loss, before: frozenset[int], was_owed: bool = False) -> None:
+        """Find out when the disk has again what it had, as far as others have it, and nobody owes the
+        node anything. It has read all others only if they owed it something before."""
         cluster = self._cluster
-        if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
-            loss.whole_at = cluster.loop.time()
+        is_complete = cluster.is_complete(loss.node, loss.key)
+        if is_complete and self._has_again(loss, before):
+            if was_owed:
+                loss.whole_at = cluster.loop.time()
+            self._open.remove(loss)
             return
+        was_owed = was_owed or (cluster.nodes[loss.node].state == "up" and not is_complete)
         cluster.loop.call_later(
-            _LOOK_INTERVAL, self._watch, loss, before, context=cluster.loop.outside
+            _LOOK_INTERVAL, self._watch, loss, before, was_owed, context=cluster.loop.outside
         )
 
     def _had(self, name: str) -> Covered:

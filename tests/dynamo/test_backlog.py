@@ -63,6 +63,7 @@ class BusyStore:
         self.metrics = Metrics()
         self.backlog = Backlog(clock=self.clock, metrics=self.metrics)
         self.room = 0
+        self.share = 1.0
         self.done: list[Call] = []
 
     def ask(self, *, deadline: float = 1.0, size: int = 1) -> OneCall:
@@ -75,7 +76,7 @@ class BusyStore:
             self.room -= 1
             self.done.append(call)
             call.reply(Synced())
-        elif not self.backlog.wait(self.handle, message, call, size):
+        elif not self.backlog.wait(self.handle, message, call, size, share=self.share):
             call.reply(Refused("storage_busy", True))
 
 
@@ -141,3 +142,13 @@ def test_a_close_refuses_what_waits() -> None:
     assert codes(*calls) == ["not_ready"] * 2
     store.clock.pass_time(RETRY_SECONDS)
     assert codes(*calls) == ["not_ready"] * 2
+
+
+def test_who_may_wait_for_a_share_of_its_time_is_refused_while_there_is_time_left() -> None:
+    store = BusyStore()
+    store.share = 0.5
+    call = store.ask()
+    store.clock.pass_time(0.49)
+    assert codes(call) == [""]
+    store.clock.pass_time(0.02)
+    assert codes(call) == ["storage_busy"]
