@@ -1,1 +1,43 @@
-"""The simulator: a whole cluster in one process, on a simulated clock, network and disk, by a seed."""
+"""The simulator: a whole cluster in one process, on a simulated clock, network and disk, by a seed.
+
+For who works on the store, and for who embeds it and tests with it: `simulate` runs a scene of their
+own on a `Cluster`, `run_plan` a plan of faults that is drawn from a seed.
+"""
+
+from dynamo.sim.checks import Finding
+from dynamo.sim.clock import SimClock
+from dynamo.sim.cluster import Cluster, NodeGone, SimNode, simulate
+from dynamo.sim.disk import Disk
+from dynamo.sim.loop import Deadlock, Livelock, Process, SimLoop, run_virtual
+from dynamo.sim.network import Network, Timing
+from dynamo.sim.plan import Burst, Fault, Plan, draw_plan, read_plan, write_plan
+from dynamo.sim.run import Result, run_plan
+from dynamo.sim.script import run_script
+from dynamo.sim.shrink import shrink
+
+__all__ = [
+    "Burst",
+    "Cluster",
+    "Deadlock",
+    "Disk",
+    "Fault",
+    "Finding",
+    "Livelock",
+    "Network",
+    "NodeGone",
+    "Plan",
+    "Process",
+    "Result",
+    "SimClock",
+    "SimLoop",
+    "SimNode",
+    "Timing",
+    "draw_plan",
+    "read_plan",
+    "run_plan",
+    "run_script",
+    "run_virtual",
+    "shrink",
+    "simulate",
+    "write_plan",
+]

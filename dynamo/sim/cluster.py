@@ -25,7 +25,7 @@ from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
 from dynamo.sim.clock import SimClock
 from dynamo.sim.disk import Disk
-from dynamo.sim.loop import Process, SimLoop
+from dynamo.sim.loop import Process, SimLoop, run_virtual
 from dynamo.sim.messages import MessageFaults
 from dynamo.sim.network import Network
 from dynamo.sim.points import Point
@@ -527,3 +527,24 @@ def _config(member: Member, members: Sequence[Member], cluster: ClusterFile) -> 
         value_bytes_max=1 << 20,
         log_level="info",
     )
+
+
+def simulate(
+    scene: Callable[[Cluster], Coroutine[Any, Any, _T]],
+    *,
+    nodes: int = 3,
+    replicas: int = 3,
+    seed: int = 0,
+) -> _T:
+    """What the coroutine gives that `scene` makes of a cluster of nodes a, b, c, ... that are ready.
+
+    In virtual time, and the same at every call. Raises what it raises, Deadlock, Livelock, or
+    AssertionError for what a callback of the product raised and nobody awaited.
+    """
+
+    async def main() -> _T:
+        names = [chr(ord("a") + number) for number in range(nodes)]
+        async with Cluster(nodes=names, replicas=replicas, seed=seed) as cluster:
+            return await scene(cluster)
+
+    return run_virtual(main(), random=stream(seed, "loop"))

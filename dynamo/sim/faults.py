@@ -44,7 +44,7 @@ class Injector:
         cluster.on_end = self._ended
         #: How many faults of each kind came to something.
         self.injected: Counter[Kind] = Counter()
-        #: Until when each node's crash at a point is armed: (point, occurrences left).
+        #: Where each node is to crash, after how many more times there (None: it has crashed), and why.
         self._armed: dict[str, tuple[Point | None, int, Fault]] = {}
         #: Losses of disks that are not known to be whole again.
         self._open: list[Loss] = []
@@ -262,9 +262,11 @@ class Injector:
         self._armed[name] = (fault.point, fault.number, fault)
         await asyncio.sleep(max(fault.seconds, 0.3))
         armed = self._armed.get(name)
-        if armed is not None and armed[2] is fault:
-            del self._armed[name]
-            return False
+        if armed is None or armed[2] is not fault:
+            return False  # another one took its place
+        del self._armed[name]
+        if armed[0] is not None:
+            return False  # it has not come so far
         self._restart(name)
         return True
 
@@ -444,22 +446,24 @@ class Injector:
                 continue
             for loss in self._history.lose(loop.time(), name, one, why=why, noticed=noticed):
                 self._open.append(loss)
-                loop.call_later(_LOOK_INTERVAL, self._watch, loss, before, context=loop.outside)
+                self._watch(loss, before, self._mends(name))
 
-    def _watch(self, loss: Loss, before: frozenset[int], was_owed: bool = False) -> None:
+    def _watch(self, loss: Loss, before: frozenset[int], mends: int) -> None:
         """Find out when the disk has again what it had, as far as others have it, and nobody owes the
-        node anything. It has read all others only if they owed it something before."""
+        node anything. It has read all others only if it has mended something since."""
         cluster = self._cluster
-        is_complete = cluster.is_complete(loss.node, loss.key)
-        if is_complete and self._has_again(loss, before):
-            if was_owed:
+        if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
+            if self._mends(loss.node) > mends:
                 loss.whole_at = cluster.loop.time()
             self._open.remove(loss)
             return
-        was_owed = was_owed or (cluster.nodes[loss.node].state == "up" and not is_complete)
         cluster.loop.call_later(
-            _LOOK_INTERVAL, self._watch, loss, before, was_owed, context=cluster.loop.outside
+            _LOOK_INTERVAL, self._watch, loss, before, mends, context=cluster.loop.outside
         )
+
+    def _mends(self, name: str) -> int:
+        node = self._cluster.nodes[name]
+        return node.count("records_mended") + node.count("partitions_refilled")
 
     def _had(self, name: str) -> Covered:
         return {key: self._covered(name, key) for key in self._cluster.keys}

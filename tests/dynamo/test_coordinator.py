@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from little_cluster import GatedStorage, LittleCluster, values
-from virtual_loop import VirtualLoop, run_virtual
 
 from dynamo.errors import (
     BadContext,
@@ -25,6 +25,7 @@ from dynamo.ports import Call, Handler
 from dynamo.record import EMPTY, Content, encode_record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Condition, Mint, Minted, Refused, Request, Store, Synced
+from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.version import birth_bytes, incarnation_bytes
 
 ALL = ReadOptions(r="all")
@@ -399,10 +400,10 @@ def test_a_blocking_read_leaves_no_timer_behind() -> None:
             await cluster.get("a", b"k", ReadOptions(read_repair="blocking"))
             await cluster.settle()
             loop = asyncio.get_running_loop()
-            assert isinstance(loop, VirtualLoop)
+            assert isinstance(loop, SimLoop)
             return loop.armed()
 
-    assert run_virtual(read()) == []
+    assert run_virtual(read(), random=random.Random(1)) == []
 
 
 def test_a_write_whose_client_has_gone_leaves_no_timer_behind() -> None:
@@ -417,11 +418,11 @@ def test_a_write_whose_client_has_gone_leaves_no_timer_behind() -> None:
             writing.cancel()
             await asyncio.sleep(1.0)
             loop = asyncio.get_running_loop()
-            assert isinstance(loop, VirtualLoop)
+            assert isinstance(loop, SimLoop)
             return loop.armed()
 
     for acknowledging in ("abc", "ab", "a", "c", ""):
-        assert run_virtual(write(acknowledging)) == [], acknowledging
+        assert run_virtual(write(acknowledging), random=random.Random(1)) == [], acknowledging
 
 
 async def test_a_body_that_is_wanted_and_does_not_come_is_asked_of_another_that_holds_it() -> None:

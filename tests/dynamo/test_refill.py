@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import suppress
 
 import pytest
 from little_cluster import GatedStorage, LittleCluster, LittleNode, values
-from virtual_loop import run_virtual
 
 from dynamo.errors import StorageCorrupt, Unavailable
 from dynamo.ports import Family, Write
 from dynamo.refill import REBUILD_PATIENCE
 from dynamo.requests import ReadOptions, WriteOptions
+from dynamo.sim.loop import run_virtual
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
 
@@ -192,7 +193,7 @@ def test_a_refill_that_cannot_go_on_looks_again_once_a_second_however_often_it_i
             await asyncio.sleep(10.0)
             return before, looks
 
-    before, after = run_virtual(wait())
+    before, after = run_virtual(wait(), random=random.Random(1))
     assert before <= 20
     assert after - before == 10
 
@@ -286,7 +287,7 @@ def test_a_partition_that_turns_unreadable_waits_a_while_for_a_peer_that_is_down
             await refilled(node)
             assert values(await cluster.get("c", b"k", ALL)) == {b"1"}
 
-    run_virtual(run())
+    run_virtual(run(), random=random.Random(1))
 
 
 def cut_short(
@@ -320,7 +321,7 @@ def test_two_nodes_that_cannot_read_one_partition_through_serve_it_again(
             for name in "abc":
                 assert values(await cluster.get(name, b"k", ALL)) == {b"1"}
 
-    run_virtual(run())
+    run_virtual(run(), random=random.Random(1))
 
 
 def test_what_lies_behind_the_damage_of_a_peer_is_waited_for(
@@ -345,7 +346,7 @@ def test_what_lies_behind_the_damage_of_a_peer_is_waited_for(
             cluster.links.down.add("b")
             assert values(await cluster.get("a", b"k")) == {b"1"}
 
-    run_virtual(run())
+    run_virtual(run(), random=random.Random(1))
 
 
 def test_what_a_peer_could_not_give_once_is_no_reason_to_do_without_it_later() -> None:
@@ -372,7 +373,7 @@ def test_what_a_peer_could_not_give_once_is_no_reason_to_do_without_it_later() -
                 while node.replica.refilling:
                     await asyncio.sleep(0.1)
 
-    run_virtual(run())
+    run_virtual(run(), random=random.Random(1))
 
 
 async def test_a_damaged_record_without_any_other_replica_is_served_once_it_is_written_anew() -> (

@@ -8,7 +8,8 @@ import random
 from little_cluster import LoopClock
 from rpc_nodes import PeerNode, until
 from slow_network import SlowNetwork
-from virtual_loop import run_virtual
+
+from dynamo.sim.loop import run_virtual
 
 DELAY = 0.02
 
@@ -63,7 +64,10 @@ async def meet(seed: int, *, count: int, resets: int, restarts: int = 0) -> list
 def meet_all(seeds: range, *, count: int, resets: int, restarts: int = 0) -> list[list[PeerNode]]:
     """The nodes of each seed's meeting."""
     return [
-        run_virtual(meet(seed, count=count, resets=resets, restarts=restarts)) for seed in seeds
+        run_virtual(
+            meet(seed, count=count, resets=resets, restarts=restarts), random=random.Random(1)
+        )
+        for seed in seeds
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_history import apply, check_prefix, dump
 from storages import fill_disk, open_rocks, open_sim, quick_disk
-from virtual_loop import run_virtual
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt, StorageError, StorageRefusesWrites
 from dynamo.metrics import Metrics
 from dynamo.ports import Opening, Write
 from dynamo.sim.disk import Disk, SmallFile
+from dynamo.sim.loop import run_virtual
 from dynamo.sim.storage import SimStorage
 from dynamo.store.rocks import RocksStorage
 
@@ -141,7 +142,7 @@ def test_a_flush_takes_as_long_as_the_disk_and_covers_what_came_before_it() -> N
         assert loop.time() - start >= 100 * least
         assert disk.durable_items("records") == [(b"a", b"1"), (b"b", b"2")]
 
-    run_virtual(scene())
+    run_virtual(scene(), random=random.Random(1))
 
 
 # Refusals -----------------------------------------------------------------------------------------

@@ -1,0 +1,234 @@
+"""The verbs of a simulated cluster: each does to the nodes what it says, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from dynamo.errors import DynamoError, StorageCorrupt, Unavailable, WriteUncertain
+from dynamo.requests import Found, ReadOptions, WriteOptions
+from dynamo.sim import Cluster, NodeGone, simulate
+
+ONE = ReadOptions(r=1)
+ALL = WriteOptions(w="all", timeout_ms=500)
+SOON = WriteOptions(timeout_ms=300)
+
+
+def values(found: Found) -> set[bytes]:
+    return {sibling.read().value for sibling in found.siblings}
+
+
+def play(
+    scene: Callable[[Cluster], Coroutine[Any, Any, None]], *, nodes: int = 3, seed: int = 1
+) -> None:
+    simulate(scene, nodes=nodes, seed=seed)
+
+
+def test_what_is_written_at_one_node_is_read_at_another() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v")
+        assert values(await cluster.read("b", b"k")) == {b"v"}
+
+    play(scene)
+
+
+def test_a_context_replaces_and_a_delete_leaves_nothing_to_see() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"old")
+        found = await cluster.read("a", b"k")
+        await cluster.write("b", b"k", b"new", found.context)
+        assert values(await cluster.read("c", b"k")) == {b"new"}
+        await cluster.delete("c", b"k")
+        assert (await cluster.read("a", b"k")).deleted
+
+    play(scene)
+
+
+def test_a_cut_node_misses_what_the_others_write_and_has_it_after_settling() -> None:
+    async def scene(cluster: Cluster) -> None:
+        cluster.cut(("c",), ("a", "b"))
+        await cluster.write("a", b"k", b"v")
+        with pytest.raises(Unavailable):
+            await cluster.read("c", b"k", ReadOptions(timeout_ms=300))
+        assert cluster.siblings("c", b"k") == ()
+        cluster.heal()
+        await cluster.settle()
+        assert cluster.siblings("c", b"k") == (b"v",)
+
+    play(scene)
+
+
+def test_a_one_way_cut_lets_the_other_way_pass() -> None:
+    async def scene(cluster: Cluster) -> None:
+        cluster.cut(("b",), ("a",), both=False)
+        cluster.cut(("c",), ("a",), both=False)
+        with pytest.raises(WriteUncertain) as caught:
+            await cluster.write("a", b"k", b"v", options=SOON)
+        assert caught.value.details["received"] == 1
+        # Nothing came back; what went out is there.
+        assert [cluster.siblings(name, b"k") for name in "abc"] == [(b"v",)] * 3
+
+    play(scene)
+
+
+def test_a_crash_ends_requests_and_a_restart_finds_what_was_synced() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v", options=ALL)
+        asking = asyncio.ensure_future(cluster.read("a", b"k"))
+        await asyncio.sleep(0)
+        cluster.crash("a", kept=0)
+        with pytest.raises(NodeGone):
+            await asking
+        with pytest.raises(NodeGone):
+            await cluster.read("a", b"k")
+        assert cluster.nodes["a"].state == "down"
+        cluster.restart("a")
+        await cluster.until(lambda: cluster.is_whole("a"), "a is whole")
+        assert values(await cluster.read("a", b"k", ONE)) == {b"v"}
+        assert cluster.nodes["a"].starts == 2
+
+    play(scene)
+
+
+def test_a_crash_keeps_as_many_unsynced_writes_as_it_is_told() -> None:
+    async def scene(cluster: Cluster) -> None:
+        disk = cluster.nodes["a"].disk
+        disk.slow(1000)
+        cluster.cut(("a",), ("b", "c"))
+        for value in (b"v0", b"v1", b"v2"):
+            with pytest.raises(DynamoError):
+                await cluster.write("a", b"k", value, options=WriteOptions(w=1, timeout_ms=50))
+        assert disk.unsynced >= 2
+        cluster.crash("a", kept=1)
+        assert cluster.siblings("a", b"k") == (b"v0", b"v1") or cluster.siblings("a", b"k") == (
+            b"v0",
+        )
+
+    play(scene)
+
+
+def test_a_paused_node_answers_once_it_goes_on() -> None:
+    async def scene(cluster: Cluster) -> None:
+        cluster.pause("a")
+        asking = asyncio.ensure_future(cluster.write("a", b"k", b"v"))
+        await asyncio.sleep(5)
+        assert not asking.done()
+        cluster.resume("a")
+        await asking
+
+    play(scene)
+
+
+def test_writes_go_on_beside_a_paused_node() -> None:
+    async def scene(cluster: Cluster) -> None:
+        cluster.pause("c")
+        await cluster.write("a", b"k", b"v")
+        assert values(await cluster.read("b", b"k")) == {b"v"}
+
+    play(scene)
+
+
+def test_a_wiped_node_is_refilled_before_it_counts() -> None:
+    async def scene(cluster: Cluster) -> None:
+        for number in range(20):
+            await cluster.write("a", b"k%d" % number, b"v", options=ALL)
+        cluster.wipe("b")
+        assert cluster.siblings("b", b"k0") == ()
+        cluster.restart("b")
+        await cluster.until(lambda: cluster.is_whole("b"), "b is whole")
+        assert all(cluster.siblings("b", b"k%d" % number) == (b"v",) for number in range(20))
+
+    play(scene)
+
+
+def test_a_rotten_record_is_no_record() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v", options=ALL)
+        cluster.nodes["b"].disk.rot("records", cluster.storage_key(b"k"))
+        with pytest.raises(StorageCorrupt):
+            cluster.record("b", b"k")
+        assert cluster.siblings("b", b"k") is None
+        await cluster.settle()
+        assert cluster.siblings("b", b"k") == (b"v",)
+
+    play(scene)
+
+
+def test_a_skewed_clock_changes_the_time_of_its_node_alone() -> None:
+    async def scene(cluster: Cluster) -> None:
+        clocks = [cluster.nodes[name].clock for name in "ab"]
+        assert all(clock is not None for clock in clocks)
+        cluster.skew("a", ms=600_000)
+        skewed, right = (clock.wall_ms() for clock in clocks if clock is not None)
+        assert skewed - right == 600_000
+        cluster.crash("a")
+        cluster.restart("a")
+        clock = cluster.nodes["a"].clock
+        assert clock is not None
+        assert clock.wall_ms() - right == 600_000
+
+    play(scene)
+
+
+def test_settling_says_what_it_waits_for() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v")
+        cluster.nodes["a"].disk.fill()
+        with pytest.raises(TimeoutError, match="the nodes are whole"):
+            await cluster.settle(patience=5)
+
+    play(scene)
+
+
+def test_a_node_that_ends_by_itself_is_told_of() -> None:
+    async def scene(cluster: Cluster) -> None:
+        ended: list[tuple[str, Exception]] = []
+        cluster.on_end = lambda name, error: ended.append((name, error))
+        cluster.crash("a")
+        cluster.nodes["a"].disk.damage_file("identity")
+        cluster.restart("a")
+        await asyncio.sleep(1)
+        ((name, error),) = ended
+        assert name == "a"
+        assert "identity" in str(error)
+        assert cluster.nodes["a"].state == "down"
+
+    play(scene)
+
+
+def test_the_ring_can_be_found_out_by_the_nodes_themselves() -> None:
+    async def scene() -> None:
+        async with Cluster(nodes=("a", "b", "c"), seed=3, formed="peers") as cluster:
+            await cluster.write("a", b"k", b"v")
+            assert values(await cluster.read("b", b"k")) == {b"v"}
+
+    import random
+
+    from dynamo.sim import run_virtual
+
+    run_virtual(scene(), random=random.Random(1))
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    hashes = []
+
+    async def scene(cluster: Cluster) -> None:
+        for number in range(10):
+            await cluster.write("a", b"k", b"%d" % number)
+        hashes.append(cluster.trace.hash)
+
+    play(scene, seed=5)
+    play(scene, seed=5)
+    play(scene, seed=6)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_no_cluster_without_a_simulated_loop() -> None:
+    async def main() -> None:
+        Cluster()
+
+    with pytest.raises(AssertionError, match="run_virtual"):
+        asyncio.run(main())
