@@ -73,8 +73,8 @@ class SimNode:
         self.metrics = Metrics()
         #: What starts before this one have counted.
         self.counted: Counter[str] = Counter()
-        #: Spans in which it was paused, the last one perhaps without an end.
-        self.pauses: list[tuple[float, float]] = []
+        #: Until when it was paused last, and its clock ran slow: infinity if that goes on.
+        self.paused_until = self.slow_until = -math.inf
 
     def __repr__(self) -> str:
         return f"SimNode({self.name} {self.state} starts={self.starts})"
@@ -93,9 +93,9 @@ class SimNode:
         """True if it has a process, paused or not."""
         return self.process is not None
 
-    def paused_since(self, time: float) -> bool:
-        """True if it was paused at any time since."""
-        return any(end >= time for _, end in self.pauses)
+    def lagged_since(self, time: float) -> bool:
+        """True if it was paused, or its clock ran slow, at any time since."""
+        return max(self.paused_until, self.slow_until) >= time
 
     def count(self, name: str) -> int:
         """How often all its starts have counted this."""
@@ -323,7 +323,7 @@ class Cluster:
         node.disk.crash(kept)
         node.process = node.services = None
         if process.state == "paused":
-            node.pauses[-1] = (node.pauses[-1][0], self.loop.time())
+            node.paused_until = self.loop.time()
         process.kill()
         for answer in list(self._requests[name]):
             if not answer.done():
@@ -335,7 +335,7 @@ class Cluster:
         if node.process is not None and node.process.state == "running":
             self.trace.note("pause", name)
             node.process.pause()
-            node.pauses.append((self.loop.time(), math.inf))
+            node.paused_until = math.inf
 
     def resume(self, name: str) -> None:
         """Let a paused node go on."""
@@ -343,7 +343,7 @@ class Cluster:
         if node.process is not None and node.process.state == "paused":
             self.trace.note("resume", name)
             node.process.resume()
-            node.pauses[-1] = (node.pauses[-1][0], self.loop.time())
+            node.paused_until = self.loop.time()
 
     def wipe(self, name: str) -> None:
         """Empty the disk of a node; one that is up crashes first."""
@@ -358,6 +358,10 @@ class Cluster:
         self.trace.note("skew", name, ms, rate or 0.0)
         node.offset_ms += ms
         if rate is not None:
+            if rate < 1.0:
+                node.slow_until = math.inf
+            elif node.rate < 1.0:
+                node.slow_until = self.loop.time()
             node.rate = rate
         if node.clock is not None:
             node.clock.jump(ms)

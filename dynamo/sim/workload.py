@@ -189,7 +189,7 @@ class Client:
         owed no answer in that time."""
         node = self._cluster.nodes[operation.node]
         is_other = node.starts != starts or not node.is_up
-        return is_other or node.rate < 1.0 or node.paused_since(operation.start)
+        return is_other or node.lagged_since(operation.start)
 
     async def _ask(
         self, operation: Operation, context: bytes, options: ReadOptions | WriteOptions

@@ -35,3 +35,18 @@ def test_the_standard_library_goes_in_and_out_byte_for_byte() -> None:
     assert refused == too_large
     assert said.startswith(f"{len(files) - len(too_large)} of {len(files)} files")
     assert len(files) > 500
+
+
+def test_a_cluster_is_simulated_in_a_script() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "simulate.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "at c: 1 of 2 replicas answered",
+        "c has (b'bread', b'milk') after 62 s",
+    ]
