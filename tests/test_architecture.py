@@ -70,9 +70,9 @@ RANKS = """
     http
 
     sim.chance sim.trace sim.loop sim.points sim.sieve
-    sim.clock sim.database sim.plan sim.history
-    sim.disk sim.network sim.messages sim.checks
-    sim.storage sim.files
+    sim.clock sim.database sim.plan sim.history sim.link
+    sim.disk sim.stream sim.messages sim.checks
+    sim.storage sim.files sim.network
     sim.world
     sim.cluster
     sim.faults sim.workload sim.scene

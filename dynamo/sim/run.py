@@ -28,8 +28,8 @@ from dynamo.sim.history import (
     copy_on_disk,
     values_in,
 )
+from dynamo.sim.link import Timing
 from dynamo.sim.loop import Deadlock, Livelock, SimLoop, run_virtual
-from dynamo.sim.network import Timing
 from dynamo.sim.plan import Kind, Plan
 from dynamo.sim.trace import Trace
 from dynamo.sim.workload import Client, Workload

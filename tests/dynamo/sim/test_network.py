@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from dynamo.rpc.tcp import UNACKNOWLEDGED_SECONDS
+from dynamo.sim.link import Timing
 from dynamo.sim.loop import Process, SimLoop, current_process, run_virtual
-from dynamo.sim.network import Network, NodeNetwork, Timing
+from dynamo.sim.network import Network, NodeNetwork
 from dynamo.sim.trace import Trace
 
 
