@@ -73,7 +73,7 @@ RANKS = """
     sim.clock sim.database sim.plan sim.history sim.link
     sim.disk sim.stream sim.messages sim.checks
     sim.storage sim.files sim.network
-    sim.world
+    sim.world sim.node
     sim.cluster
     sim.faults sim.workload sim.scene
     sim.run sim.crew sim.planted

@@ -6,11 +6,12 @@ own on a `Cluster`, `run_plan` a plan of faults that is drawn from a seed.
 
 from dynamo.sim.checks import Finding
 from dynamo.sim.clock import SimClock
-from dynamo.sim.cluster import Cluster, NodeGone, SimNode, simulate
+from dynamo.sim.cluster import Cluster, NodeGone, simulate
 from dynamo.sim.disk import Disk
 from dynamo.sim.link import Timing
 from dynamo.sim.loop import Deadlock, Livelock, Process, SimLoop, run_virtual
 from dynamo.sim.network import Network
+from dynamo.sim.node import SimNode
 from dynamo.sim.plan import Burst, Fault, Plan, draw_plan, read_plan, write_plan
 from dynamo.sim.run import Result, run_plan
 from dynamo.sim.script import run_script

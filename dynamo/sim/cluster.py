@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -25,9 +24,10 @@ from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
 from dynamo.sim.clock import SimClock
 from dynamo.sim.disk import Disk
-from dynamo.sim.loop import Process, SimLoop, run_virtual
+from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.sim.messages import MessageFaults
 from dynamo.sim.network import Network
+from dynamo.sim.node import SimNode
 from dynamo.sim.points import Point
 from dynamo.sim.trace import Trace
 from dynamo.sim.world import SimWorld
@@ -51,55 +51,6 @@ class NodeGone(DynamoError):
     """The node that was asked has crashed, or is down: nobody knows what became of the request."""
 
     code = "node_gone"
-
-
-class SimNode:
-    """A machine of the cluster: its disk and clock last, its process comes and goes."""
-
-    def __init__(
-        self, name: str, *, config: NodeConfig, disk: Disk, messages: MessageFaults
-    ) -> None:
-        self.name = name
-        self.config = config
-        self.disk = disk
-        self.rate = 1.0
-        self.offset_ms = 0
-        #: How often it was started.
-        self.starts = 0
-        self.process: Process | None = None
-        self.services: NodeServices | None = None
-        self.clock: SimClock | None = None
-        self.messages = messages
-        self.metrics = Metrics()
-        #: What starts before this one have counted.
-        self.counted: Counter[str] = Counter()
-        #: Until when it was paused last, and its clock ran slow: infinity if that goes on.
-        self.paused_until = self.slow_until = -math.inf
-
-    def __repr__(self) -> str:
-        return f"SimNode({self.name} {self.state} starts={self.starts})"
-
-    @property
-    def state(self) -> Literal["down", "starting", "paused", "up"]:
-        """`up`: it has started and takes requests, if perhaps not all of them."""
-        if self.process is None:
-            return "down"
-        if self.process.state == "paused":
-            return "paused"
-        return "up" if self.services is not None and self.services.rpc_address else "starting"
-
-    @property
-    def is_up(self) -> bool:
-        """True if it has a process, paused or not."""
-        return self.process is not None
-
-    def lagged_since(self, time: float) -> bool:
-        """True if it was paused, or its clock ran slow, at any time since."""
-        return max(self.paused_until, self.slow_until) >= time
-
-    def count(self, name: str) -> int:
-        """How often all its starts have counted this."""
-        return self.counted[name] + self.metrics.count[name]
 
 
 class Cluster:

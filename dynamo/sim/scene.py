@@ -16,8 +16,9 @@ from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.record import TOMBSTONE, Sibling, decode_record
 from dynamo.replica import QUARANTINE_PREFIX
 from dynamo.requests import Count, Found, ReadOptions, WriteOptions, Written
-from dynamo.sim.cluster import Cluster, SimNode
+from dynamo.sim.cluster import Cluster
 from dynamo.sim.disk import Image
+from dynamo.sim.node import SimNode
 from dynamo.sim.points import POINTS, Point
 from dynamo.sim.sieve import KINDS, Sieve
 from dynamo.stored import decode_stored

@@ -1,7 +1,7 @@
 """A byte stream between two simulated nodes, as TCP makes it for who uses it: two pipes, an end each.
 
 In a pipe nothing overtakes, nothing is lost and nothing is changed, unless its link says so. Callbacks
-of a node's protocols run in its process. Knows nothing of what flows, nor of how links come to be faulty.
+of a node's protocols run in its process. Knows nothing of what flows, or of how links become faulty.
 
 Not simulated: keep-alive of idle streams, half-closed streams, the receiver's window.
 """

@@ -20,7 +20,7 @@ from dynamo.resolve import etag, view
 from dynamo.rpc.messages import Condition
 from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
-from dynamo.sim.cluster import BUCKET, BUCKET_TYPE, Cluster, NodeGone, SimNode
+from dynamo.sim.cluster import BUCKET, BUCKET_TYPE, Cluster, NodeGone
 from dynamo.sim.history import (
     FOREVER,
     NOTHING,
@@ -30,6 +30,7 @@ from dynamo.sim.history import (
     OperationKind,
     values_in,
 )
+from dynamo.sim.node import SimNode
 from dynamo.sim.plan import Burst, Plan
 from ring.preference import Plan as KeyPlan
 
