@@ -57,7 +57,8 @@ class Cluster:
     """`async with Cluster(nodes=("a", "b", "c"), seed=1) as cluster:`, on a running `SimLoop`.
 
     `replicas`: n of every key. `formed`: whether the members are in the cluster file, or found out by
-    the first handshakes. Requests go to bucket `b` of the default type.
+    the first handshakes. `apart`: nodes start within so many seconds, and nobody waits until they are
+    ready. Requests go to bucket `b` of the default type.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Cluster:
         partitions: int = 4,
         seed: int = 0,
         formed: Literal["file", "peers"] = "file",
+        apart: float = 0.0,
         trace: Trace | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -77,6 +79,7 @@ class Cluster:
         self.trace = Trace(now=loop.time) if trace is None else trace
         self.network = Network(loop=loop, seed=seed, trace=self.trace)
         self.replicas = replicas
+        self._apart = apart
         members = tuple(Member(id=name, address=f"{name}:{PORT}") for name in nodes)
         cluster = ClusterFile(
             id="simulated",
@@ -129,10 +132,19 @@ class Cluster:
         return f"Cluster({nodes} n={self.replicas} at {self.loop.time():.3f} s)"
 
     async def __aenter__(self) -> Cluster:
+        if self._apart:
+            chance = stream(self.seed, "first starts")
+            for name in self.nodes:
+                self.loop.call_later(chance.uniform(0.0, self._apart), self._first_start, name)
+            return self
         for name in self.nodes:
             self.start(name)
         await self.until(self._all_ready, "all nodes are ready")
         return self
+
+    def _first_start(self, name: str) -> None:
+        if not self.nodes[name].starts:
+            self.start(name)
 
     async def __aexit__(self, *exc: object) -> None:
         for name, node in self.nodes.items():

@@ -110,7 +110,9 @@ class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run. `replicas`: n of every key. `formed`: whether the ring is in the cluster file, or agreed
     in the first handshakes. `latency_ms`, `sync_ms`: usual times of a message and of a sync. `dead`:
-    nodes that stay down when all else is healed. `seconds`: how long things go wrong.
+    nodes that stay down when all else is healed. `seconds`: how long things go wrong. `apart`: the nodes
+    start for the first time within so many seconds, and nobody waits for them; 0: all are ready before
+    anything happens.
     """
 
     seed: int
@@ -125,6 +127,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bursts: tuple[Burst, ...]
     faults: tuple[Fault, ...]
     dead: tuple[str, ...] = ()
+    apart: float = 0.0
 
     @property
     def operations(self) -> int:
@@ -137,6 +140,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f" {self.operations} operations, {self.seconds:g} s; ring from {self.formed};"
             f" messages {self.latency_ms:g} ms, syncs {self.sync_ms:g} ms"
         )
+        if self.apart:
+            head += f"; started within {self.apart:g} s"
         if self.dead:
             head += f"; {' '.join(self.dead)} stay dead"
         lines = sorted(
@@ -162,6 +167,8 @@ def _impossible(plan: Plan) -> Iterator[str]:
         yield f"{plan.replicas} replicas on {len(plan.nodes)} nodes"
     if len(set(plan.nodes)) < len(plan.nodes):
         yield f"two nodes of one name among {' '.join(plan.nodes)}"
+    if not 0 <= plan.apart <= SECONDS:
+        yield f"nodes that start within {plan.apart} s"
     if any(name not in plan.nodes for name in plan.dead):
         yield f"no such node stays dead: {' '.join(plan.dead)}"
     for burst in plan.bursts:
@@ -272,12 +279,16 @@ def draw_plan(seed: int) -> Plan:
         spare = (replicas - 1) // 2
         if rng.random() < 0.4:
             dead = tuple(sorted(rng.sample(names, rng.randint(1, spare))))
+    apart = stream(seed, "apart").choice((0.0,) * 6 + (0.3, 3.0))
+    formed: Literal["file", "peers"] = "peers" if rng.random() < 0.2 else "file"
+    if apart and formed == "peers":
+        dead = ()  # without one of them the ring might never be formed
     return Plan(
         seed=seed,
         nodes=names,
         replicas=replicas,
         partitions=4,
-        formed="peers" if rng.random() < 0.2 else "file",
+        formed=formed,
         keys=keys,
         latency_ms=rng.choice((0.5, 2.0, 10.0)),
         sync_ms=rng.choice((1.0, 3.0, 20.0)),
@@ -285,6 +296,7 @@ def draw_plan(seed: int) -> Plan:
         bursts=bursts,
         faults=tuple(sorted(faults, key=lambda fault: (fault.at, fault.kind))),
         dead=dead,
+        apart=apart,
     )
 
 

@@ -128,6 +128,7 @@ class _Run:
             partitions=plan.partitions,
             seed=plan.seed,
             formed=plan.formed,
+            apart=plan.apart,
             trace=trace,
         )
         cluster.network.timing(None, None, _timing(plan))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from dynamo.errors import DynamoError, StorageCorrupt, Unavailable, WriteUncertain
 from dynamo.requests import Found, ReadOptions, WriteOptions
-from dynamo.sim import Cluster, NodeGone, simulate
+from dynamo.sim import Cluster, NodeGone, run_virtual, simulate
 
 ONE = ReadOptions(r=1)
 ALL = WriteOptions(w="all", timeout_ms=500)
@@ -205,9 +206,19 @@ def test_the_ring_can_be_found_out_by_the_nodes_themselves() -> None:
             await cluster.write("a", b"k", b"v")
             assert values(await cluster.read("b", b"k")) == {b"v"}
 
-    import random
+    run_virtual(scene(), random=random.Random(1))
 
-    from dynamo.sim import run_virtual
+
+@pytest.mark.parametrize("formed", ["file", "peers"])
+def test_nodes_that_start_apart_find_each_other(formed: Literal["file", "peers"]) -> None:
+    async def scene() -> None:
+        async with Cluster(seed=4, formed=formed, apart=3.0) as cluster:
+            assert cluster.up == []
+            await cluster.until(lambda: len(cluster.up) == 3, "all have started")
+            await cluster.until(
+                lambda: all(cluster.is_whole(name) for name in "abc"), "all are whole"
+            )
+            await cluster.write("a", b"k", b"v")
 
     run_virtual(scene(), random=random.Random(1))
 
