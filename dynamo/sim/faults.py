@@ -21,6 +21,8 @@ from dynamo.sim.points import Point
 _LOOK_INTERVAL: Final = 0.01
 #: A node that starts has tried all its peers after so long, if nothing is in its way.
 _MEETING_SECONDS: Final = 1.0
+#: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
+_UNNOTICED_SECONDS: Final = 10.0
 _SUPERVISOR_SECONDS: Final = 0.5
 #: What a record's range is damaged around it (`rot_block`).
 _BEHIND: Final = b"\xff"
@@ -449,14 +451,18 @@ class Injector:
                 self._watch(loss, before, self._mends(name))
 
     def _watch(self, loss: Loss, before: frozenset[int], mends: int) -> None:
-        """Find out when the disk has again what it had, as far as others have it, and nobody owes the
-        node anything. It has read all others only if it has mended something since."""
+        """Find out when the disk has again what it had, as far as others have it, nobody owes the node
+        anything, and it has mended something since: else it has just not noticed yet."""
         cluster = self._cluster
         if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
+            now = cluster.loop.time()
             if self._mends(loss.node) > mends:
-                loss.whole_at = cluster.loop.time()
-            self._open.remove(loss)
-            return
+                loss.whole_at = now
+                self._open.remove(loss)
+                return
+            if now - loss.at > _UNNOTICED_SECONDS:
+                self._open.remove(loss)  # say a newer write has taken the place of what was damaged
+                return
         cluster.loop.call_later(
             _LOOK_INTERVAL, self._watch, loss, before, mends, context=cluster.loop.outside
         )
