@@ -43,6 +43,8 @@ BUCKET: Final = b"b"
 PORT: Final = 7400
 #: Seconds that `settle` and the start wait for nodes to be whole.
 PATIENCE: Final = 120.0
+#: Seconds that a node which is told to stop waits for what it was asked.
+DRAIN_SECONDS: Final = 1.0
 #: Seconds between two looks whether it is so.
 LOOK_INTERVAL: Final = 0.1
 
@@ -292,6 +294,32 @@ class Cluster:
             if not answer.done():
                 answer.set_exception(NodeGone(f"node {name} has crashed"))
 
+    async def stop(self, name: str, *, drain: bool = True) -> None:
+        """End a node that is up as SIGTERM does: it takes no more requests, syncs and leaves. `drain`:
+        clients get the answers that they wait for first, if those come in time.
+
+        It may crash on its way. Raises what the node raised.
+        """
+        node = self.nodes[name]
+        process, services = node.process, node.services
+        assert process is not None, f"{name} is down"
+        assert services is not None, f"{name} is down"
+        self.trace.note("stop", name)
+        services.stop_serving()
+        limit = self.loop.time() + DRAIN_SECONDS
+        while drain and self.is_asked(name) and self.loop.time() < limit:
+            await asyncio.sleep(LOOK_INTERVAL)
+        if node.process is not process:
+            return
+        closing = process.spawn(services.close(), name=f"stop {name}")
+        ended = asyncio.Event()
+        closing.add_done_callback(lambda task: ended.set())
+        await ended.wait()
+        if node.process is process:
+            self.crash(name)
+        if not closing.cancelled():
+            closing.result()
+
     def pause(self, name: str) -> None:
         """Stop a node as SIGSTOP does; what reaches it is kept by its machine."""
         node = self.nodes[name]
@@ -392,6 +420,10 @@ class Cluster:
     def up(self) -> list[str]:
         """Names of the nodes that have a process."""
         return [name for name, node in self.nodes.items() if node.is_up]
+
+    def is_asked(self, name: str) -> bool:
+        """True while a client waits for the node."""
+        return bool(self._requests[name])
 
     def count(self, name: str) -> int:
         """How often all nodes together have counted this."""

@@ -24,6 +24,9 @@ _MEETING_SECONDS: Final = 1.0
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
 _UNNOTICED_SECONDS: Final = 10.0
 _SUPERVISOR_SECONDS: Final = 0.5
+#: How long a node is waited for that clients wait for, and how often it is looked at.
+_BUSY_SECONDS: Final = 0.5
+_BUSY_LOOK: Final = 0.001
 #: What a record's range is damaged around it (`rot_block`).
 _BEHIND: Final = b"\xff"
 
@@ -245,6 +248,21 @@ class Injector:
         if not self._cluster.nodes[name].is_up:
             return False
         self._cluster.crash(name, silent=silent)
+        await self._for(fault)
+        self._restart(name)
+        return True
+
+    async def _stop(self, fault: Fault) -> bool:
+        """The node is told to end, as by SIGTERM. With a number its clients get their answers first;
+        without, it is told while clients wait for it, if that comes soon."""
+        (name,) = fault.nodes
+        drain = bool(fault.number)
+        limit = self._cluster.loop.time() + _BUSY_SECONDS
+        while not (drain or self._cluster.is_asked(name)) and self._cluster.loop.time() < limit:
+            await asyncio.sleep(_BUSY_LOOK)
+        if self._cluster.nodes[name].state != "up" or self.healed:
+            return False
+        await self._cluster.stop(name, drain=drain)
         await self._for(fault)
         self._restart(name)
         return True

@@ -42,6 +42,7 @@ Kind = Literal[
     # Processes.
     "crash",
     "power_cut",
+    "stop",
     "crash_all",
     "crash_at",
     "pause",
@@ -238,6 +239,7 @@ DRAWN: Final[dict[Kind, _Drawn]] = {
     "replay_messages": _Drawn(0.2, 0, _LONG, (5, 20)),
     "crash": _Drawn(0.8, 1, _LONG, _RANDOM),
     "power_cut": _Drawn(0.35, 1, _LONG, _RANDOM),
+    "stop": _Drawn(0.3, 1, _LONG, (0, 1)),
     "crash_all": _Drawn(0.3, 0, _BRIEF, _RANDOM),
     "crash_at": _Drawn(0.8, 1, _BRIEF, tuple(range(8))),
     "pause": _Drawn(0.4, 1, (0.3, 1.0, 3.0)),
@@ -387,8 +389,18 @@ def _disk_ends_while_syncing(
     ]
 
 
+def _stopped_one_by_one(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """Nodes are stopped and started again one after the other in the middle of a burst."""
+    times = sorted(rng.uniform(0.05, 1.0) for _ in range(3))
+    return [
+        Fault(round(burst.at + part * burst.seconds, 3), "stop", (name,), 0.05, rng.randrange(2))
+        for part, name in zip(times, rng.sample(names, 3), strict=True)
+    ]
+
+
 SCENES: Final = (
     (_missed_then_lost, 0.35),
     (_power_cut_while_syncing, 0.15),
     (_disk_ends_while_syncing, 0.2),
+    (_stopped_one_by_one, 0.25),
 )

@@ -1,7 +1,7 @@
 """Bugs that the simulator must find: each is planted by patching the product while a run lasts.
 
 The switches are here and nowhere else; the product does not know of them. A simulator that cannot find
-these has no right to be believed when it finds nothing. Each bug names a seed that has shown it.
+these has no right to be believed when it finds nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
 from dynamo.resolve import View, view
 from dynamo.rpc.messages import Fetch, Minted, Reply, Store
+from dynamo.rpc.pending import Pending
 from dynamo.sim.disk import Disk
 from dynamo.sim.storage import SimStorage
 from dynamo.stored import Stored
@@ -67,11 +68,10 @@ Plant = Callable[[Patches], None]
 
 
 class Bug(NamedTuple):
-    """`what` is wrong, in a line; `seed`: one that shows it; `plant` puts it in."""
+    """`what` is wrong, in a line; `plant` puts it in."""
 
     name: str
     what: str
-    seed: int | None
     plant: Plant
 
 
@@ -499,6 +499,18 @@ def _frames_are_not_checked(patch: Patches) -> None:
     patch.set(dynamo.rpc.frame, "_HEADER", Header)
 
 
+def _what_was_sent_counts_as_unsent(patch: Patches) -> None:
+    """A node that stops says of its requests on their way that they never left."""
+    close = Pending.close
+
+    def forgetful(self: Pending, failure: Failure) -> None:
+        if "stopping" in failure.reason:
+            failure = Failure("not_sent", failure.reason)
+        close(self, failure)
+
+    patch.set(Pending, "close", forgetful)
+
+
 class _Any(int):
     """A number that differs from none."""
 
@@ -509,44 +521,45 @@ class _Any(int):
     __hash__ = int.__hash__
 
 
-_BUGS: Final[tuple[tuple[Plant, str, int | None], ...]] = (
-    (_ack_before_sync, "an acknowledgement leaves before the sync", 0),
-    (_unsynced_record_is_shown, "a read shows a record that is not synced", 0),
-    (_sync_serves_later_writes, "a sync is taken to cover writes made after it began", 0),
-    (_sync_is_tried_again, "writing goes on after a failed sync", 3),
-    (_w_minus_one_acks, "w - 1 acknowledgements are enough", 0),
-    (_unknown_is_called_none, "a write that missed w is said to have had no effect", 0),
-    (_full_disk_takes_mints, "a write refused for lack of space is there all the same", 2),
-    (_counter_restarts_after_a_crash, "a start goes on under the incarnation before it", 0),
-    (_counter_restarts_after_a_dropped_record, "a birth outlives its record", 49),
-    (_counter_restarts_after_a_restored_image, "an old disk repeats its starts", 2),
-    (_reopened_under_the_same_incarnation, "lost writes' dots are given again", 105),
-    (_two_nodes_of_one_incarnation, "two nodes mint under one incarnation", 0),
-    (_mint_repeated_elsewhere, "a mint without an answer is made again elsewhere", 2),
-    (_last_write_merge, "the newest sibling wins a merge", 0),
-    (_sibling_lost_in_merge, "a merge drops one of three siblings", 0),
-    (_repair_with_an_older_record, "a repair sends one of the siblings", 0),
-    (_blind_write_covers_everything, "a write without a context covers all there is", 0),
-    (_context_covers_nothing, "a context removes no sibling", 0),
-    (_context_of_another_key_accepted, "a context of another key is believed", 0),
-    (_tombstones_are_forgotten, "a tombstone is dropped at once", 0),
-    (_newest_sibling_is_shown_alone, "a read shows the newest sibling alone", 0),
-    (_digest_counts_without_its_body, "an answer counts whose siblings are not in hand", 0),
-    (_blocking_repair_needs_one_less, "a blocking repair waits for one primary too few", 1),
-    (_known_value_is_not_found, "a value in hand is said to be not found", 4),
-    (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless", 0),
-    (_minter_judges_no_condition, "the minter does not judge the condition", 5),
-    (_nobody_looks_at_the_clock, "operations have no end", 0),
-    (_corrupt_record_served, "a record that fails its checksum is served", 2),
-    (_damaged_is_absent, "a damaged record is taken for absent", 12),
-    (_mended_without_who_is_down, "a damaged record is mended without who is down", 10),
-    (_refilling_counts, "a partition that is being refilled answers reads", 10),
-    (_refilled_after_one_peer, "a refill ends with the first peer", 5),
-    (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had", 10),
-    (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off", 10),
-    (_frames_are_not_checked, "frames are executed whatever their checksum", 21),
+_BUGS: Final[tuple[tuple[Plant, str], ...]] = (
+    (_ack_before_sync, "an acknowledgement leaves before the sync"),
+    (_unsynced_record_is_shown, "a read shows a record that is not synced"),
+    (_sync_serves_later_writes, "a sync is taken to cover writes made after it began"),
+    (_sync_is_tried_again, "writing goes on after a failed sync"),
+    (_w_minus_one_acks, "w - 1 acknowledgements are enough"),
+    (_unknown_is_called_none, "a write that missed w is said to have had no effect"),
+    (_full_disk_takes_mints, "a write refused for lack of space is there all the same"),
+    (_counter_restarts_after_a_crash, "a start goes on under the incarnation before it"),
+    (_counter_restarts_after_a_dropped_record, "a birth outlives its record"),
+    (_counter_restarts_after_a_restored_image, "an old disk repeats its starts"),
+    (_reopened_under_the_same_incarnation, "lost writes' dots are given again"),
+    (_two_nodes_of_one_incarnation, "two nodes mint under one incarnation"),
+    (_mint_repeated_elsewhere, "a mint without an answer is made again elsewhere"),
+    (_last_write_merge, "the newest sibling wins a merge"),
+    (_sibling_lost_in_merge, "a merge drops one of three siblings"),
+    (_repair_with_an_older_record, "a repair sends one of the siblings"),
+    (_blind_write_covers_everything, "a write without a context covers all there is"),
+    (_context_covers_nothing, "a context removes no sibling"),
+    (_context_of_another_key_accepted, "a context of another key is believed"),
+    (_tombstones_are_forgotten, "a tombstone is dropped at once"),
+    (_newest_sibling_is_shown_alone, "a read shows the newest sibling alone"),
+    (_digest_counts_without_its_body, "an answer counts whose siblings are not in hand"),
+    (_blocking_repair_needs_one_less, "a blocking repair waits for one primary too few"),
+    (_known_value_is_not_found, "a value in hand is said to be not found"),
+    (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless"),
+    (_minter_judges_no_condition, "the minter does not judge the condition"),
+    (_nobody_looks_at_the_clock, "operations have no end"),
+    (_corrupt_record_served, "a record that fails its checksum is served"),
+    (_damaged_is_absent, "a damaged record is taken for absent"),
+    (_mended_without_who_is_down, "a damaged record is mended without who is down"),
+    (_refilling_counts, "a partition that is being refilled answers reads"),
+    (_refilled_after_one_peer, "a refill ends with the first peer"),
+    (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had"),
+    (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off"),
+    (_what_was_sent_counts_as_unsent, "who stops takes what it sent for unsent"),
+    (_frames_are_not_checked, "frames are executed whatever their checksum"),
 )
 
 PLANTED: Final[Mapping[str, Bug]] = {
-    plant.__name__[1:]: Bug(plant.__name__[1:], what, seed, plant) for plant, what, seed in _BUGS
+    plant.__name__[1:]: Bug(plant.__name__[1:], what, plant) for plant, what in _BUGS
 }

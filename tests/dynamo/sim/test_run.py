@@ -31,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(1.0, "replay_messages", (), 0.5, 30),
     Fault(1.1, "crash", ("a",), 0.3, 5),
     Fault(1.1, "power_cut", ("a",), 0.3, 5),
+    Fault(1.1, "stop", ("a",), 0.3, 0),
     Fault(1.1, "crash_all", (), 0.3, 5),
     *(
         Fault(1.0, "crash_at", ("a",), 0.5, 1, point)
