@@ -464,6 +464,8 @@ def check_i5(case: Case) -> Iterator[Finding]:
     for one in case.operations:
         if one.foreign_context and (one.answered or one.code == "write_uncertain"):
             yield Finding("I5", f"[{one}] was given the context of another key, and taken")
+        if one.code == "bad_context" and not one.foreign_context:
+            yield Finding("I5", f"[{one}] was refused, though its context is one of this key")
         if one.kind != "get" and one.outcome == "ok" and one.id not in one.seen:
             yield Finding("I5", f"[{one}] is not in its own answer")
         if one.kind == "get" and one.outcome == "ok":

@@ -307,7 +307,9 @@ class Cluster:
         self.trace.note("stop", name)
         services.stop_serving()
         limit = self.loop.time() + DRAIN_SECONDS
-        while drain and self.is_asked(name) and self.loop.time() < limit:
+        while drain and self.loop.time() < limit:
+            if not self.is_asked(name):
+                break
             await asyncio.sleep(LOOK_INTERVAL)
         if node.process is not process:
             return

@@ -258,7 +258,9 @@ class Injector:
         (name,) = fault.nodes
         drain = bool(fault.number)
         limit = self._cluster.loop.time() + _BUSY_SECONDS
-        while not (drain or self._cluster.is_asked(name)) and self._cluster.loop.time() < limit:
+        while not drain and self._cluster.loop.time() < limit:
+            if self._cluster.is_asked(name):
+                break
             await asyncio.sleep(_BUSY_LOOK)
         if self._cluster.nodes[name].state != "up" or self.healed:
             return False

@@ -20,6 +20,7 @@ import dynamo.rpc.frame
 import dynamo.services
 import dynamo.stored
 import dynamo.write_operation
+from dynamo.backlog import Backlog
 from dynamo.cluster.topology import Known
 from dynamo.commit import GroupCommit
 from dynamo.context import ContextSealer
@@ -37,8 +38,8 @@ from dynamo.read_operation import ReadOperation
 from dynamo.record import Record, Sibling
 from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
-from dynamo.resolve import View, view
-from dynamo.rpc.messages import Fetch, Minted, Reply, Store
+from dynamo.resolve import View, holds, view
+from dynamo.rpc.messages import Condition, Fetch, Minted, Refused, Reply, Store
 from dynamo.rpc.pending import Pending
 from dynamo.sim.disk import Disk
 from dynamo.sim.storage import SimStorage
@@ -337,6 +338,18 @@ def _context_of_another_key_accepted(patch: Patches) -> None:
     patch.set(ContextSealer, "open", trusting)
 
 
+def _own_context_is_refused(patch: Patches) -> None:
+    open_ = ContextSealer.open
+
+    def wary(self: ContextSealer, routing_key: bytes, token: bytes) -> Vector:
+        vector = open_(self, routing_key, token)
+        if len(vector) > 1:
+            raise BadContext("more than one birth")
+        return vector
+
+    patch.set(ContextSealer, "open", wary)
+
+
 def _tombstones_are_forgotten(patch: Patches) -> None:
     put = Replica._put
 
@@ -388,6 +401,46 @@ def _deleted_anywhere_is_deleted(patch: Patches) -> None:
 
 def _minter_judges_no_condition(patch: Patches) -> None:
     patch.set(dynamo.replica, "holds", lambda condition, record, now_ms: True)
+
+
+def _what_is_there_meets_no_condition(patch: Patches) -> None:
+    """A condition that names what is there is taken not to hold."""
+
+    def never(condition: Condition, record: Record, now_ms: int) -> bool:
+        return not condition.if_match and holds(condition, record, now_ms)
+
+    patch.set(dynamo.coordinator, "holds", never)
+
+
+def _who_refuses_a_mint_ends_the_write(patch: Patches) -> None:
+    on_refused = WriteOperation._on_refused
+
+    def ended(self: WriteOperation, node: str, refused: Refused) -> None:
+        if self._minted is None and refused.code == "disk_full":
+            self._failed(node, refused.code, definite=False)
+            return
+        on_refused(self, node, refused)
+
+    patch.set(WriteOperation, "_on_refused", ended)
+
+
+def _deletes_are_always_made(patch: Patches) -> None:
+    patch.set(ReadOperation, "holders", property(lambda self: 0))
+
+
+def _put_off_write_is_lost(patch: Patches) -> None:
+    """A write that met a busy storage twice is forgotten."""
+    wait = Backlog.wait
+
+    def once(
+        self: Backlog, handler: Any, message: Any, call: Call, size: int, **named: Any
+    ) -> bool:
+        waits = wait(self, handler, message, call, size, **named)
+        if waits and self._retrying:
+            self._waiting.popleft()
+        return waits
+
+    patch.set(Backlog, "wait", once)
 
 
 def _nobody_looks_at_the_clock(patch: Patches) -> None:
@@ -541,6 +594,7 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_blind_write_covers_everything, "a write without a context covers all there is"),
     (_context_covers_nothing, "a context removes no sibling"),
     (_context_of_another_key_accepted, "a context of another key is believed"),
+    (_own_context_is_refused, "a context of this key is refused"),
     (_tombstones_are_forgotten, "a tombstone is dropped at once"),
     (_newest_sibling_is_shown_alone, "a read shows the newest sibling alone"),
     (_digest_counts_without_its_body, "an answer counts whose siblings are not in hand"),
@@ -548,6 +602,10 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_known_value_is_not_found, "a value in hand is said to be not found"),
     (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless"),
     (_minter_judges_no_condition, "the minter does not judge the condition"),
+    (_what_is_there_meets_no_condition, "a condition that holds is said not to"),
+    (_who_refuses_a_mint_ends_the_write, "a full disk ends writes that others could take"),
+    (_deletes_are_always_made, "a delete of nothing is made all the same"),
+    (_put_off_write_is_lost, "a write that waits for a busy storage is forgotten"),
     (_nobody_looks_at_the_clock, "operations have no end"),
     (_corrupt_record_served, "a record that fails its checksum is served"),
     (_damaged_is_absent, "a damaged record is taken for absent"),

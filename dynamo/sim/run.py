@@ -20,6 +20,7 @@ from dynamo.requests import ReadOptions
 from dynamo.sim.chance import stream
 from dynamo.sim.checks import Finding, check_all
 from dynamo.sim.cluster import Cluster
+from dynamo.sim.exact import Exam
 from dynamo.sim.faults import Injector
 from dynamo.sim.history import (
     AtRest,
@@ -32,7 +33,7 @@ from dynamo.sim.link import Timing
 from dynamo.sim.loop import Deadlock, Livelock, SimLoop, run_virtual
 from dynamo.sim.plan import Kind, Plan
 from dynamo.sim.trace import Trace
-from dynamo.sim.workload import Client, Workload
+from dynamo.sim.workload import Client, Kept, Workload
 
 #: After the heal, what is on its way arrives (a message that is repeated takes up to 5 s), and
 #: connections that were silent are made anew.
@@ -43,6 +44,8 @@ FLIPPED_SECONDS: Final = 13.0
 HEALING_SECONDS: Final = 120.0
 #: The last operations of a run ask for so many seconds, and must succeed.
 LAST_TIMEOUT: Final = 3.0
+#: Keys that are asked once more when all is calm: one more than one, for a context of another key.
+EXAMINED_MAX: Final = 2
 #: Longer than any repair waits for its answers.
 QUIET_SECONDS: Final = 12.0
 #: Counters that stay at 0 as long as every dot is minted once, and no handler has a bug.
@@ -179,6 +182,8 @@ class _Run:
         except (DynamoError, TimeoutError) as error:
             rest.errors.append(f"a key cannot be read from all its primaries: {error!r}")
             return
+        await self._exam(cluster, workload)
+        await cluster.settle(patience=HEALING_SECONDS)
         rest.at = loop.time()
         before = [cluster.count(name) for name in _REPAIRS]
         for key in workload.keys:
@@ -218,6 +223,26 @@ class _Run:
             for kind in ("put", "get"):
                 await client.simple(kind, key, rng.choice(cluster.up), LAST_TIMEOUT)
 
+    async def _exam(self, cluster: Cluster, workload: Workload) -> None:
+        """Some keys once more, by somebody for whom all answers can be foretold."""
+        client = Client(cluster, self.history, workload.problems)
+        foreign: Kept | None = None
+        for key in workload.keys[:EXAMINED_MAX]:
+            exam = Exam(
+                client,
+                key,
+                rng=stream(self.plan.seed, "exam", key.decode()),
+                timeout=LAST_TIMEOUT,
+                dead=len(self.plan.dead),
+                problems=workload.problems,
+            )
+            foreign = await exam.take(foreign)
+            if not self.plan.dead and cluster.replicas > 2:
+                full = cluster.owners(key)[0]
+                cluster.nodes[full].disk.fill()
+                await exam.without_room(full)
+                cluster.nodes[full].disk.free()
+
     async def _read_everywhere(self, cluster: Cluster, key: bytes) -> None:
         """What every node shows of a key, asked at all primaries that are up."""
         rest, history = self.rest, self.history
@@ -243,6 +268,7 @@ class _Run:
                 "syncs": len(services._commit._waiting),
                 "writes": len(services._replica._backlog),
                 "damaged records": len(services._refill._answered),
+                "bytes of writes": services._replica._backlog._bytes,
             }
             for what, count in waiting.items():
                 if count:

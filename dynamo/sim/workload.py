@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from dynamo.errors import DynamoError
 from dynamo.record import VALUE, Record
-from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.requests import Count, Found, ReadOptions, WriteOptions, Written
 from dynamo.resolve import etag, view
 from dynamo.rpc.messages import Condition
 from dynamo.services import NodeServices
@@ -46,7 +46,7 @@ LATE_MAX: Final = 1.0
 _read_inside: ContextVar[Callable[[Record], None]] = ContextVar("_read_inside")
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """A context, what it covers, and the entity tag it was given with."""
 
     past: frozenset[int]
@@ -61,7 +61,7 @@ class Client:
         self._cluster = cluster
         self._history = history
         self._problems = problems
-        self._kept: dict[bytes, list[_Kept]] = {}
+        self._kept: dict[bytes, list[Kept]] = {}
 
     async def run(self, rng: random.Random, keys: list[bytes], count: int, seconds: float) -> None:
         """Make so many requests within about so many seconds, one after the other."""
@@ -109,6 +109,57 @@ class Client:
             operation.w = n // 2 + 1
             options = WriteOptions(timeout_ms=int(timeout * 1000))
         await self._make(self._history.begin(operation), b"", options)
+
+    async def ask(
+        self,
+        kind: OperationKind,
+        key: bytes,
+        timeout: float,
+        *,
+        node: str,
+        kept: Kept | None = None,
+        condition: Condition | None = None,
+        count: Count = "default",
+    ) -> Operation:
+        """One request with this context and condition; `count`, a word, of the replicas are
+        read and written."""
+        n = self._cluster.replicas
+        number = n if count == "all" else n // 2 + 1
+        past, context = (kept.past, kept.context) if kept is not None else (NOTHING, b"")
+        operation = Operation(
+            self._history.next_id(), kind, key, node, self._cluster.loop.time(), timeout
+        )
+        operation.foreign_context = kept is not None and kept not in self._kept.get(key, ())
+        options: ReadOptions | WriteOptions
+        timeout_ms = int(timeout * 1000)
+        if kind == "get":
+            operation.r = number
+            options = ReadOptions(r=count, timeout_ms=timeout_ms)
+        else:
+            operation.w = number
+            operation.past = NOTHING if operation.foreign_context else past
+            options = WriteOptions(
+                w=count,
+                r=count,
+                timeout_ms=timeout_ms,
+                condition=condition,
+                expires_ms=TOMBSTONE_TAG + operation.id if kind == "delete" else 0,
+            )
+        await self._make(self._history.begin(operation), context, options)
+        return operation
+
+    def last(self, key: bytes) -> Kept | None:
+        """The last context that it was given of the key."""
+        kept = self._kept.get(key)
+        return kept[-1] if kept else None
+
+    def any_node(self, rng: random.Random) -> str:
+        """One that is up."""
+        return rng.choice(self._cluster.up)
+
+    def may_hide(self, operation: Operation) -> bool:
+        """True if it has seen a value that may have expired."""
+        return any(self._history.operations[id].expires for id in operation.seen)
 
     def _context(self, rng: random.Random, key: bytes) -> tuple[frozenset[int], bytes, bool]:
         """What to hand back with the next request, what that covers, and whether it is foreign."""
@@ -301,7 +352,7 @@ class Client:
             siblings = view(record, clock.wall_ms()).siblings if clock is not None else ()
             tag = etag(record, siblings) if siblings else ""
             kept = self._kept.setdefault(operation.key, [])
-            kept.append(_Kept(covered, answer.context, tag))
+            kept.append(Kept(covered, answer.context, tag))
             del kept[:-KEPT_MAX]
 
     def _check_condition(

@@ -197,6 +197,12 @@ def a_foreign_context_has_an_effect(s: Scene) -> None:
     s.at_rest(0)
 
 
+def a_context_of_this_key_is_refused(s: Scene) -> None:
+    s.put()
+    s.put(past={0}, outcome="none", code="bad_context")
+    s.at_rest(0)
+
+
 def a_write_leaves_what_its_context_covers(s: Scene) -> None:
     s.put()
     s.put(past={0}, seen={0})
@@ -419,6 +425,7 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I4", a_read_after_convergence_shows_what_is_deleted),
     ("I5", a_foreign_context_is_taken),
     ("I5", a_foreign_context_has_an_effect),
+    ("I5", a_context_of_this_key_is_refused),
     ("I5", a_write_leaves_what_its_context_covers),
     ("I5", a_read_covers_what_it_does_not_show),
     ("I5", a_read_shows_what_its_context_does_not_cover),

@@ -78,7 +78,8 @@ def plan_of(*faults: Fault, dead: tuple[str, ...] = ()) -> Plan:
 def test_a_calm_run_has_nothing_to_find_and_nothing_fails() -> None:
     result = run_plan(plan_of())
     assert result.findings == ()
-    assert result.operations == 100 + 2 * 2  # each key is written and read once more, at the end
+    # Each key is written and read once more at the end, and then examined.
+    assert 120 < result.operations - 2 * 2 < 160
     assert result.messages > 500
     assert result.outcomes["get ok"] > 20
     assert result.outcomes["put ok"] > 20

@@ -1,0 +1,152 @@
+"""The last requests of a run: one after the other, when all is healed and the copies agree.
+
+Then nothing is left to chance, and each answer can be foretold: which values a write stands beside,
+which condition holds, what a delete leaves. A store that refuses what it should take, which is no
+broken promise while things go wrong, is found out here. Knows nothing of faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+from dynamo.requests import Count
+from dynamo.rpc.messages import Condition
+from dynamo.sim.history import Operation, OperationKind, some
+from dynamo.sim.workload import Client, Kept
+
+NOT_THERE: Final = Condition(if_none_match=("*",))
+#: A write that was acknowledged has reached the other replicas, too, after so long.
+_ARRIVED_SECONDS: Final = 1.0
+THERE: Final = Condition(if_match=("*",))
+
+
+class Exam:
+    """One key, asked by one client at any node that is up. `dead`: replicas that stay silent."""
+
+    def __init__(
+        self,
+        client: Client,
+        key: bytes,
+        *,
+        rng: random.Random,
+        timeout: float,
+        dead: int,
+        problems: list[str],
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._rng = rng
+        self._timeout = timeout
+        self._counts: list[Count] = ["default", "quorum"] if dead else ["default", "quorum", "all"]
+        self._problems = problems
+
+    async def take(self, foreign: Kept | None) -> Kept | None:
+        """Make the requests; what is wrong goes to `problems`. `foreign`: a context of another key;
+        returned is one of this key."""
+        first = await self._get()
+        old = self._client.last(self._key)
+        if not self._client.may_hide(first):
+            # What has expired is there by one clock and not by another.
+            await self._conditional(first, old)
+            await self._get()
+            old = self._client.last(self._key)
+        one = await self._put(old)
+        self._expect_code(one, "")
+        self._expect(await self._get(), {one.id})
+        other = await self._put()
+        self._expect_code(other, "")
+        self._expect(await self._get(), {one.id, other.id})
+        both = self._client.last(self._key)
+        third = await self._put(old)
+        self._expect_code(third, "")
+        self._expect(await self._get(), {one.id, other.id, third.id})
+        if foreign is not None:
+            self._expect_code(await self._put(foreign), "bad_context")
+        await self._deletes(both, third)
+        return both
+
+    async def without_room(self, node: str) -> None:
+        """Make requests at a node that takes no writes for want of space: the others take them."""
+        put = await self._ask("put", None, None, at=node)
+        self._expect_code(put, "")
+        self._expect_code(await self._ask("get", None, None, at=node), "")
+        deleted = await self._ask("delete", self._client.last(self._key), None, at=node)
+        self._expect_code(deleted, "")
+
+    async def _conditional(self, first: Operation, old: Kept | None) -> None:
+        """What is there now decides."""
+        wanted = "precondition_failed"
+        if old is None or not first.shown:
+            self._expect_code(await self._put(old, THERE), wanted)
+            if not first.shown:
+                self._expect_code(await self._put(old, NOT_THERE), "")
+            return
+        self._expect_code(await self._put(old, NOT_THERE), wanted)
+        self._expect_code(await self._put(old, Condition(if_none_match=(old.tag,))), wanted)
+        named = Condition(if_match=(old.tag,))
+        self._expect_code(await self._put(old, named), "")
+        self._expect_code(await self._put(old, named), wanted)
+        self._expect_code(await self._put(old, THERE), "")
+
+    async def _deletes(self, both: Kept | None, third: Operation) -> None:
+        """One with a context of before leaves what was written since; one without leaves nothing."""
+        gone = await self._delete(both)
+        self._expect_code(gone, "")
+        self._expect(await self._get(), {gone.id, third.id}, {third.id})
+        await asyncio.sleep(_ARRIVED_SECONDS)
+        again = await self._delete(both)
+        if not again.needless:
+            self._problems.append(f"[{again}] was made, though [{gone}] had deleted all of it")
+        last = await self._delete()
+        self._expect(await self._get(), {last.id}, set())
+        await asyncio.sleep(_ARRIVED_SECONDS)
+        none = await self._delete()
+        if not none.needless:
+            self._problems.append(f"[{none}] was made, though nothing was left to delete")
+        self._expect_code(await self._put(None, THERE), "precondition_failed")
+        if self._rng.random() < 0.5:
+            self._expect_code(await self._put(None, NOT_THERE), "")
+
+    # Requests -----------------------------------------------------------------------------------
+
+    async def _get(self) -> Operation:
+        return await self._ask("get", None, None)
+
+    async def _put(self, kept: Kept | None = None, condition: Condition | None = None) -> Operation:
+        return await self._ask("put", kept, condition)
+
+    async def _delete(self, kept: Kept | None = None) -> Operation:
+        return await self._ask("delete", kept, None)
+
+    async def _ask(
+        self,
+        kind: OperationKind,
+        kept: Kept | None,
+        condition: Condition | None,
+        *,
+        at: str | None = None,
+    ) -> Operation:
+        return await self._client.ask(
+            kind,
+            self._key,
+            self._timeout,
+            node=at or self._client.any_node(self._rng),
+            kept=kept,
+            condition=condition,
+            count="quorum" if at else self._rng.choice(self._counts),
+        )
+
+    # What is to come of them --------------------------------------------------------------------
+
+    def _expect(self, get: Operation, seen: set[int], shown: set[int] | None = None) -> None:
+        self._expect_code(get, "")
+        shown = seen if shown is None else shown
+        if get.outcome == "ok" and (get.seen != seen or get.shown != shown):
+            self._problems.append(f"[{get}] should have seen {some(seen)}, shown {some(shown)}")
+
+    def _expect_code(self, one: Operation, code: str) -> None:
+        if one.code != code or (not code and one.outcome != "ok"):
+            wanted = f"have met {code}" if code else "have succeeded"
+            self._problems.append(f"[{one}] should {wanted}")
