@@ -111,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     bugs = commands.add_parser("planted", help="is each planted bug found?", allow_abbrev=False)
     bugs.add_argument("names", nargs="*", metavar="NAME", help="only these")
     bugs.add_argument("--jobs", type=_count, metavar="N", help="worker processes (default: cores)")
+    bugs.add_argument("--record", metavar="DIR", help="write the plan that found each, NAME.json")
     bugs.add_argument("--module", default="dynamo.sim.planted", help=argparse.SUPPRESS)
     bugs.set_defaults(run=_planted)
     return parser
@@ -363,6 +364,11 @@ def _planted(arguments: argparse.Namespace) -> int:
         print(f"{what.name:32} {came} ({bugs[what.name].what})", flush=True)
 
     hunts = hunt(names, module=arguments.module, jobs=arguments.jobs or cores(), told=told)
+    if arguments.record:
+        for one in hunts:
+            if one.seeds:
+                path = Path(arguments.record) / f"{one.name}.json"
+                path.write_bytes(write_plan(draw_plan(one.seeds[0])))
     found = sum(bool(one.seeds) for one in hunts)
     print(f"{found} of {len(names)} planted bugs found")
     return OK if found == len(names) else FAILED

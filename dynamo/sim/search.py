@@ -162,14 +162,12 @@ def _look(tell: Tell, first: int, stride: int, last: int | None, seconds: float)
 
 
 class Bug(Protocol):
-    """A bug that can be switched on. `seed`: one that is known to find it."""
+    """A bug that can be switched on."""
 
     @property
     def name(self) -> str: ...
     @property
     def what(self) -> str: ...
-    @property
-    def seed(self) -> int | None: ...
 
 
 class Catalogue(Protocol):

@@ -54,7 +54,6 @@ class Bug(NamedTuple):
 
     name: str
     what: str
-    seed: int | None = None
 
 
 PLANTED = {
