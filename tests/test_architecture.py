@@ -73,7 +73,8 @@ RANKS = """
     sim.clock sim.database sim.plan sim.history sim.link
     sim.disk sim.stream sim.messages sim.checks
     sim.storage sim.files sim.network
-    sim.world sim.node
+    sim.world
+    sim.node
     sim.cluster
     sim.faults sim.workload sim.scene
     sim.exact

@@ -254,6 +254,7 @@ class Cluster:
             sieve=functools.partial(self.sieve, name),
             chance=stream(self.seed, "start", name, node.starts),
         )
+        node.world = world
         node.services = NodeServices(node.config, world=world, metrics=node.metrics)
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")

@@ -46,6 +46,7 @@ class Exam:
         """Make the requests; what is wrong goes to `problems`. `foreign`: a context of another key;
         returned is one of this key."""
         first = await self._get()
+        self._expect_code(first, "")
         old = self._client.last(self._key)
         if not self._client.may_hide(first):
             # What has expired is there by one clock and not by another.
@@ -74,6 +75,11 @@ class Exam:
         self._expect_code(await self._ask("get", None, None, at=node), "")
         deleted = await self._ask("delete", self._client.last(self._key), None, at=node)
         self._expect_code(deleted, "")
+
+    async def while_behind(self, node: str) -> None:
+        """Write at a node whose storage is behind for a moment."""
+        self._expect_code(await self._ask("put", None, None, at=node), "")
+        self._expect_code(await self._ask("get", None, None, at=node), "")
 
     async def _conditional(self, first: Operation, old: Kept | None) -> None:
         """What is there now decides."""

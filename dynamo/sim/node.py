@@ -16,6 +16,7 @@ from dynamo.sim.clock import SimClock
 from dynamo.sim.disk import Disk
 from dynamo.sim.loop import Process
 from dynamo.sim.messages import MessageFaults
+from dynamo.sim.world import SimWorld
 
 
 class SimNode:
@@ -34,6 +35,7 @@ class SimNode:
         self.process: Process | None = None
         self.services: NodeServices | None = None
         self.clock: SimClock | None = None
+        self.world: SimWorld | None = None
         self.messages = messages
         self.metrics = Metrics()
         #: What starts before this one have counted.

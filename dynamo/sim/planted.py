@@ -428,6 +428,27 @@ def _deletes_are_always_made(patch: Patches) -> None:
     patch.set(ReadOperation, "holders", property(lambda self: 0))
 
 
+def _busy_storage_is_no_answer(patch: Patches) -> None:
+    def silent(self: Replica, *args: Any) -> None:
+        """Who asked waits for nothing."""
+
+    patch.set(Replica, "_put_off_or_refuse", silent)
+
+
+def _absent_is_damaged(patch: Patches) -> None:
+    """A key that was never written cannot be read."""
+    on_fetch = Replica.on_fetch
+
+    def fetch(self: Replica, message: Fetch, call: Call) -> None:
+        prefix = self._prefixes.get((message.cls, message.partition))
+        if prefix is not None and self._storage.get("records", prefix + message.key) is None:
+            self._refuse(call, dynamo.replica.DAMAGED)
+            return
+        on_fetch(self, message, call)
+
+    patch.set(Replica, "on_fetch", fetch)
+
+
 def _put_off_write_is_lost(patch: Patches) -> None:
     """A write that met a busy storage twice is forgotten."""
     wait = Backlog.wait
@@ -605,6 +626,8 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_what_is_there_meets_no_condition, "a condition that holds is said not to"),
     (_who_refuses_a_mint_ends_the_write, "a full disk ends writes that others could take"),
     (_deletes_are_always_made, "a delete of nothing is made all the same"),
+    (_busy_storage_is_no_answer, "who meets a busy storage gets no answer"),
+    (_absent_is_damaged, "a key that was never written cannot be read"),
     (_put_off_write_is_lost, "a write that waits for a busy storage is forgotten"),
     (_nobody_looks_at_the_clock, "operations have no end"),
     (_corrupt_record_served, "a record that fails its checksum is served"),

@@ -1,4 +1,5 @@
-"""Points in the path of a write at which a node can be made to crash: INVARIANTS "crash at any await".
+"""Points in the path of a write at which a node can be made to crash: INVARIANTS "crash at any await";
+and which requests have got no last reply.
 
 Watches the requests of one node from between its transport and those who execute them. Knows nothing
 of what happens at a point.
@@ -6,6 +7,7 @@ of what happens at a point.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
@@ -30,13 +32,16 @@ class WatchedHandlers(Mapping[type, Handler]):
         self._handlers = handlers
         self._on_point = on_point
         self._on_minted = on_minted
+        #: By kind: how many requests have been executed and not answered, or not to the end.
+        self.unanswered: Counter[str] = Counter()
 
     def __getitem__(self, kind: type) -> Handler:
         if kind is Mint:
             return self._mint
         if kind is Store:
             return self._store
-        return self._handlers[kind]
+        self._handlers[kind]  # raises KeyError
+        return self._other
 
     def __iter__(self) -> Iterator[type]:
         return iter(self._handlers)
@@ -45,12 +50,37 @@ class WatchedHandlers(Mapping[type, Handler]):
         return len(self._handlers)
 
     def _mint(self, message: Any, call: Call) -> None:
-        self._handlers[Mint](message, _MintCall(call, self._on_point, self._on_minted))
+        counted = _CountedCall(call, self.unanswered, "Mint")
+        self._handlers[Mint](message, _MintCall(counted, self._on_point, self._on_minted))
         self._on_point("minted")
 
+    def _other(self, message: Any, call: Call) -> None:
+        kind = type(message)
+        self._handlers[kind](message, _CountedCall(call, self.unanswered, kind.__name__))
+
     def _store(self, message: Any, call: Call) -> None:
-        self._handlers[Store](message, call)
+        self._handlers[Store](message, _CountedCall(call, self.unanswered, "Store"))
         self._on_point("stored")
+
+
+class _CountedCall:
+    """A call that counts as unanswered until its last reply."""
+
+    __slots__ = ("_call", "_kind", "_unanswered", "deadline", "peer")
+
+    def __init__(self, call: Call, unanswered: Counter[str], kind: str) -> None:
+        self._call = call
+        self._unanswered = unanswered
+        self._kind = kind
+        self.peer = call.peer
+        self.deadline = call.deadline
+        unanswered[kind] += 1
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Pass it on."""
+        if last:
+            self._unanswered[self._kind] -= 1
+        self._call.reply(reply, last=last)
 
 
 class _MintCall:

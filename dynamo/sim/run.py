@@ -44,8 +44,10 @@ FLIPPED_SECONDS: Final = 13.0
 HEALING_SECONDS: Final = 120.0
 #: The last operations of a run ask for so many seconds, and must succeed.
 LAST_TIMEOUT: Final = 3.0
-#: Keys that are asked once more when all is calm: one more than one, for a context of another key.
-EXAMINED_MAX: Final = 2
+#: A key that nobody asks for before all is calm.
+FRESH_KEY: Final = b"fresh"
+#: A storage that is behind for so long makes nobody fail.
+BUSY_SECONDS: Final = 0.1
 #: Longer than any repair waits for its answers.
 QUIET_SECONDS: Final = 12.0
 #: Counters that stay at 0 as long as every dot is minted once, and no handler has a bug.
@@ -138,7 +140,7 @@ class _Run:
         for node in cluster.nodes.values():
             node.disk.sync_seconds = (plan.sync_ms / 5000, plan.sync_ms / 500)
         workload = Workload(plan, cluster, self.history)
-        for key in workload.keys:
+        for key in (*workload.keys, FRESH_KEY):
             self.history.owners[key] = cluster.owners(key)
         cluster.on_minted = self._note_minted
         try:
@@ -186,12 +188,12 @@ class _Run:
         await cluster.settle(patience=HEALING_SECONDS)
         rest.at = loop.time()
         before = [cluster.count(name) for name in _REPAIRS]
-        for key in workload.keys:
+        for key in cluster.keys:
             await self._read_everywhere(cluster, key)
         await asyncio.sleep(QUIET_SECONDS)
         for name, count in zip(_REPAIRS, before, strict=True):
             rest.repairs += cluster.count(name) - count
-        for key in workload.keys:
+        for key in cluster.keys:
             storage_key = cluster.storage_key(key)
             rest.copies[key] = {
                 name: copy_on_disk(
@@ -227,7 +229,7 @@ class _Run:
         """Some keys once more, by somebody for whom all answers can be foretold."""
         client = Client(cluster, self.history, workload.problems)
         foreign: Kept | None = None
-        for key in workload.keys[:EXAMINED_MAX]:
+        for key in (FRESH_KEY, workload.keys[0]):
             exam = Exam(
                 client,
                 key,
@@ -239,9 +241,13 @@ class _Run:
             foreign = await exam.take(foreign)
             if not self.plan.dead and cluster.replicas > 2:
                 full = cluster.owners(key)[0]
-                cluster.nodes[full].disk.fill()
+                disk = cluster.nodes[full].disk
+                disk.fill()
                 await exam.without_room(full)
-                cluster.nodes[full].disk.free()
+                disk.free()
+                disk.busy(True)
+                cluster.loop.call_later(BUSY_SECONDS, disk.busy, False)
+                await exam.while_behind(full)
 
     async def _read_everywhere(self, cluster: Cluster, key: bytes) -> None:
         """What every node shows of a key, asked at all primaries that are up."""
@@ -262,13 +268,15 @@ class _Run:
     def _look_for_leftovers(self, cluster: Cluster) -> None:
         """Nobody waits for anything any more."""
         for name in cluster.up:
-            services = cluster.nodes[name].services
+            services, world = cluster.nodes[name].services, cluster.nodes[name].world
             assert services is not None
+            assert world is not None
             waiting = {
                 "syncs": len(services._commit._waiting),
                 "writes": len(services._replica._backlog),
                 "damaged records": len(services._refill._answered),
                 "bytes of writes": services._replica._backlog._bytes,
+                **{f"last replies to a {kind}": n for kind, n in world.unanswered.items()},
             }
             for what, count in waiting.items():
                 if count:

@@ -6,6 +6,7 @@ Puts together what the simulator has of each. Knows nothing of what goes wrong t
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from dynamo.config import NodeConfig
@@ -50,6 +51,8 @@ class SimWorld:
         self._on_minted = on_minted
         self._sieve = sieve
         self._chance = chance
+        #: By kind: requests of peers, and of its own, that have got no last reply.
+        self.unanswered: Counter[str] = Counter()
 
     def entropy(self, size: int, /) -> bytes:
         """From the stream of this start."""
@@ -82,6 +85,8 @@ class SimWorld:
     ) -> PeerTransport:
         """The production one, over the simulated network; whole messages may get lost before those
         who execute them."""
+        watched = WatchedHandlers(handlers, self._on_point, self._on_minted)
+        self.unanswered = watched.unanswered
         return PeerTransport(
             node_id=self._config.node_id,
             secret=self._config.cluster.secret,
@@ -90,7 +95,5 @@ class SimWorld:
             clock=self.clock,
             random=self._chance,
             metrics=metrics,
-            handlers=self._messages.wrap(
-                self._sieve(WatchedHandlers(handlers, self._on_point, self._on_minted))
-            ),
+            handlers=self._messages.wrap(self._sieve(watched)),
         )
