@@ -28,6 +28,8 @@ class GroupCommit:
         self._count = metrics.count
         self._waiting: deque[tuple[int, Callback]] = deque()
         self._wake = asyncio.Event()
+        #: Flush once though nobody waits.
+        self._owed = False
         #: Number of the last write known to be on disk.
         self.synced = storage.synced_number
         #: Why nothing will be synced any more; None most of the time.
@@ -44,6 +46,12 @@ class GroupCommit:
             self._waiting.append((number, callback))
             self._wake.set()
 
+    def reopened(self) -> None:
+        """The storage was reopened, and its next flush fails, for those who wrote before: let it fail
+        now, and not for the first who writes after."""
+        self._owed = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Flush while anyone waits; owned and cancelled by the node, which stops if this ends.
 
@@ -54,7 +62,8 @@ class GroupCommit:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._waiting:
+                while self._waiting or self._owed:
+                    self._owed = False
                     await self._flush()
         finally:
             self.failed = self.failed or StorageError("the node stopped before a write was synced")

@@ -125,6 +125,7 @@ class Recovery:
     def _recovered(self) -> None:
         """Writes whose dots have left may be gone, so their births must not go on."""
         self.renew_incarnation()
+        self._commit.reopened()
         opening = self._storage.opening
         if opening.state != "clean":
             self._why = opening.why or opening.state

@@ -276,6 +276,10 @@ class NodeServices:
             reasons.append(f"this node takes no writes: {refusal}")
         return Readiness(not reasons, (*reasons, *self._owed_while_serving()))
 
+    def refusal(self) -> str | None:
+        """Why this node takes no writes now, or None."""
+        return None if self._storage is None else self._storage.refusal()
+
     def debts(self) -> Debts:
         """What is still owed to this node."""
         marks = self._replica.refilling.values()

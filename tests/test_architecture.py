@@ -76,6 +76,7 @@ RANKS = """
     sim.world
     sim.node
     sim.cluster
+    sim.losses
     sim.faults sim.workload sim.scene
     sim.exact
     sim.run sim.crew sim.planted

@@ -575,10 +575,12 @@ def check_i13(case: Case) -> Iterator[Finding]:
 
 
 def check_i14(case: Case) -> Iterator[Finding]:
-    """A write that was refused for want of space has no effect, and reads go on."""
+    """A write that was refused for want of space has no effect; reads go on, and deletes, as long as
+    no engine has met the very end."""
     for one in case.operations:
-        if one.kind == "get" and one.code in _DISK_FULL:
-            yield Finding("I14", f"[{one}] was refused, though it needs no space")
+        spared = one.kind == "get" or (one.kind == "delete" and not case.rest.ends_met)
+        if spared and one.code in _DISK_FULL:
+            yield Finding("I14", f"[{one}] was refused, though it may use what is kept free")
     for one, places in _effects(case):
         if one.code in _DISK_FULL and not one.foreign_context:
             yield Finding("I14", f"[{one}] was refused, the disk being full, and is in {places}")

@@ -77,6 +77,9 @@ class Disk:
         self.is_low = False
         #: A sync has failed since the database was opened.
         self.sync_failed = False
+        #: How often a process met the end of the disk, and an engine that takes no write at once.
+        self.ends_met = 0
+        self.stalls = 0
         self.database: Database | None = None
         self.note: Note | None = None
         self.alarm = _NO_ALARM
@@ -122,6 +125,7 @@ class Disk:
             self._next_write_fails = False
             raise OSError(errno.EIO, "Input/output error")
         if self._is_busy:
+            self.stalls += 1
             raise BlockingIOError(errno.EAGAIN, "Write stall")
         return self.database.append(writes)
 
@@ -143,6 +147,7 @@ class Disk:
         """Raises OSError where nothing more can be written."""
         if self._is_full:
             self.is_low = True  # whoever asks is told so from now on
+            self.ends_met += 1
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def sync_takes(self) -> float:

@@ -1,37 +1,33 @@
 """Carries out the faults of a plan on a cluster, undoes each in its time, and heals all in the end.
 
-Notes in the history which disks have lost what: a check must know what may be gone. One disk at a
-time loses something, and the next only when the last is whole again: more than w - 1 copies at once
-is more than the store promises to bear. Knows nothing of clients.
+Of two faults that do the same to one link, disk or node, each ends when it is to end: a link is whole
+when the last cut is undone, and as slow as the slowest that is left. Knows nothing of clients.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import History, Loss, Why
+from dynamo.sim.history import History, Why
+from dynamo.sim.losses import Losses
 from dynamo.sim.plan import Fault, Kind, Plan
 from dynamo.sim.points import Point
 
-_LOOK_INTERVAL: Final = 0.01
 #: A node that starts has tried all its peers after so long, if nothing is in its way.
 _MEETING_SECONDS: Final = 1.0
-#: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
-_UNNOTICED_SECONDS: Final = 10.0
+#: What is done to the next chunk of a link, if one comes.
+_TRICKS: Final[tuple[Kind, ...]] = ("flip", "tear", "repeat", "swap", "replay")
 _SUPERVISOR_SECONDS: Final = 0.5
 #: How long a node is waited for that clients wait for, and how often it is looked at.
 _BUSY_SECONDS: Final = 0.5
 _BUSY_LOOK: Final = 0.001
 #: What a record's range is damaged around it (`rot_block`).
 _BEHIND: Final = b"\xff"
-
-#: What a disk has of each key: all writes that it holds or that those cover.
-Covered = dict[bytes, frozenset[int]]
 
 
 class Injector:
@@ -49,10 +45,14 @@ class Injector:
         cluster.on_end = self._ended
         #: How many faults of each kind came to something.
         self.injected: Counter[Kind] = Counter()
-        #: Where each node is to crash, after how many more times there (None: it has crashed), and why.
-        self._armed: dict[str, tuple[Point | None, int, Fault]] = {}
-        #: Losses of disks that are not known to be whole again.
-        self._open: list[Loss] = []
+        self._losses = Losses(cluster, history)
+        #: Where each node is to crash, after how many more times there, and who asked for it.
+        self._armed: dict[str, tuple[Point, int, Fault]] = {}
+        #: How many cuts are on each link, and how slow each link or disk is to be.
+        self._cuts: Counter[tuple[str, str]] = Counter()
+        self._slowed: dict[tuple[str, ...], list[int]] = {}
+        #: How many faults keep each disk full.
+        self._full: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Return once all faults have been injected and undone."""
@@ -63,11 +63,15 @@ class Injector:
         self.healed = True
         self._armed.clear()
         cluster = self._cluster
+        for kind in _TRICKS:
+            # The next chunk may never have come.
+            if cluster.network.counts[kind]:
+                self.injected[kind] = cluster.network.counts[kind]
         cluster.heal()
         for name, node in cluster.nodes.items():
             node.disk.calm()
             cluster.resume(name)
-            if node.is_up and (name in self._plan.dead or node.disk.sync_failed):
+            if node.is_up and (name in self._plan.dead or self._is_stopped(name)):
                 cluster.crash(name)
             cluster.skew(name, rate=1.0)
         for name in cluster.nodes:
@@ -98,52 +102,54 @@ class Injector:
 
     async def _partition(self, fault: Fault) -> bool:
         rest = self._rest(fault.nodes)
-        self._cluster.cut(fault.nodes, rest)
-        await self._for(fault)
-        self._mend(fault.nodes, rest)
-        return True
+        return await self._cut_for(fault, _links(fault.nodes, rest))
 
     _isolate = _partition
 
     async def _one_way(self, fault: Fault) -> bool:
         source, target = fault.nodes
-        self._cluster.cut((source,), (target,), both=False)
-        await self._for(fault)
-        if not self.healed:
-            self._cluster.mend((source,), (target,), both=False)
-        return True
+        return await self._cut_for(fault, [(source, target)])
 
     async def _bridge(self, fault: Fault) -> bool:
         """The first node reaches both sides, which do not reach each other."""
         _, *side = fault.nodes
-        rest = self._rest(fault.nodes)
-        self._cluster.cut(side, rest)
+        return await self._cut_for(fault, _links(side, self._rest(fault.nodes)))
+
+    async def _cut_for(self, fault: Fault, links: list[tuple[str, str]]) -> bool:
+        self._cut(links)
         await self._for(fault)
-        self._mend(side, rest)
-        return bool(side and rest)
+        self._mend(links)
+        return bool(links)
 
     async def _flap(self, fault: Fault) -> bool:
-        one, other = fault.nodes
+        links = _links(fault.nodes[:1], fault.nodes[1:])
         for _ in range(fault.number):
-            self._cluster.cut((one,), (other,))
+            self._cut(links)
             await asyncio.sleep(fault.seconds / fault.number / 2)
-            self._mend((one,), (other,))
+            self._mend(links)
             await asyncio.sleep(fault.seconds / fault.number / 2)
         return True
+
+    def _cut(self, links: list[tuple[str, str]]) -> None:
+        for link in links:
+            self._cuts[link] += 1
+            if not self.healed:
+                self._cluster.network.cut(*link)
+
+    def _mend(self, links: list[tuple[str, str]]) -> None:
+        for link in links:
+            self._cuts[link] -= 1
+            if not self._cuts[link] and not self.healed:
+                self._cluster.network.heal(*link)
 
     async def _clog(self, fault: Fault) -> bool:
         """Links of these nodes are held one by one, and let go in another order."""
         network = self._cluster.network
         chance = stream(self._plan.seed, "clog", fault.at, fault.number)
-        links = [
-            (source, target)
-            for source in fault.nodes
-            for target in self._cluster.nodes
-            if target != source
-        ]
+        links = [(source, target) for source in fault.nodes for target in self._rest((source,))]
         chance.shuffle(links)
         links = links[:6]
-        pause = fault.seconds / (2 * len(links))
+        pause = fault.seconds / (2 * max(1, len(links)))
         for link in links:
             network.clog(*link)
             await asyncio.sleep(pause)
@@ -152,22 +158,20 @@ class Injector:
             if not self.healed:
                 network.unclog(*link)
             await asyncio.sleep(pause)
-        return True
+        return bool(links)
 
     async def _reset(self, fault: Fault) -> bool:
+        before = self._cluster.network.counts["reset"]
         self._cluster.network.reset(*fault.nodes)
-        return True
+        return self._cluster.network.counts["reset"] > before
 
     async def _half_open(self, fault: Fault) -> bool:
+        before = self._cluster.network.counts["half_open"]
         self._cluster.network.half_open(*fault.nodes)
-        return True
+        return self._cluster.network.counts["half_open"] > before
 
     async def _slow_link(self, fault: Fault) -> bool:
-        network, (source, target) = self._cluster.network, fault.nodes
-        network.slow(source, target, fault.number)
-        await self._for(fault)
-        if not self.healed:
-            network.slow(source, target, 1)
+        await self._slow_for(fault, [fault.nodes])
         return True
 
     async def _dribble(self, fault: Fault) -> bool:
@@ -178,33 +182,43 @@ class Injector:
         return True
 
     async def _flip(self, fault: Fault) -> bool:
-        for _ in range(fault.number):
-            self._cluster.network.flip(*fault.nodes)
-        return True
+        return self._trick(fault)
 
     async def _tear(self, fault: Fault) -> bool:
-        for _ in range(fault.number):
-            self._cluster.network.tear(*fault.nodes)
-        return True
+        return self._trick(fault)
 
     async def _repeat(self, fault: Fault) -> bool:
-        for _ in range(fault.number):
-            self._cluster.network.repeat(*fault.nodes)
-        return True
+        return self._trick(fault)
 
     async def _swap(self, fault: Fault) -> bool:
-        for _ in range(fault.number):
-            self._cluster.network.swap(*fault.nodes)
-        return True
+        return self._trick(fault)
 
     async def _replay(self, fault: Fault) -> bool:
-        for _ in range(fault.number):
-            self._cluster.network.replay(*fault.nodes)
-        return True
+        return self._trick(fault)
 
-    def _mend(self, one: Iterable[str], other: Iterable[str]) -> None:
-        if not self.healed:
-            self._cluster.mend(one, other)
+    def _trick(self, fault: Fault) -> bool:
+        for _ in range(fault.number):
+            getattr(self._cluster.network, fault.kind)(*fault.nodes)
+        return False  # the network counts those that were played
+
+    async def _slow_for(self, fault: Fault, things: list[tuple[str, ...]]) -> None:
+        """Slow down links (two names) and disks (one) while the fault lasts."""
+        for thing in things:
+            self._slowed.setdefault(thing, []).append(fault.number)
+            self._set_slow(thing)
+        await self._for(fault)
+        for thing in things:
+            self._slowed[thing].remove(fault.number)
+            self._set_slow(thing)
+
+    def _set_slow(self, thing: tuple[str, ...]) -> None:
+        factor = max(self._slowed[thing], default=1)
+        if self.healed:
+            return
+        if len(thing) == 2:
+            self._cluster.network.slow(*thing, factor)
+        else:
+            self._cluster.nodes[thing[0]].disk.slow(factor)
 
     # Messages -----------------------------------------------------------------------------------
 
@@ -224,10 +238,15 @@ class Injector:
 
     async def _messages(self, fault: Fault, chances: dict[str, float]) -> bool:
         """Each kind of fault is on or off for all nodes; others that are on stay so."""
+        before = self._message_faults(chances)
         self._set_chances(chances)
         await self._for(fault)
         self._set_chances(dict.fromkeys(chances, 0.0))
-        return True
+        return self._message_faults(chances) > before
+
+    def _message_faults(self, names: Iterable[str]) -> int:
+        nodes = self._cluster.nodes.values()
+        return sum(node.messages.counts[name] for node in nodes for name in names)
 
     def _set_chances(self, chances: dict[str, float]) -> None:
         if self.healed:
@@ -247,10 +266,16 @@ class Injector:
         (name,) = fault.nodes
         if not self._cluster.nodes[name].is_up:
             return False
-        self._cluster.crash(name, silent=silent)
+        self._cluster.crash(name, kept=self._kept(name, fault), silent=silent)
         await self._for(fault)
         self._restart(name)
         return True
+
+    def _kept(self, name: str, fault: Fault) -> int:
+        """How many unsynced writes are on disk all the same: none, all, or as many as it says."""
+        unsynced = self._cluster.nodes[name].disk.unsynced
+        part, third = divmod(fault.number, 3)
+        return (0, unsynced, part % (unsynced + 1))[third]
 
     async def _stop(self, fault: Fault) -> bool:
         """The node is told to end, as by SIGTERM. With a number its clients get their answers first;
@@ -272,25 +297,22 @@ class Injector:
     async def _crash_all(self, fault: Fault) -> bool:
         names = self._cluster.up
         for name in names:
-            self._cluster.crash(name, silent=bool(fault.number % 2))
+            self._cluster.crash(name, kept=self._kept(name, fault), silent=bool(fault.number % 2))
         await self._for(fault)
         for name in names:
             self._restart(name)
         return bool(names)
 
     async def _crash_at(self, fault: Fault) -> bool:
-        """The node crashes when it has been at the point `number` times more."""
+        """The node crashes when it has been at the point `number` times more, if that comes in the
+        fault's time; it is started again after a part of it."""
         (name,) = fault.nodes
+        assert fault.point is not None
+        if name in self._armed:
+            return False
         self._armed[name] = (fault.point, fault.number, fault)
-        await asyncio.sleep(max(fault.seconds, 0.3))
-        armed = self._armed.get(name)
-        if armed is None or armed[2] is not fault:
-            return False  # another one took its place
-        del self._armed[name]
-        if armed[0] is not None:
-            return False  # it has not come so far
-        self._restart(name)
-        return True
+        await self._for(fault)
+        return self._armed.pop(name, None) is None
 
     def _at_point(self, name: str, point: Point) -> None:
         """The node is at this point of the path of a request: crash it, if that is armed."""
@@ -301,10 +323,11 @@ class Injector:
         if left > 0:
             self._armed[name] = (point, left - 1, fault)
             return
-        self._armed[name] = (None, 0, fault)
+        del self._armed[name]
+        loop = self._cluster.loop
+        loop.call_later(fault.seconds / 3, self._restart, name, context=loop.outside)
         if point == "minted_left":
             # What it has said is on its way; it does not get to more.
-            loop = self._cluster.loop
             loop.call_later(1e-4, self._crash_now, name, context=loop.outside)
         else:
             self._crash_now(name)
@@ -321,45 +344,56 @@ class Injector:
         """A node has ended by itself. On a full disk that is all it can do: it is started again, as
         its supervisor would."""
         loop = self._cluster.loop
-        if not self._cluster.nodes[name].disk.is_full:
+        if not self._cluster.nodes[name].disk.is_full:  # which refuses its start, too
             self.failures.append(f"node {name} ended at {loop.time():.3f} s: {error!r}")
         loop.call_later(_SUPERVISOR_SECONDS, self._restart, name, context=loop.outside)
 
     async def _pause(self, fault: Fault) -> bool:
         (name,) = fault.nodes
+        is_running = self._cluster.nodes[name].state == "up"
         self._cluster.pause(name)
         await self._for(fault)
         self._cluster.resume(name)
-        return True
+        return is_running
 
     async def _slow_node(self, fault: Fault) -> bool:
         """All that it sends, gets and syncs takes so many times as long."""
         (name,) = fault.nodes
-        self._slow(name, fault.number)
-        await self._for(fault)
-        if not self.healed:
-            self._slow(name, 1)
+        links = _links((name,), self._rest((name,)))
+        await self._slow_for(fault, [*links, (name,)])
         return True
-
-    def _slow(self, name: str, factor: int) -> None:
-        for other in self._rest((name,)):
-            self._cluster.network.slow(name, other, factor)
-            self._cluster.network.slow(other, name, factor)
-        self._cluster.nodes[name].disk.slow(factor)
 
     # Disks that lose something ------------------------------------------------------------------
 
     async def _wipe(self, fault: Fault) -> bool:
+        return await self._lose(fault, "wipe")
+
+    async def _lose_database(self, fault: Fault) -> bool:
+        """The database's directory is gone; the node knows that there was one."""
+        return await self._lose(fault, "database")
+
+    async def _lose_log(self, fault: Fault) -> bool:
+        """The log is damaged near its end: what lies behind is gone, and the node knows."""
+        return await self._lose(fault, "log")
+
+    async def _lose(self, fault: Fault, why: Why) -> bool:
         (name,) = fault.nodes
         if not self._may_lose(name):
             return False
         self._crash_now(name)
-        had = self._had(name)
-        self._cluster.wipe(name)
-        self._lost(name, None, "wipe", had)
+        had, disk = self._losses.had(name), self._cluster.nodes[name].disk
+        match why:
+            case "wipe":
+                self._cluster.wipe(name)
+            case "database":
+                disk.lose_database()
+            case _:
+                disk.lose_log(fault.number)
+        self._losses.lost(name, had, why)
         await self._for(fault)
         self._restart(name)
-        await self._meets_somebody(name)
+        if why == "wipe":
+            await self._meets_somebody(name)
         return True
 
     async def _meets_somebody(self, name: str) -> None:
@@ -370,9 +404,7 @@ class Injector:
         await asyncio.sleep(_MEETING_SECONDS)
         node = self._cluster.nodes[name]
         if node.starts != starts or not reached.intersection(self._reached_by(name)):
-            for loss in self._open:
-                if loss.node == name:
-                    loss.noticed = False
+            self._losses.unnoticed(name)
 
     def _reached_by(self, name: str) -> set[str]:
         """Peers that run and are connected well."""
@@ -391,171 +423,118 @@ class Injector:
         (name,) = fault.nodes
         image = self._cluster.nodes[name].disk.image()
         await self._for(fault)
-        if not self._may_lose(name) or self.healed:
-            return False
-        self._crash_now(name)
-        had = self._had(name)
-        self._cluster.nodes[name].disk.restore(image)
-        # It answers its own clients before it has met its peers, who know better.
-        self._lost(name, None, "restore", had, noticed=False)
-        self._restart(name)
-        return True
-
-    async def _lose_log(self, fault: Fault) -> bool:
-        """The log is damaged near its end: what lies behind is gone, and the node knows."""
-        (name,) = fault.nodes
         if not self._may_lose(name):
             return False
         self._crash_now(name)
-        had = self._had(name)
-        self._cluster.nodes[name].disk.lose_log(fault.number)
-        self._lost(name, None, "log", had)
-        await self._for(fault)
+        had = self._losses.had(name)
+        self._cluster.nodes[name].disk.restore(image)
+        # It answers its own clients before it has met its peers, who know better.
+        self._losses.lost(name, had, "restore", noticed=False)
         self._restart(name)
         return True
 
     async def _rot(self, fault: Fault) -> bool:
-        found = self._key_to_damage(fault)
-        if found is None:
+        (name,) = fault.nodes
+        key = self._key_to_damage(fault)
+        if key is None:
             return False
-        name, key = found
-        had = {key: self._covered(name, key)}
+        had = self._losses.had(name, key)
         self._cluster.nodes[name].disk.rot("records", self._cluster.storage_key(key))
-        self._lost(name, key, "rot", had)
+        self._losses.lost(name, had, "rot")
         return True
 
     async def _rot_block(self, fault: Fault) -> bool:
-        found = self._key_to_damage(fault)
-        if found is None:
+        (name,) = fault.nodes
+        key = self._key_to_damage(fault)
+        if key is None:
             return False
-        name, key = found
-        had = {key: self._covered(name, key)}
-        start = self._cluster.storage_key(key)
+        had, start = self._losses.had(name, key), self._cluster.storage_key(key)
         self._cluster.nodes[name].disk.rot_block("records", start, start + _BEHIND)
-        self._lost(name, key, "rot", had)
+        self._losses.lost(name, had, "rot")
         return True
 
-    def _key_to_damage(self, fault: Fault) -> tuple[str, bytes] | None:
+    def _key_to_damage(self, fault: Fault) -> bytes | None:
         """A key that the node has, and another owner has a good copy of."""
-        (name,) = fault.nodes
+        (name,), losses = fault.nodes, self._losses
         if not self._may_lose(name):
             return None
         keys = []
         for key in self._cluster.keys:
-            owners = self._cluster.owners(key)
-            having = [owner for owner in owners if self._covered(owner, key)]
-            if name in having and len(having) > 1 and not self._is_pending(name, key):
+            having = [owner for owner in self._cluster.owners(key) if losses.covered(owner, key)]
+            if name in having and len(having) > 1 and not losses.is_pending(name, key):
                 keys.append(key)
-        return (name, keys[fault.number % len(keys)]) if keys else None
-
-    def _is_pending(self, name: str, key: bytes) -> bool:
-        """The node has a newer record of the key that is not synced: what is damaged below it may never
-        come to light."""
-        disk, storage_key = self._cluster.nodes[name].disk, self._cluster.storage_key(key)
-        return disk.durable("records", storage_key) != disk.current("records", storage_key)
+        return keys[fault.number % len(keys)] if keys else None
 
     def _may_lose(self, name: str) -> bool:
-        return not self._open and self._cluster.nodes[name].is_up and not self.healed
-
-    def _lost(
-        self, name: str, key: bytes | None, why: Why, had: Covered, *, noticed: bool = True
-    ) -> None:
-        """Note what of that which the disk `had` it has lost. `noticed`: it is certain to find out
-        before it answers anybody."""
-        loop = self._cluster.loop
-        for one, before in had.items():
-            if key not in (None, one) or before <= self._covered(name, one):
-                continue
-            for loss in self._history.lose(loop.time(), name, one, why=why, noticed=noticed):
-                self._open.append(loss)
-                self._watch(loss, before, self._mends(name))
-
-    def _watch(self, loss: Loss, before: frozenset[int], mends: int) -> None:
-        """Find out when the disk has again what it had, as far as others have it, nobody owes the node
-        anything, and it has mended something since: else it has just not noticed yet."""
-        cluster = self._cluster
-        if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
-            now = cluster.loop.time()
-            if self._mends(loss.node) > mends:
-                loss.whole_at = now
-                self._open.remove(loss)
-                return
-            if now - loss.at > _UNNOTICED_SECONDS:
-                self._open.remove(loss)  # say a newer write has taken the place of what was damaged
-                return
-        cluster.loop.call_later(
-            _LOOK_INTERVAL, self._watch, loss, before, mends, context=cluster.loop.outside
-        )
-
-    def _mends(self, name: str) -> int:
-        node = self._cluster.nodes[name]
-        return node.count("records_mended") + node.count("partitions_refilled")
-
-    def _had(self, name: str) -> Covered:
-        return {key: self._covered(name, key) for key in self._cluster.keys}
-
-    def _covered(self, name: str, key: bytes) -> frozenset[int]:
-        storage_key = self._cluster.storage_key(key)
-        data = self._cluster.nodes[name].disk.durable("records", storage_key)
-        return self._history.covers(data, storage_key)
-
-    def _has_again(self, loss: Loss, before: frozenset[int]) -> bool:
-        missing = before - self._covered(loss.node, loss.key)
-        return not missing or not any(
-            missing & self._covered(owner, loss.key)
-            for owner in self._cluster.owners(loss.key)
-            if owner != loss.node
-        )
+        return not self.healed and self._losses.may_lose(name)
 
     # Disks --------------------------------------------------------------------------------------
 
     async def _slow_sync(self, fault: Fault) -> bool:
-        (name,) = fault.nodes
-        disk = self._cluster.nodes[name].disk
-        disk.slow(fault.number)
-        await self._for(fault)
-        disk.slow(1)
+        await self._slow_for(fault, [fault.nodes])
         return True
 
     async def _fail_sync(self, fault: Fault) -> bool:
         (name,) = fault.nodes
+        return await self._fail(fault, self._cluster.nodes[name].disk.fail_sync)
+
+    async def _fail_write(self, fault: Fault) -> bool:
+        (name,) = fault.nodes
+        return await self._fail(fault, self._cluster.nodes[name].disk.fail_write)
+
+    async def _fail(self, fault: Fault, fail: Callable[[], None]) -> bool:
+        """What fails once fails for good: the node takes no more writes until it is started anew."""
+        (name,) = fault.nodes
         node = self._cluster.nodes[name]
         if not node.is_up:
             return False
-        node.disk.fail_sync()
+        fail()
         await self._for(fault)
-        if node.is_up and node.disk.sync_failed:
-            self._crash_now(name)
-            self._restart(name)
+        if self.healed or not self._is_stopped(name):
+            return False
+        self._crash_now(name)
+        self._restart(name)
         return True
+
+    def _is_stopped(self, name: str) -> bool:
+        """The node takes no writes, and will not until it is started anew."""
+        services = self._cluster.nodes[name].services
+        return services is not None and services.refusal() in ("sync_failed", "storage_error")
 
     async def _disk_full(self, fault: Fault) -> bool:
         (name,) = fault.nodes
-        disk = self._cluster.nodes[name].disk
-        disk.fill()
+        self._full[name] += 1
+        self._cluster.nodes[name].disk.fill()
         await self._for(fault)
-        disk.free()
+        self._free(name)
         return True
 
     async def _disk_end(self, fault: Fault) -> bool:
-        """The engine meets the end of the disk; there is room again later."""
+        """The engine meets the end of the disk, without a warning; there is room again later."""
         (name,) = fault.nodes
         node = self._cluster.nodes[name]
         if not node.is_up:
             return False
-        node.disk.fill()
+        before = node.disk.ends_met
+        self._full[name] += 1
         node.disk.meet_end()
         await self._for(fault)
-        node.disk.free()
-        return True
+        self._free(name)
+        return node.disk.ends_met > before
+
+    def _free(self, name: str) -> None:
+        self._full[name] -= 1
+        if not self._full[name]:
+            self._cluster.nodes[name].disk.free()
 
     async def _busy_disk(self, fault: Fault) -> bool:
         (name,) = fault.nodes
         disk = self._cluster.nodes[name].disk
+        before = disk.stalls
         disk.busy(True)
         await self._for(fault)
         disk.busy(False)
-        return True
+        return disk.stalls > before
 
     # Clocks -------------------------------------------------------------------------------------
 
@@ -570,3 +549,10 @@ class Injector:
         await self._for(fault)
         self._cluster.skew(name, rate=1.0)
         return True
+
+
+def _links(one: Iterable[str], other: Iterable[str]) -> list[tuple[str, str]]:
+    """All links between the two, both ways."""
+    others = tuple(other)
+    there = [(source, target) for source in one for target in others]
+    return [*there, *((target, source) for source, target in there)]

@@ -20,8 +20,8 @@ from dynamo.version import Dot
 Outcome = Literal["ok", "none", "unknown"]
 OperationKind = Literal["put", "delete", "get"]
 #: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone;
-#: the node stays down for good.
-Why = Literal["wipe", "rot", "restore", "log", "dead"]
+#: the database gone; the node stays down for good.
+Why = Literal["wipe", "rot", "restore", "log", "database", "dead"]
 
 NOTHING: Final[frozenset[int]] = frozenset()
 #: A delete writes a tombstone with `expires_ms = TOMBSTONE_TAG + id`.
@@ -342,7 +342,8 @@ class AtRest:
     if they ask for at most `reachable` replicas (0: all of them). `at`: from then on it is converged.
     `copies`: what each owner's disk has, durably. `reads`: what a read at r = n showed at each node.
     `repairs`: how many were sent after `at`. `errors`: what could not be done, a line each.
-    `breaches`: what a disk saw that no process may do, a line each.
+    `breaches`: what a disk saw that no process may do, a line each. `ends_met`: how often a process met
+    the very end of a disk.
     """
 
     healed_at: float = FOREVER
@@ -354,6 +355,7 @@ class AtRest:
     repairs: int = 0
     errors: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
+    ends_met: int = 0
 
 
 def some(ids: Iterable[int]) -> str:

@@ -331,9 +331,10 @@ class Network:
                 self._changed(link)
 
     def _clear(self, machine: Machine, mark: Mark | None) -> None:
+        """Nothing of its process is left."""
         machine.listeners.clear()
         for end in list(machine.ends):
-            end.out.break_off(mark)
+            end.out.break_off(mark, process_died=True)
             end.vanish()
 
     def _links_to(self, name: str) -> list[Link[Pipe]]:

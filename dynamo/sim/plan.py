@@ -53,8 +53,10 @@ Kind = Literal[
     "rot",
     "rot_block",
     "lose_log",
+    "lose_database",
     "slow_sync",
     "fail_sync",
+    "fail_write",
     "disk_full",
     "disk_end",
     "busy_disk",
@@ -63,7 +65,14 @@ Kind = Literal[
     "drift",
 ]
 #: Faults that take from a disk what was synced: one disk at a time.
-LOSING: Final[tuple[Kind, ...]] = ("wipe", "restore", "rot", "rot_block", "lose_log")
+LOSING: Final[tuple[Kind, ...]] = (
+    "wipe",
+    "restore",
+    "rot",
+    "rot_block",
+    "lose_log",
+    "lose_database",
+)
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -241,7 +250,7 @@ DRAWN: Final[dict[Kind, _Drawn]] = {
     "power_cut": _Drawn(0.35, 1, _LONG, _RANDOM),
     "stop": _Drawn(0.3, 1, _LONG, (0, 1)),
     "crash_all": _Drawn(0.3, 0, _BRIEF, _RANDOM),
-    "crash_at": _Drawn(0.8, 1, _BRIEF, tuple(range(8))),
+    "crash_at": _Drawn(1.2, 1, (0.3, 1.0, 2.0), (0, 0, 1, 2, 5)),
     "pause": _Drawn(0.4, 1, (0.3, 1.0, 3.0)),
     "slow_node": _Drawn(0.25, 1, _LONG, (10, 100)),
     "wipe": _Drawn(0.4, 1, _BRIEF),
@@ -249,10 +258,12 @@ DRAWN: Final[dict[Kind, _Drawn]] = {
     "rot": _Drawn(0.7, 1, (0.0,), _RANDOM),
     "rot_block": _Drawn(0.15, 1, (0.0,), _RANDOM),
     "lose_log": _Drawn(0.15, 1, _BRIEF, (1, 3, 10)),
+    "lose_database": _Drawn(0.1, 1, _BRIEF),
     "slow_sync": _Drawn(0.4, 1, _LONG, (10, 50)),
-    "fail_sync": _Drawn(0.25, 1, _BRIEF, _RANDOM),
+    "fail_sync": _Drawn(0.25, 1, _BRIEF),
+    "fail_write": _Drawn(0.15, 1, _BRIEF),
     "disk_full": _Drawn(0.25, 1, _LONG),
-    "disk_end": _Drawn(0.4, 1, _BRIEF, _RANDOM),
+    "disk_end": _Drawn(0.4, 1, _BRIEF),
     "busy_disk": _Drawn(0.25, 1, (0.02, 0.2, 2.0)),
     "jump": _Drawn(0.3, 1, (0.0,), (-600_000, 600_000, -3_000, 3_000)),
     "drift": _Drawn(0.2, 1, _LONG, (50, 90, 110, 200)),
@@ -385,7 +396,7 @@ def _disk_ends_while_syncing(
     at = round(burst.at + burst.seconds * rng.random(), 3)
     return [
         Fault(burst.at, "slow_sync", (node,), burst.seconds, 50),
-        Fault(at, "disk_end", (node,), 0.1, rng.choice(_RANDOM)),
+        Fault(at, "disk_end", (node,), 0.1),
     ]
 
 
@@ -398,9 +409,15 @@ def _stopped_one_by_one(rng: random.Random, names: tuple[str, ...], burst: Burst
     ]
 
 
+def _every_disk_is_full(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """All nodes fall below the watermark: nothing is written, but deletes go on."""
+    return [Fault(burst.at, "disk_full", (name,), burst.seconds * 0.6) for name in names]
+
+
 SCENES: Final = (
     (_missed_then_lost, 0.35),
     (_power_cut_while_syncing, 0.15),
     (_disk_ends_while_syncing, 0.2),
     (_stopped_one_by_one, 0.25),
+    (_every_disk_is_full, 0.1),
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from dynamo.ports import Call, Handler
-from dynamo.rpc.messages import Mint, Minted, Reply, Store
+from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store
 
 #: After a mint was written and before anybody is told; once the minted record has left; after a store
 #: was written; as a sync begins and when it is done; before a client's answer.
@@ -52,15 +52,16 @@ class WatchedHandlers(Mapping[type, Handler]):
     def _mint(self, message: Any, call: Call) -> None:
         counted = _CountedCall(call, self.unanswered, "Mint")
         self._handlers[Mint](message, _MintCall(counted, self._on_point, self._on_minted))
-        self._on_point("minted")
 
     def _other(self, message: Any, call: Call) -> None:
         kind = type(message)
         self._handlers[kind](message, _CountedCall(call, self.unanswered, kind.__name__))
 
     def _store(self, message: Any, call: Call) -> None:
-        self._handlers[Store](message, _CountedCall(call, self.unanswered, "Store"))
-        self._on_point("stored")
+        stored = _StoreCall(_CountedCall(call, self.unanswered, "Store"))
+        self._handlers[Store](message, stored)
+        if not stored.is_refused:
+            self._on_point("stored")
 
 
 class _CountedCall:
@@ -97,11 +98,31 @@ class _MintCall:
 
     def reply(self, reply: Reply, *, last: bool = True) -> None:
         """Pass it on."""
-        if type(reply) is Minted:
-            self._on_minted(reply.record)
+        if type(reply) is not Minted:
+            self._call.reply(reply, last=last)
+            return
+        self._on_minted(reply.record)
+        self._on_point("minted")
         self._call.reply(reply, last=last)
-        if type(reply) is Minted:
-            self._on_point("minted_left")
+        self._on_point("minted_left")
+
+
+class _StoreCall:
+    """A call of a store."""
+
+    __slots__ = ("_call", "deadline", "is_refused", "peer")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.peer = call.peer
+        self.deadline = call.deadline
+        #: It was refused: nothing has been stored.
+        self.is_refused = False
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Pass it on."""
+        self.is_refused = type(reply) is Refused
+        self._call.reply(reply, last=last)
 
 
 POINTS: Final[tuple[Point, ...]] = (

@@ -284,6 +284,7 @@ class _Run:
 
     def _collect(self, cluster: Cluster, workload: Workload) -> None:
         for name, node in cluster.nodes.items():
+            self.rest.ends_met += node.disk.ends_met
             self.rest.breaches += [f"{name}: {breach}" for breach in node.disk.breaches]
             for counter, invariant in ALARMS.items():
                 if node.count(counter):

@@ -297,6 +297,7 @@ class SimStorage:
         try:
             self._disk.sync(number - base)
             self._disk.on_sync("after_sync")
+            self._check_alive()
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 self._stuck = True

@@ -26,7 +26,7 @@ Mark = Literal["open", "eof", "reset"]
 #: What a machine takes of a node's bytes at once: a transport that is closed is done with these.
 SOCKET_BYTES: Final = 200_000
 #: The longest chunk that is kept to be replayed.
-REPLAY_BYTES_MAX: Final = 1 << 16
+REPLAY_BYTES_MAX: Final = 1 << 12
 #: Pieces that a chunk is delivered in at most, where it dribbles.
 DRIBBLE_PIECES_MAX: Final = 32
 #: What `swap` waits for the second chunk.
@@ -166,10 +166,14 @@ class Pipe:
         if self._armed is None:
             self._arm()
 
-    def break_off(self, mark: Mark | None) -> None:
-        """Lose what is under way from some byte on, and everything later; then the mark."""
+    def break_off(self, mark: Mark | None, *, process_died: bool = False) -> None:
+        """Lose what is under way from some byte on, and everything later; then the mark. What a process
+        has handed to its machine before it died is as likely to arrive whole."""
         self._swapped = None
-        left = self.link.random.randint(0, self.waiting)
+        chance, waiting = self.link.random, self.waiting
+        left = chance.randint(0, waiting)
+        if process_died:
+            left = chance.choice((0, left, waiting, waiting))
         kept: deque[tuple[float, bytes | Mark]] = deque()
         for due, item in self._queue:
             if isinstance(item, bytes):

@@ -293,6 +293,8 @@ class Client:
         counts = {rng.choice(("w", "dw", "pw", "node_confirms")): operation.w}
         if counts.get("pw"):
             operation.pw = operation.w
+        if rng.random() < 0.2:
+            counts["r"] = rng.randint(1, self._cluster.replicas)
         return WriteOptions(
             **{"w": 1, **counts},
             timeout_ms=int(operation.timeout * 1000),
@@ -331,9 +333,13 @@ class Client:
         cluster, history, record = self._cluster, self._history, answer.record
         history.note_answer(operation, record, answer.siblings)
         operation.outcome = "ok"
+        n = cluster.replicas
         if operation.kind == "delete" and isinstance(answer, Found):
             operation.outcome = "none"
             operation.needless = True
+            # It has read first, at the usual quorum if nothing else was asked.
+            asked = options.r if isinstance(options.r, int) else 0
+            operation.r = asked or (n if options.r == "all" else n // 2 + 1)
         if isinstance(options, ReadOptions) and not options.notfound_ok and not record:
             operation.weaken_not_found(cluster.replicas, basic_quorum=options.basic_quorum)
         storage_key = cluster.storage_key(operation.key)

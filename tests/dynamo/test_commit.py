@@ -219,3 +219,34 @@ async def test_a_real_failed_sync_reaches_who_waits(tmp_path: Path) -> None:
     await asyncio.gather(running, return_exceptions=True)
     with pytest.raises(StorageError):
         await storage.close()
+
+
+class OwingStorage(GatedStorage):
+    """Reopened: its next flush fails, for the sake of who wrote before."""
+
+    owes = True
+
+    async def flush(self) -> int:
+        if self.owes:
+            self.owes = False
+            raise StorageError("the storage had to be reopened; writes of before may be gone")
+        return await super().flush()
+
+
+async def test_after_a_reopening_the_first_write_does_not_pay_for_those_before() -> None:
+    async with a_story(OwingStorage()) as story:
+        story.commit.reopened()
+        await settle()
+        assert story.metrics.count["flushes_failed"] == 1
+        story.write("after")
+        await settle()
+        assert story.told == [("after", None)]
+
+
+async def test_after_a_reopening_who_wrote_before_is_told() -> None:
+    async with a_story(OwingStorage()) as story:
+        story.write("before")
+        story.commit.reopened()
+        await settle()
+        ((name, error),) = story.told
+        assert (name, isinstance(error, StorageError)) == ("before", True)

@@ -57,7 +57,7 @@ class Bug(NamedTuple):
 
 
 PLANTED = {
-    "one_ack_too_few": Bug("one_ack_too_few", "writes are acknowledged by one node too few", 0),
+    "one_ack_too_few": Bug("one_ack_too_few", "writes are acknowledged by one node too few"),
     "none_at_all": Bug("none_at_all", "nothing is wrong"),
 }
 

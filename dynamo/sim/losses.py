@@ -1,0 +1,97 @@
+"""Which disks have lost what in a run, and when they are whole again.
+
+One disk at a time loses something that was synced, and the next only when the last is whole: more than
+w - 1 copies at once is more than the store promises to bear. What a check may count on follows from
+what is noted here, so neither the node nor its disk alone is believed. Knows nothing of how faults come.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dynamo.sim.cluster import Cluster
+from dynamo.sim.history import History, Loss, Why
+
+_LOOK_INTERVAL: Final = 0.01
+#: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
+_UNNOTICED_SECONDS: Final = 10.0
+
+#: What a disk has of each key: all writes that it holds or that those cover.
+Covered = dict[bytes, frozenset[int]]
+
+
+class Losses:
+    """Of one run; they are noted in its history."""
+
+    def __init__(self, cluster: Cluster, history: History) -> None:
+        self._cluster = cluster
+        self._history = history
+        #: Those that are not known to be made good.
+        self._open: list[Loss] = []
+
+    def may_lose(self, name: str) -> bool:
+        """True if the node is up and no disk has lost anything that it has not got back."""
+        return not self._open and self._cluster.nodes[name].is_up
+
+    def had(self, name: str, key: bytes | None = None) -> Covered:
+        """What the node's disk has now, of the key or of all."""
+        keys = self._cluster.keys if key is None else (key,)
+        return {one: self.covered(name, one) for one in keys}
+
+    def covered(self, name: str, key: bytes) -> frozenset[int]:
+        """The writes that the node's disk holds of the key, or that those cover."""
+        storage_key = self._cluster.storage_key(key)
+        data = self._cluster.nodes[name].disk.durable("records", storage_key)
+        return self._history.covers(data, storage_key)
+
+    def is_pending(self, name: str, key: bytes) -> bool:
+        """The node has a newer record of the key that is not synced: what is damaged below it may never
+        come to light."""
+        disk, storage_key = self._cluster.nodes[name].disk, self._cluster.storage_key(key)
+        return disk.durable("records", storage_key) != disk.current("records", storage_key)
+
+    def lost(self, name: str, had: Covered, why: Why, *, noticed: bool = True) -> None:
+        """Note what of that which the disk `had` it has not now. `noticed`: its node is certain to find
+        out before it answers anybody."""
+        now = self._cluster.loop.time()
+        for key, before in had.items():
+            if before <= self.covered(name, key):
+                continue
+            for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
+                self._open.append(loss)
+                self._watch(loss, before, self._mends(name))
+
+    def unnoticed(self, name: str) -> None:
+        """The node could not find out before it answered somebody."""
+        for loss in self._open:
+            if loss.node == name:
+                loss.noticed = False
+
+    def _watch(self, loss: Loss, before: frozenset[int], mends: int) -> None:
+        """Find out when the disk has again what it had, as far as others have it, nobody owes the node
+        anything, and it has mended something since: else it has just not noticed yet."""
+        cluster = self._cluster
+        if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
+            now = cluster.loop.time()
+            if self._mends(loss.node) > mends:
+                loss.whole_at = now
+                self._open.remove(loss)
+                return
+            if now - loss.at > _UNNOTICED_SECONDS:
+                self._open.remove(loss)  # say a newer write has taken the place of what was damaged
+                return
+        cluster.loop.call_later(
+            _LOOK_INTERVAL, self._watch, loss, before, mends, context=cluster.loop.outside
+        )
+
+    def _mends(self, name: str) -> int:
+        node = self._cluster.nodes[name]
+        return node.count("records_mended") + node.count("partitions_refilled")
+
+    def _has_again(self, loss: Loss, before: frozenset[int]) -> bool:
+        missing = before - self.covered(loss.node, loss.key)
+        return not missing or not any(
+            missing & self.covered(owner, loss.key)
+            for owner in self._cluster.owners(loss.key)
+            if owner != loss.node
+        )
