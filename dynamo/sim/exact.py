@@ -76,6 +76,14 @@ class Exam:
         deleted = await self._ask("delete", self._client.last(self._key), None, at=node)
         self._expect_code(deleted, "")
 
+    async def without_room_anywhere(self) -> None:
+        """No replica takes writes for want of space: reads and deletes go on."""
+        self._expect_code(await self._put(), "storage_full")
+        self._expect_code(await self._get(), "")
+        deleted = await self._delete(self._client.last(self._key))
+        self._expect_code(deleted, "")
+        self._expect(await self._get(), {deleted.id}, set())
+
     async def while_behind(self, node: str) -> None:
         """Write at a node whose storage is behind for a moment."""
         self._expect_code(await self._ask("put", None, None, at=node), "")
@@ -95,6 +103,8 @@ class Exam:
         self._expect_code(await self._put(old, named), "")
         self._expect_code(await self._put(old, named), wanted)
         self._expect_code(await self._put(old, THERE), "")
+        self._expect_code(await self._put(old, Condition(unmodified_since_ms=1)), wanted)
+        self._expect_code(await self._put(old, Condition(unmodified_since_ms=1 << 50)), "")
 
     async def _deletes(self, both: Kept | None, third: Operation) -> None:
         """One with a context of before leaves what was written since; one without leaves nothing."""

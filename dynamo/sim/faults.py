@@ -41,11 +41,13 @@ class Injector:
         self.healed = False
         #: Nodes that ended by themselves, and why: none should.
         self.failures: list[str] = []
+        self.losses = Losses(cluster, history)
         cluster.on_point = self._at_point
         cluster.on_end = self._ended
+        #: Nodes that said that they had read the others, and had not, a line each.
+        self.incomplete: list[str] = []
         #: How many faults of each kind came to something.
         self.injected: Counter[Kind] = Counter()
-        self._losses = Losses(cluster, history)
         #: Where each node is to crash, after how many more times there, and who asked for it.
         self._armed: dict[str, tuple[Point, int, Fault]] = {}
         #: How many cuts are on each link, and how slow each link or disk is to be.
@@ -381,7 +383,7 @@ class Injector:
         if not self._may_lose(name):
             return False
         self._crash_now(name)
-        had, disk = self._losses.had(name), self._cluster.nodes[name].disk
+        had, disk = self.losses.had(name), self._cluster.nodes[name].disk
         match why:
             case "wipe":
                 self._cluster.wipe(name)
@@ -389,7 +391,7 @@ class Injector:
                 disk.lose_database()
             case _:
                 disk.lose_log(fault.number)
-        self._losses.lost(name, had, why)
+        self.losses.lost(name, had, why)
         await self._for(fault)
         self._restart(name)
         if why == "wipe":
@@ -404,7 +406,7 @@ class Injector:
         await asyncio.sleep(_MEETING_SECONDS)
         node = self._cluster.nodes[name]
         if node.starts != starts or not reached.intersection(self._reached_by(name)):
-            self._losses.unnoticed(name)
+            self.losses.unnoticed(name)
 
     def _reached_by(self, name: str) -> set[str]:
         """Peers that run and are connected well."""
@@ -426,10 +428,10 @@ class Injector:
         if not self._may_lose(name):
             return False
         self._crash_now(name)
-        had = self._losses.had(name)
+        had = self.losses.had(name)
         self._cluster.nodes[name].disk.restore(image)
         # It answers its own clients before it has met its peers, who know better.
-        self._losses.lost(name, had, "restore", noticed=False)
+        self.losses.lost(name, had, "restore", noticed=False)
         self._restart(name)
         return True
 
@@ -438,9 +440,9 @@ class Injector:
         key = self._key_to_damage(fault)
         if key is None:
             return False
-        had = self._losses.had(name, key)
+        had = self.losses.had(name, key)
         self._cluster.nodes[name].disk.rot("records", self._cluster.storage_key(key))
-        self._losses.lost(name, had, "rot")
+        self.losses.lost(name, had, "rot")
         return True
 
     async def _rot_block(self, fault: Fault) -> bool:
@@ -448,14 +450,14 @@ class Injector:
         key = self._key_to_damage(fault)
         if key is None:
             return False
-        had, start = self._losses.had(name, key), self._cluster.storage_key(key)
+        had, start = self.losses.had(name, key), self._cluster.storage_key(key)
         self._cluster.nodes[name].disk.rot_block("records", start, start + _BEHIND)
-        self._losses.lost(name, had, "rot")
+        self.losses.lost(name, had, "rot")
         return True
 
     def _key_to_damage(self, fault: Fault) -> bytes | None:
         """A key that the node has, and another owner has a good copy of."""
-        (name,), losses = fault.nodes, self._losses
+        (name,), losses = fault.nodes, self.losses
         if not self._may_lose(name):
             return None
         keys = []
@@ -466,7 +468,7 @@ class Injector:
         return keys[fault.number % len(keys)] if keys else None
 
     def _may_lose(self, name: str) -> bool:
-        return not self.healed and self._losses.may_lose(name)
+        return not self.healed and self.losses.may_lose(name)
 
     # Disks --------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 Causality is taken from unique values and from the contexts that clients echoed, never from the
 store's vectors: a write covers the siblings that its context was given with, and what those cover.
-The value of a put is the decimal id of the operation; a tombstone says by its expiry which delete
-it is of. Knows nothing of nodes' insides; times are seconds of one clock.
+The value of a put is the decimal id of the operation, filled up to some size; a tombstone says by
+its expiry which delete it is of. Knows nothing of nodes' insides; times are seconds of one clock.
 """
 
 from __future__ import annotations
@@ -32,9 +32,15 @@ FOREVER: Final = float("inf")
 REFILL_PATIENCE: Final = 4.5
 LOOK_SECONDS: Final = 0.01
 _DIGITS_MAX: Final = 9
+_FILLER: Final = b"."
 
 
 # Reading records ----------------------------------------------------------------------------------
+
+
+def value_of(id: int, size: int = 0) -> bytes:
+    """The value of that write, of `size` bytes or as many as its id needs."""
+    return (b"%d" % id).ljust(size, _FILLER)
 
 
 def write_of(sibling: Sibling) -> int:
@@ -42,9 +48,10 @@ def write_of(sibling: Sibling) -> int:
     if sibling.kind == TOMBSTONE:
         return sibling.expires_ms - TOMBSTONE_TAG
     value = sibling.read().value
-    if not value.isdigit() or len(value) > _DIGITS_MAX:
+    digits = value.rstrip(_FILLER)
+    if not digits.isdigit() or len(digits) > _DIGITS_MAX:
         raise Malformed(f"a sibling's value is no operation's: {value[:20]!r}")
-    return int(value)
+    return int(digits)
 
 
 def writes_in(record: Record) -> frozenset[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import History, Loss, Why
+from dynamo.sim.history import History, Loss, Why, some
 
 _LOOK_INTERVAL: Final = 0.01
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
@@ -18,6 +18,8 @@ _UNNOTICED_SECONDS: Final = 10.0
 
 #: What a disk has of each key: all writes that it holds or that those cover.
 Covered = dict[bytes, frozenset[int]]
+#: The same of one key, by its owners.
+Copies = dict[str, frozenset[int]]
 
 
 class Losses:
@@ -28,6 +30,8 @@ class Losses:
         self._history = history
         #: Those that are not known to be made good.
         self._open: list[Loss] = []
+        #: Nodes that said that they had read the others, and had not, a line each.
+        self.incomplete: list[str] = []
 
     def may_lose(self, name: str) -> bool:
         """True if the node is up and no disk has lost anything that it has not got back."""
@@ -59,7 +63,7 @@ class Losses:
                 continue
             for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
                 self._open.append(loss)
-                self._watch(loss, before, self._mends(name))
+                self._watch(loss, before, self._elsewhere(loss), self._mends(name))
 
     def unnoticed(self, name: str) -> None:
         """The node could not find out before it answered somebody."""
@@ -67,22 +71,44 @@ class Losses:
             if loss.node == name:
                 loss.noticed = False
 
-    def _watch(self, loss: Loss, before: frozenset[int], mends: int) -> None:
+    def _elsewhere(self, loss: Loss) -> Copies:
+        """What the other owners have of the key: who may have lost it must read that from them."""
+        owners = self._cluster.owners(loss.key)
+        return {owner: self.covered(owner, loss.key) for owner in owners if owner != loss.node}
+
+    def _watch(self, loss: Loss, before: frozenset[int], elsewhere: Copies, mends: int) -> None:
         """Find out when the disk has again what it had, as far as others have it, nobody owes the node
         anything, and it has mended something since: else it has just not noticed yet."""
-        cluster = self._cluster
-        if cluster.is_complete(loss.node, loss.key) and self._has_again(loss, before):
-            now = cluster.loop.time()
-            if self._mends(loss.node) > mends:
+        loop, now = self._cluster.loop, self._cluster.loop.time()
+        is_complete = self._cluster.is_complete(loss.node, loss.key)
+        has_mended = self._mends(loss.node) > mends
+        if is_complete and has_mended and elsewhere:
+            self._check_complete(loss, elsewhere)
+            elsewhere = {}
+        if is_complete and self._has_again(loss, before):
+            if has_mended:
                 loss.whole_at = now
                 self._open.remove(loss)
                 return
             if now - loss.at > _UNNOTICED_SECONDS:
                 self._open.remove(loss)  # say a newer write has taken the place of what was damaged
                 return
-        cluster.loop.call_later(
-            _LOOK_INTERVAL, self._watch, loss, before, mends, context=cluster.loop.outside
+        loop.call_later(
+            _LOOK_INTERVAL, self._watch, loss, before, elsewhere, mends, context=loop.outside
         )
+
+    def _check_complete(self, loss: Loss, elsewhere: Copies) -> None:
+        """A node says that it has read all others: then it has what they had when it lost its copy,
+        and have to this day."""
+        has, now = self.covered(loss.node, loss.key), self._cluster.loop.time()
+        for owner, had in elsewhere.items():
+            missing = had & self.covered(owner, loss.key) - has
+            if missing:
+                self.incomplete.append(
+                    f"after the {loss}, {loss.node} takes itself for complete at {now:.4f} s"
+                    f" without {some(missing)}, which {owner} has"
+                )
+                return
 
     def _mends(self, name: str) -> int:
         node = self._cluster.nodes[name]

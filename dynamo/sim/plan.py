@@ -122,7 +122,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in the first handshakes. `latency_ms`, `sync_ms`: usual times of a message and of a sync. `dead`:
     nodes that stay down when all else is healed. `seconds`: how long things go wrong. `apart`: the nodes
     start for the first time within so many seconds, and nobody waits for them; 0: all are ready before
-    anything happens.
+    anything happens. `ballast`: large keys that are written once.
     """
 
     seed: int
@@ -138,6 +138,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: tuple[Fault, ...]
     dead: tuple[str, ...] = ()
     apart: float = 0.0
+    ballast: int = 0
 
     @property
     def operations(self) -> int:
@@ -152,6 +153,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         if self.apart:
             head += f"; started within {self.apart:g} s"
+        if self.ballast:
+            head += f"; {self.ballast} large keys"
         if self.dead:
             head += f"; {' '.join(self.dead)} stay dead"
         lines = sorted(
@@ -211,6 +214,8 @@ def write_plan(plan: Plan) -> bytes:
 SHAPES: Final = ((3, 3), (5, 3), (5, 3), (5, 5), (4, 3))
 SECONDS: Final = 20.0
 OPERATIONS: Final = 400
+#: Enough that a refill needs several pages for a partition, or none.
+BALLAST: Final = (0, 0, 0, 0, 0, 16)
 
 
 class _Drawn(NamedTuple):
@@ -310,6 +315,7 @@ def draw_plan(seed: int) -> Plan:
         faults=tuple(sorted(faults, key=lambda fault: (fault.at, fault.kind))),
         dead=dead,
         apart=apart,
+        ballast=stream(seed, "ballast").choice(BALLAST),
     )
 
 
@@ -414,10 +420,35 @@ def _every_disk_is_full(rng: random.Random, names: tuple[str, ...], burst: Burst
     return [Fault(burst.at, "disk_full", (name,), burst.seconds * 0.6) for name in names]
 
 
+def _lost_then_crashed(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """A node loses what it had, reaches nobody who could give it back, and starts once more."""
+    node = rng.choice(names)
+    at, part = burst.at + 0.3 * burst.seconds, 0.1 * burst.seconds
+    return [
+        Fault(round(at, 3), rng.choice(("lose_log", "wipe")), (node,), 0.01, 10),
+        Fault(round(at + 2 * part + 0.15, 3), "isolate", (node,), round(3 * part, 3)),
+        Fault(round(at + 3 * part + 0.15, 3), "crash", (node,), 0.01, rng.choice(_RANDOM)),
+    ]
+
+
+def _lost_while_one_is_away(
+    rng: random.Random, names: tuple[str, ...], burst: Burst
+) -> list[Fault]:
+    """A node is away for so long that another, which has lost what it had, goes on without it."""
+    away, losing = rng.sample(names, 2)
+    at = round(burst.at + rng.random() * burst.seconds, 3)
+    return [
+        Fault(at, rng.choice(("crash", "power_cut", "isolate")), (away,), 9.0, rng.choice(_RANDOM)),
+        Fault(round(at + 0.2, 3), rng.choice(("wipe", "lose_log")), (losing,), 0.1, 10),
+    ]
+
+
 SCENES: Final = (
     (_missed_then_lost, 0.35),
     (_power_cut_while_syncing, 0.15),
     (_disk_ends_while_syncing, 0.2),
     (_stopped_one_by_one, 0.25),
     (_every_disk_is_full, 0.1),
+    (_lost_then_crashed, 0.15),
+    (_lost_while_one_is_away, 0.15),
 )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 import dynamo.commit
 import dynamo.context
 import dynamo.coordinator
@@ -39,7 +41,7 @@ from dynamo.record import Record, Sibling
 from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
 from dynamo.resolve import View, holds, view
-from dynamo.rpc.messages import Condition, Fetch, Minted, Refused, Reply, Store
+from dynamo.rpc.messages import Condition, Fetch, Minted, Page, Refused, Reply, Scan, Store
 from dynamo.rpc.pending import Pending
 from dynamo.sim.disk import Disk
 from dynamo.sim.storage import SimStorage
@@ -464,6 +466,14 @@ def _put_off_write_is_lost(patch: Patches) -> None:
     patch.set(Backlog, "wait", once)
 
 
+def _full_disk_takes_no_delete(patch: Patches) -> None:
+    def never(self: SimStorage, *, reserve: bool = False) -> str | None:
+        return refusal(self)
+
+    refusal = SimStorage.refusal
+    patch.set(SimStorage, "refusal", never)
+
+
 def _nobody_looks_at_the_clock(patch: Patches) -> None:
     patch.set(ReadOperation, "_expired", lambda self: None)
     patch.set(WriteOperation, "_expired", lambda self: None)
@@ -538,6 +548,30 @@ def _refilled_after_one_peer(patch: Patches) -> None:
         return mark_refill(self, changed)
 
     patch.set(Replica, "mark_refill", early)
+
+
+def _refill_ends_with_the_first_page(patch: Patches) -> None:
+    on_scan = Replica.on_scan
+
+    def scan(self: Replica, message: Scan, call: Call) -> None:
+        on_scan(self, message, _OnePage(call))
+
+    patch.set(Replica, "on_scan", scan)
+
+
+class _OnePage:
+    """A call for a page that says that there is no other."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.peer = call.peer
+        self.deadline = call.deadline
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Pass it on."""
+        if type(reply) is Page:
+            reply = msgspec.structs.replace(reply, more=False)
+        self._call.reply(reply, last=last)
 
 
 def _emptied_disk_goes_unnoticed(patch: Patches) -> None:
@@ -629,12 +663,14 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_busy_storage_is_no_answer, "who meets a busy storage gets no answer"),
     (_absent_is_damaged, "a key that was never written cannot be read"),
     (_put_off_write_is_lost, "a write that waits for a busy storage is forgotten"),
+    (_full_disk_takes_no_delete, "a full disk refuses deletes as well"),
     (_nobody_looks_at_the_clock, "operations have no end"),
     (_corrupt_record_served, "a record that fails its checksum is served"),
     (_damaged_is_absent, "a damaged record is taken for absent"),
     (_mended_without_who_is_down, "a damaged record is mended without who is down"),
     (_refilling_counts, "a partition that is being refilled answers reads"),
     (_refilled_after_one_peer, "a refill ends with the first peer"),
+    (_refill_ends_with_the_first_page, "a refill reads one page of a partition"),
     (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had"),
     (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off"),
     (_what_was_sent_counts_as_unsent, "who stops takes what it sent for unsent"),

@@ -107,6 +107,7 @@ class _Run:
         self.messages = 0
         self.seconds = 0.0
         self.injected: Counter[Kind] = Counter()
+        self._injector: Injector | None = None
 
     def result(self) -> Result:
         """What came of it."""
@@ -140,7 +141,7 @@ class _Run:
         for node in cluster.nodes.values():
             node.disk.sync_seconds = (plan.sync_ms / 5000, plan.sync_ms / 500)
         workload = Workload(plan, cluster, self.history)
-        for key in (*workload.keys, FRESH_KEY):
+        for key in (*workload.keys, *workload.ballast, FRESH_KEY):
             self.history.owners[key] = cluster.owners(key)
         cluster.on_minted = self._note_minted
         try:
@@ -151,6 +152,7 @@ class _Run:
                 await injector.heal()
                 self.injected = injector.injected
                 self.findings += [Finding("I18", line) for line in injector.failures]
+                self._injector = injector
                 await self._rest_of(cluster, workload)
                 self._look_for_leftovers(cluster)
         finally:
@@ -248,6 +250,12 @@ class _Run:
                 disk.busy(True)
                 cluster.loop.call_later(BUSY_SECONDS, disk.busy, False)
                 await exam.while_behind(full)
+                disks = [cluster.nodes[name].disk for name in cluster.owners(key)]
+                for disk in disks:
+                    disk.fill()
+                await exam.without_room_anywhere()
+                for disk in disks:
+                    disk.free()
 
     async def _read_everywhere(self, cluster: Cluster, key: bytes) -> None:
         """What every node shows of a key, asked at all primaries that are up."""
@@ -283,6 +291,8 @@ class _Run:
                     self.findings.append(Finding("I18", f"{name} still waits for {count} {what}"))
 
     def _collect(self, cluster: Cluster, workload: Workload) -> None:
+        if self._injector is not None:
+            self.findings += [Finding("I11", line) for line in self._injector.losses.incomplete]
         for name, node in cluster.nodes.items():
             self.rest.ends_met += node.disk.ends_met
             self.rest.breaches += [f"{name}: {breach}" for breach in node.disk.breaches]

@@ -28,6 +28,7 @@ from dynamo.sim.history import (
     History,
     Operation,
     OperationKind,
+    value_of,
     values_in,
 )
 from dynamo.sim.node import SimNode
@@ -39,6 +40,8 @@ KINDS: Final[tuple[OperationKind, ...]] = ("put", "get", "delete")
 WEIGHTS: Final = ((0.5, 0.38, 0.12), (0.45, 0.35, 0.2), (0.3, 0.6, 0.1))
 #: Contexts that a client keeps of a key.
 KEPT_MAX: Final = 6
+#: Three of them are more than a page of a refill.
+BALLAST_BYTES: Final = 30_000
 #: An answer may come so much later (seconds) than the operation's time: the store says so itself.
 LATE_MAX: Final = 1.0
 
@@ -57,8 +60,11 @@ class Kept(NamedTuple):
 class Client:
     """One client: the contexts that it remembers. `history` gets what it does and sees."""
 
-    def __init__(self, cluster: Cluster, history: History, problems: list[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, history: History, problems: list[str], *, value_bytes: int = 0
+    ) -> None:
         self._cluster = cluster
+        self._value_bytes = value_bytes
         self._history = history
         self._problems = problems
         self._kept: dict[bytes, list[Kept]] = {}
@@ -250,7 +256,8 @@ class Client:
         if isinstance(options, ReadOptions):
             return await cluster.read(node, key, options)
         if operation.kind == "put":
-            return await cluster.write(node, key, b"%d" % operation.id, context, options)
+            value = value_of(operation.id, self._value_bytes)
+            return await cluster.write(node, key, value, context, options)
         if context:
             return await cluster.delete(node, key, context, options)
 
@@ -391,12 +398,23 @@ class Workload:
         self._cluster = cluster
         most = max((burst.clients for burst in plan.bursts), default=0)
         self._clients = [Client(cluster, history, self.problems) for _ in range(most)]
+        self._loader = Client(cluster, history, self.problems, value_bytes=BALLAST_BYTES)
+        self.ballast = [b"large%d" % number for number in range(plan.ballast)]
         self.keys = [b"k%d" % number for number in range(plan.keys)]
         cluster.on_start = spy
 
     async def run(self, start: float) -> None:
         """Return once every burst is over. `start`: when the plan's time begins."""
-        await asyncio.gather(*(self._burst(burst, start) for burst in self._plan.bursts))
+        bursts = (self._burst(burst, start) for burst in self._plan.bursts)
+        await asyncio.gather(self._load(), *bursts)
+
+    async def _load(self) -> None:
+        """Write the large keys once each, as fast as it goes."""
+        rng = stream(self._plan.seed, "ballast")
+        for key in self.ballast:
+            up = self._cluster.up
+            if up:
+                await self._loader.simple("put", key, rng.choice(up), 1.0)
 
     async def _burst(self, burst: Burst, start: float) -> None:
         await asyncio.sleep(start + burst.at - self._cluster.loop.time())
