@@ -46,6 +46,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def bytes(self) -> int:
+        """What those that wait hold."""
+        return self._bytes
+
     def wait(
         self, handler: Handler, message: Request, call: Call, size: int, *, share: float = 1.0
     ) -> bool:

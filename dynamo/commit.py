@@ -35,6 +35,11 @@ class GroupCommit:
         #: Why nothing will be synced any more; None most of the time.
         self.failed: DynamoError | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     def when_synced(self, number: int, callback: Callback) -> None:
         """Call `callback` once: with None when the write is on disk, or with why it may not be (an
         indefinite error). At once, before this returns, where that is known already."""

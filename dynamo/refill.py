@@ -89,6 +89,11 @@ class Refill:
         replica.on_damage = self._wake.set
         replica.on_unreadable = self._mark_unreadable
 
+    @property
+    def unsettled(self) -> int:
+        """Damaged records that some peers have answered for, and others have not."""
+        return len(self._answered)
+
     def adopt(self, ring: Ring) -> None:
         """Refill by this ring's owners."""
         self._ring = ring

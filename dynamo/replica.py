@@ -102,7 +102,8 @@ class Replica:
         self._count = metrics.count
         self._incarnation = incarnation
         self._sequence = 0
-        self._backlog = Backlog(clock=clock, metrics=metrics)
+        #: Writes that the storage cannot take yet.
+        self.backlog = Backlog(clock=clock, metrics=metrics)
         self._unsynced: dict[bytes, int] = {}
         self._prefixes: dict[Partition, bytes] = {}
         self._changed_epochs: dict[Partition, int] = {}
@@ -140,7 +141,7 @@ class Replica:
 
     def close(self) -> None:
         """Refuse what waits for the storage."""
-        self._backlog.close()
+        self.backlog.close()
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -462,7 +463,7 @@ class Replica:
         )
         # A mint can be made at another primary, if there is time left for it.
         share = MINT_WAITS if type(message) is Mint else 1.0
-        if not (is_busy and self._backlog.wait(handler, message, call, size, share=share)):
+        if not (is_busy and self.backlog.wait(handler, message, call, size, share=share)):
             self._refuse_error(call, error)
 
     def _refuse_error(self, call: Call, error: DynamoError) -> None:

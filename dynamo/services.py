@@ -286,6 +286,15 @@ class NodeServices:
         owed = sorted({peer for mark in marks for peer in mark.owed})
         return Debts(self._refill.waiting, tuple(owed), len(self._replica.damaged))
 
+    def waiting(self) -> dict[str, int]:
+        """How many wait for what, in this node: nothing, once nobody asks it anything any more."""
+        return {
+            "syncs": self._commit.waiting,
+            "writes that the storage cannot take yet": len(self._replica.backlog),
+            "bytes of such writes": self._replica.backlog.bytes,
+            "answers about damaged records": self._refill.unsettled,
+        }
+
     def is_complete(self, place: Partition, storage_key: bytes) -> bool:
         """False while a partition, or a record in it, waits for what other nodes have."""
         replica = self._replica

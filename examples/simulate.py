@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from dynamo.errors import DynamoError
-from dynamo.requests import ReadOptions
-from dynamo.sim import Cluster, simulate
+from dynamo.sim import Cluster, ReadOptions, simulate
 
 
 async def scene(cluster: Cluster) -> None:

@@ -4,6 +4,7 @@ For who works on the store, and for who embeds it and tests with it: `simulate` 
 own on a `Cluster`, `run_plan` a plan of faults that is drawn from a seed.
 """
 
+from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.sim.checks import Finding
 from dynamo.sim.clock import SimClock
 from dynamo.sim.cluster import Cluster, NodeGone, simulate
@@ -24,16 +25,20 @@ __all__ = [
     "Disk",
     "Fault",
     "Finding",
+    "Found",
     "Livelock",
     "Network",
     "NodeGone",
     "Plan",
     "Process",
+    "ReadOptions",
     "Result",
     "SimClock",
     "SimLoop",
     "SimNode",
     "Timing",
+    "WriteOptions",
+    "Written",
     "draw_plan",
     "read_plan",
     "run_plan",

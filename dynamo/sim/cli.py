@@ -224,7 +224,7 @@ def _story(key: bytes, history: History, rest: AtRest) -> Iterator[str]:
     """All that happened to a key: its operations and losses in order, and what is there at rest."""
     yield f"key {key.decode()}, kept by {' '.join(history.owners.get(key, ()))}:"
     told = [(one.start, f"  {one}") for one in history.operations if one.key == key]
-    told += [(loss.at, f"  lost: {loss}") for loss in history.losses if loss.key in (key, None)]
+    told += [(loss.at, f"  lost: {loss}") for loss in history.losses if loss.key == key]
     for _, line in sorted(told):
         yield line
     for node, copy in rest.copies.get(key, {}).items():
@@ -309,6 +309,7 @@ def _shrink(arguments: argparse.Namespace) -> int:
     if not findings:
         print(f"{_given(arguments)} has no findings: there is nothing to shrink")
         return FAILED
+    _write(out, write_plan(plan))  # where nothing can be written, that is known before the work
     name = arguments.invariant or findings[0].invariant
     first = next((finding for finding in findings if finding.invariant == name), None)
     if first is None:

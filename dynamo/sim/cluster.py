@@ -45,6 +45,7 @@ PORT: Final = 7400
 PATIENCE: Final = 120.0
 #: Seconds that a node which is told to stop waits for what it was asked.
 DRAIN_SECONDS: Final = 1.0
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 #: Seconds between two looks whether it is so.
 LOOK_INTERVAL: Final = 0.1
 
@@ -365,9 +366,10 @@ class Cluster:
     # Links --------------------------------------------------------------------------------------
 
     def cut(self, one: Iterable[str], other: Iterable[str], *, both: bool = True) -> None:
-        """Nothing gets from the nodes of `one` to those of `other`, nor (`both`) back."""
-        others = tuple(other)
-        for source in one:
+        """Nothing gets from the nodes of `one` to those of `other`, nor (`both`) back. Raises ValueError
+        for what is no node."""
+        others = self._known(other)
+        for source in self._known(one):
             for target in others:
                 if source != target:
                     self.network.cut(source, target)
@@ -376,13 +378,23 @@ class Cluster:
 
     def mend(self, one: Iterable[str], other: Iterable[str], *, both: bool = True) -> None:
         """Undo such a cut."""
-        others = tuple(other)
-        for source in one:
+        others = self._known(other)
+        for source in self._known(one):
             for target in others:
                 if source != target:
                     self.network.heal(source, target)
                     if both:
                         self.network.heal(target, source)
+
+    def _known(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The names, all of nodes. Raises ValueError: a cut of nobody would test nothing."""
+        if isinstance(names, str):
+            raise ValueError(f"{names!r} is one name, not several: write ({names!r},)")
+        known = tuple(names)
+        for name in known:
+            if name not in self.nodes:
+                raise ValueError(f"there is no node {name!r} among {' '.join(self.nodes)}")
+        return known
 
     def heal(self) -> None:
         """Every link is whole, no message is lost any more."""
@@ -473,12 +485,15 @@ class Cluster:
         """Return once the nodes that are up are whole and agree on every key that was asked for: each
         is read once from all its primaries that are up, and those that were behind are repaired.
 
-        What those reads showed. Raises TimeoutError, and what the last try of a read raised.
+        What those reads showed. Raises TimeoutError, what the last try of a read raised, and ValueError
+        where all primaries of a key are down.
         """
         await self.until(self._all_ready, "the nodes are whole", patience=patience)
         found = {}
         for key in self.keys:
             owners = [owner for owner in self.owners(key) if self.nodes[owner].is_up]
+            if not owners:
+                raise ValueError(f"all primaries of {key!r} are down")
             found[key] = await self._read_until(key, owners, patience=patience)
         # Repairs that those reads have sent.
         await asyncio.sleep(1.0)
@@ -540,13 +555,15 @@ def simulate(
 ) -> _T:
     """What the coroutine gives that `scene` makes of a cluster of nodes a, b, c, ... that are ready.
 
-    In virtual time, and the same at every call. Raises what it raises, Deadlock, Livelock, or
-    AssertionError for what a callback of the product raised and nobody awaited.
+    In virtual time, and the same at every call. Raises what it raises, Deadlock, Livelock,
+    AssertionError for what a callback of the product raised and nobody awaited, and ValueError for
+    more than 26 nodes.
     """
+    if not 1 <= nodes <= len(_LETTERS):
+        raise ValueError(f"{nodes} nodes: they are called by letters, at most {len(_LETTERS)}")
 
     async def main() -> _T:
-        names = [chr(ord("a") + number) for number in range(nodes)]
-        async with Cluster(nodes=names, replicas=replicas, seed=seed) as cluster:
+        async with Cluster(nodes=_LETTERS[:nodes], replicas=replicas, seed=seed) as cluster:
             return await scene(cluster)
 
     return run_virtual(main(), random=stream(seed, "loop"))

@@ -8,6 +8,7 @@ and shrunk: leaving out a fault or a burst moves nothing else. Knows nothing of 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
@@ -175,38 +176,65 @@ def read_plan(data: bytes) -> Plan:
 
 
 def _impossible(plan: Plan) -> Iterator[str]:
-    """What an edited plan says that no run can do."""
-    if not 1 <= plan.replicas <= len(plan.nodes):
-        yield f"{plan.replicas} replicas on {len(plan.nodes)} nodes"
-    if len(set(plan.nodes)) < len(plan.nodes):
-        yield f"two nodes of one name among {' '.join(plan.nodes)}"
-    if not 0 <= plan.apart <= SECONDS:
-        yield f"nodes that start within {plan.apart} s"
-    if any(name not in plan.nodes for name in plan.dead):
-        yield f"no such node stays dead: {' '.join(plan.dead)}"
+    """What an edited plan says that no run can do, or that would never end."""
+    names, nodes = set(plan.nodes), len(plan.nodes)
+    if len(names) < nodes or not all(re.fullmatch("[a-z][a-z0-9]{0,15}", name) for name in names):
+        yield f"nodes called {' '.join(plan.nodes)}: each another name, of small letters and digits"
+    if not 1 <= plan.replicas <= nodes <= NODES_MAX:
+        yield f"{plan.replicas} replicas on {nodes} nodes, of which there may be {NODES_MAX}"
+    if plan.partitions not in PARTITIONS:
+        yield f"{plan.partitions} partitions: a power of two, at most {PARTITIONS[-1]}"
+    if not (1 <= plan.keys <= KEYS_MAX and 0 <= plan.ballast <= KEYS_MAX):
+        yield f"{plan.keys} keys and {plan.ballast} large ones: at least 1, at most {KEYS_MAX}"
+    if not (0 < plan.latency_ms <= MILLISECONDS_MAX and 0 < plan.sync_ms <= MILLISECONDS_MAX):
+        yield f"messages take {plan.latency_ms} ms, syncs {plan.sync_ms} ms"
+    if not (0 < plan.seconds <= SECONDS_MAX and 0 <= plan.apart <= plan.seconds):
+        yield f"{plan.seconds} s, nodes that start within {plan.apart} s"
+    if not set(plan.dead) <= names or len(set(plan.dead)) > (plan.replicas - 1) // 2:
+        yield f"too many stay dead, or none of these nodes: {' '.join(plan.dead)}"
     for burst in plan.bursts:
-        if burst.clients < 1 or burst.operations < 0 or not burst.keys or burst.seconds < 0:
-            yield f"{burst}: it needs clients, keys and time"
-        elif not all(0 <= number < plan.keys for number in burst.keys):
-            yield f"{burst}: the keys have numbers below {plan.keys}"
+        if not (1 <= burst.clients <= CLIENTS_MAX and 0 <= burst.operations <= OPERATIONS_MAX):
+            yield f"{burst}: at least one client, at most {CLIENTS_MAX}, and {OPERATIONS_MAX} operations"
+        if not (0 <= burst.at <= plan.seconds and 0 <= burst.seconds <= plan.seconds):
+            yield f"{burst}: it is not within {plan.seconds:g} s"
+        if not burst.keys or not all(0 <= number < plan.keys for number in burst.keys):
+            yield f"{burst}: it needs keys, whose numbers are below {plan.keys}"
     for fault in plan.faults:
-        drawn = DRAWN[fault.kind]
-        least = abs(drawn.nodes) + (fault.kind == "bridge")
-        count = len(fault.nodes)
-        if count < least or (drawn.nodes >= 0 and count > least):
-            yield f"{fault}: it befalls {least} nodes{' or more' * (drawn.nodes < 0)}"
-        if any(name not in plan.nodes for name in fault.nodes) or len(set(fault.nodes)) < count:
-            yield f"{fault}: no such nodes"
-        if (fault.kind == "crash_at") != (fault.point is not None):
-            yield f"{fault}: crash_at has a point, nothing else has"
-        if fault.seconds < 0 or (min(drawn.numbers) > 0 and fault.number < 1):
-            yield f"{fault}: it needs a time, and a number above 0"
+        yield from (f"{fault}: {why}" for why in _impossible_fault(plan, fault))
+
+
+def _impossible_fault(plan: Plan, fault: Fault) -> Iterator[str]:
+    drawn = DRAWN[fault.kind]
+    least, count = abs(drawn.nodes) + (fault.kind == "bridge"), len(fault.nodes)
+    if count < least or (drawn.nodes >= 0 and count > least):
+        yield f"it befalls {least} nodes{' or more' * (drawn.nodes < 0)}"
+    if not set(fault.nodes) <= set(plan.nodes) or len(set(fault.nodes)) < count:
+        yield "no such nodes"
+    if (fault.kind == "crash_at") != (fault.point is not None):
+        yield "crash_at has a point, nothing else has"
+    if not (0 <= fault.at <= plan.seconds + 1 and 0 <= fault.seconds <= SECONDS_MAX):
+        yield f"it is not within {plan.seconds:g} s, or lasts over {SECONDS_MAX:g} s"
+    least, most = min(drawn.numbers), 10 * max(map(abs, drawn.numbers))
+    if least > 0 and not 1 <= fault.number <= most:
+        yield f"its number is not in 1..{most}"
+    if abs(fault.number) > NUMBER_MAX:
+        yield f"its number is over {NUMBER_MAX}"
 
 
 def write_plan(plan: Plan) -> bytes:
     """The content of its file: JSON that a person can edit."""
     return msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n"
 
+
+#: What an edited plan may have at most: a run must end.
+NODES_MAX: Final = 26
+PARTITIONS: Final = (1, 2, 4, 8, 16, 32, 64)
+KEYS_MAX: Final = 1_000
+CLIENTS_MAX: Final = 100
+OPERATIONS_MAX: Final = 10_000
+SECONDS_MAX: Final = 600.0
+NUMBER_MAX: Final = 10_000_000
+MILLISECONDS_MAX: Final = 10_000.0
 
 # Drawing ------------------------------------------------------------------------------------------
 
@@ -293,10 +321,11 @@ def draw_plan(seed: int) -> Plan:
             longest = sorted(bursts, key=lambda burst: burst.seconds)[-3:]
             faults += scene(chance, names, chance.choice(longest))
     dead: tuple[str, ...] = ()
-    if not any(fault.kind in LOSING or fault.kind == "fail_sync" for fault in faults):
-        spare = (replicas - 1) // 2
-        if rng.random() < 0.4:
-            dead = tuple(sorted(rng.sample(names, rng.randint(1, spare))))
+    lots = stream(seed, "dead")
+    if lots.random() < 0.2:
+        dead = tuple(sorted(lots.sample(names, lots.randint(1, (replicas - 1) // 2))))
+        # What else had a copy that was lost may be down for good.
+        faults = [fault for fault in faults if fault.kind not in LOSING]
     apart = stream(seed, "apart").choice((0.0,) * 6 + (0.3, 3.0))
     formed: Literal["file", "peers"] = "peers" if rng.random() < 0.2 else "file"
     if apart and formed == "peers":

@@ -40,6 +40,7 @@ from dynamo.read_operation import ReadOperation
 from dynamo.record import Record, Sibling
 from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
+from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.resolve import View, holds, view
 from dynamo.rpc.messages import Condition, Fetch, Minted, Page, Refused, Reply, Scan, Store
 from dynamo.rpc.pending import Pending
@@ -401,6 +402,15 @@ def _deleted_anywhere_is_deleted(patch: Patches) -> None:
     patch.set(dynamo.coordinator, "_acks_needed", lambda options, n: 0)
 
 
+def _read_before_a_delete_asks_one(patch: Patches) -> None:
+    """So it is said that there is nothing to delete where a quorum has something."""
+
+    def of_one(options: WriteOptions, timeout_ms: int) -> ReadOptions:
+        return ReadOptions(r=1, timeout_ms=timeout_ms)
+
+    patch.set(dynamo.coordinator, "_read_of", of_one)
+
+
 def _minter_judges_no_condition(patch: Patches) -> None:
     patch.set(dynamo.replica, "holds", lambda condition, record, now_ms: True)
 
@@ -656,6 +666,7 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_blocking_repair_needs_one_less, "a blocking repair waits for one primary too few"),
     (_known_value_is_not_found, "a value in hand is said to be not found"),
     (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless"),
+    (_read_before_a_delete_asks_one, "the read within a delete asks one replica"),
     (_minter_judges_no_condition, "the minter does not judge the condition"),
     (_what_is_there_meets_no_condition, "a condition that holds is said not to"),
     (_who_refuses_a_mint_ends_the_write, "a full disk ends writes that others could take"),

@@ -30,7 +30,7 @@ from dynamo.sim.history import (
     values_in,
 )
 from dynamo.sim.link import Timing
-from dynamo.sim.loop import Deadlock, Livelock, SimLoop, run_virtual
+from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.sim.plan import Kind, Plan
 from dynamo.sim.trace import Trace
 from dynamo.sim.workload import Client, Kept, Workload
@@ -86,7 +86,7 @@ def run_plan(
     with quiet():
         try:
             run_virtual(run.main(watch), random=stream(plan.seed, "loop"))
-        except (Exception, Deadlock, Livelock) as error:  # noqa: BLE001 - whatever it is, it is a finding
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             run.findings.append(Finding("bug", f"the run raised {type(error).__name__}: {error}"))
     if tail is not None and run.trace is not None:
         tail(run.trace.tail())
@@ -280,10 +280,7 @@ class _Run:
             assert services is not None
             assert world is not None
             waiting = {
-                "syncs": len(services._commit._waiting),
-                "writes": len(services._replica._backlog),
-                "damaged records": len(services._refill._answered),
-                "bytes of writes": services._replica._backlog._bytes,
+                **services.waiting(),
                 **{f"last replies to a {kind}": n for kind, n in world.unanswered.items()},
             }
             for what, count in waiting.items():

@@ -186,6 +186,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(argv: tuple[str, ...], said: st
     assert said in printed.err
 
 
+_BURST = {"number": 0, "at": 1.0, "seconds": 0.1, "clients": 1, "operations": 1, "keys": [0]}
 _CRASH = {"at": 1.0, "kind": "crash", "nodes": ["a"]}
 
 
@@ -193,18 +194,31 @@ _CRASH = {"at": 1.0, "kind": "crash", "nodes": ["a"]}
     ("changes", "said"),
     [
         ({"replicas": 9}, "9 replicas on "),
-        ({"nodes": ["a", "a", "b"]}, "two nodes of one name"),
-        ({"dead": ["x"]}, "no such node stays dead: x"),
+        ({"nodes": ["a", "a", "b"]}, "each another name"),
+        ({"dead": ["x"]}, "too many stay dead, or none of these nodes: x"),
+        ({"dead": ["a", "b"]}, "too many stay dead"),
+        ({"nodes": ["a:b", "b", "c", "d", "e"]}, "each another name"),
+        ({"partitions": 3}, "3 partitions"),
+        ({"latency_ms": -1.0}, "messages take -1.0 ms"),
+        ({"sync_ms": 1e12}, "syncs 1000000000000.0 ms"),
+        ({"keys": 100_000}, "100000 keys"),
+        ({"apart": 1e9}, "start within"),
+        ({"bursts": [{**_BURST, "at": 1e9}]}, "it is not within 20 s"),
+        ({"bursts": [{**_BURST, "operations": 10**9}]}, "10000 operations"),
+        ({"faults": [{**_CRASH, "at": 1e6}]}, "it is not within 20 s"),
+        ({"faults": [{**_CRASH, "kind": "flip", "nodes": ["a", "b"], "number": 10**8}]}, "1..30"),
+        ({"faults": [{**_CRASH, "kind": "jump", "number": -(10**14)}]}, "its number is over"),
         ({"sead": 1}, "unknown field `sead`"),
-        ({"keys": 0}, "the keys have numbers below 0"),
+        ({"keys": 0}, "0 keys"),
+        ({"bursts": [{**_BURST, "keys": [9]}]}, "whose numbers are below"),
         ({"faults": [{**_CRASH, "nodes": ["x"]}]}, "no such nodes"),
         ({"faults": [{**_CRASH, "nodes": ["a", "b"]}]}, "it befalls 1 nodes"),
         ({"faults": [{**_CRASH, "kind": "bridge"}]}, "it befalls 2 nodes or more"),
         ({"faults": [{**_CRASH, "kind": "crush"}]}, "Invalid enum value 'crush'"),
         ({"faults": [{**_CRASH, "kind": "crash_at"}]}, "crash_at has a point"),
         ({"faults": [{**_CRASH, "second": 1}]}, "unknown field `second`"),
-        ({"faults": [{**_CRASH, "seconds": -1.0}]}, "it needs a time"),
-        ({"faults": [{**_CRASH, "kind": "slow_node"}]}, "a number above 0"),
+        ({"faults": [{**_CRASH, "seconds": -1.0}]}, "lasts over 600 s"),
+        ({"faults": [{**_CRASH, "kind": "slow_node"}]}, "its number is not in 1..1000"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(

@@ -243,3 +243,31 @@ def test_no_cluster_without_a_simulated_loop() -> None:
 
     with pytest.raises(AssertionError, match="run_virtual"):
         asyncio.run(main())
+
+
+def test_a_cut_of_nobody_is_an_error() -> None:
+    async def scene(cluster: Cluster) -> None:
+        for wrong in (("zz",), "b"):
+            with pytest.raises(ValueError, match=r"no node 'zz'|one name, not several"):
+                cluster.cut(wrong, ("a",))
+
+    play(scene)
+
+
+def test_nothing_settles_where_all_who_keep_a_key_are_down() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v")
+        for name in "abc":
+            cluster.crash(name)
+        with pytest.raises(ValueError, match="all primaries of b'k' are down"):
+            await cluster.settle()
+
+    play(scene)
+
+
+def test_more_nodes_than_letters_are_refused() -> None:
+    async def scene(cluster: Cluster) -> None:
+        """Never made."""
+
+    with pytest.raises(ValueError, match="27 nodes"):
+        play(scene, nodes=27)

@@ -17,7 +17,7 @@ from dynamo.sim.search import fresh_seed
 ROOT = Path(__file__).parents[3]
 #: Real time that new seeds are tried for, in each of PARTS tests: under pytest-xdist a core each.
 SECONDS = 20.0
-PARTS = 2
+PARTS = os.cpu_count() or 1
 #: Plans of seeds that failed once, by the code or by who judged it: what a seed means may change, a plan
 #: does not.
 FAILED_ONCE = sorted((ROOT / "tests" / "seeds").glob("*.json"))
