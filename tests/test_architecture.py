@@ -69,7 +69,7 @@ RANKS = """
     http.server
     http
 
-    sim.chance sim.trace sim.loop sim.points sim.sieve
+    sim.chance sim.trace sim.loop sim.points sim.sieve sim.line
     sim.clock sim.database sim.plan sim.history sim.link
     sim.disk sim.stream sim.messages sim.checks
     sim.storage sim.files sim.network

@@ -10,14 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, NamedTuple, cast, get_args
+from typing import Final, Literal, NamedTuple, cast, get_args
 
 from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.record import TOMBSTONE, Sibling, decode_record
 from dynamo.replica import QUARANTINE_PREFIX
-from dynamo.requests import Count, Found, ReadOptions, WriteOptions, Written
+from dynamo.requests import Found, Written
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.disk import Image
+from dynamo.sim.line import (
+    Line,
+    ScriptError,
+    number,
+    read_options,
+    seconds,
+    take_apart,
+    write_options,
+)
 from dynamo.sim.node import SimNode
 from dynamo.sim.points import POINTS, Point
 from dynamo.sim.sieve import KINDS, Sieve
@@ -34,9 +43,6 @@ ALARMS: Final = (
     "records_damaged",
     "rpc_handlers_failed",
 )
-_COUNT_WORDS: Final = ("one", "quorum", "all", "default")
-_WRITE_COUNTS: Final = ("w", "pw", "dw", "node_confirms", "r", "pr")
-_READ_COUNTS: Final = ("r", "pr", "node_confirms")
 _NODES_MAX: Final = 26
 #: Seconds between two looks whether a node has started: it is asked at once.
 _LOOK_INTERVAL: Final = 0.001
@@ -48,26 +54,6 @@ CONNECT_PATIENCE: Final = 1.0
 Run = Callable[["Scene", "Line"], "list[str] | Awaitable[list[str]]"]
 
 
-class ScriptError(Exception):
-    """A scenario that cannot be carried out: the message begins with its file and line."""
-
-
-class Line(NamedTuple):
-    """One command, taken apart."""
-
-    where: str
-    verb: str
-    words: tuple[str, ...]
-    options: dict[str, str]
-    flags: frozenset[str]
-    #: What its context is to be remembered as, "" if it is not.
-    name: str
-
-    def error(self, why: str) -> ScriptError:
-        """One that names this line."""
-        return ScriptError(f"{self.where}: {self.verb}: {why}")
-
-
 class Command(NamedTuple):
     """How a command is written, and what does it. `sudden`: it takes no time, so that `when` and
     `after` can do it."""
@@ -75,35 +61,6 @@ class Command(NamedTuple):
     usage: str
     run: Run
     sudden: bool
-
-    def parse(self, where: str, text: str) -> Line:
-        """The line that `text` is. Raises ScriptError."""
-        verb, *rest = text.split()
-        name = ""
-        if "[as NAME]" in self.usage and len(rest) > 1 and rest[-2] == "as":
-            name = rest[-1]
-            rest = rest[:-2]
-        known = self.usage.replace("[as NAME]", "").replace("[", "").replace("]", "").split()[1:]
-        words: list[str] = []
-        options: dict[str, str] = {}
-        flags: set[str] = set()
-        free = "..." in self.usage
-        places = sum(word.isupper() for word in known)
-        for word in rest:
-            key, has_value, value = word.partition("=")
-            if "COMMAND..." in self.usage and len(words) >= places - 1:
-                words.append(word)  # of another command
-            elif has_value and f"{key}=" in known:
-                options[key] = value
-            elif word in known and not word.isupper():
-                flags.add(word)
-            elif has_value:
-                raise ScriptError(f"{where}: {verb}: unknown argument {word}; {self.usage}")
-            else:
-                words.append(word)
-        if len(words) < places or (len(words) > places and not free):
-            raise ScriptError(f"{where}: {verb}: it is written {self.usage}")
-        return Line(where, verb, tuple(words), options, frozenset(flags), name)
 
 
 def parse(where: str, text: str) -> Line:
@@ -113,7 +70,7 @@ def parse(where: str, text: str) -> Line:
     if command is None:
         known = ", ".join(COMMANDS)
         raise ScriptError(f"{where}: unknown command {verb}; there are cluster, repeat, {known}")
-    line = command.parse(where, text)
+    line = take_apart(command.usage, where, text)
     if verb == "when" and line.words[1] not in POINTS:
         raise line.error(f"no point {line.words[1]}; there are {', '.join(POINTS)}")
     if verb in ("when", "after"):
@@ -136,8 +93,8 @@ class ClusterLine(NamedTuple):
 def parse_cluster(where: str, text: str) -> ClusterLine:
     """The cluster that `text` asks for. Raises ScriptError."""
     usage = "cluster nodes= [n=] [seed=] [partitions=] [formed=]"
-    line = Command(usage, lambda scene, line: [], False).parse(where, text)
-    nodes = _number(line, "nodes", 3)
+    line = take_apart(usage, where, text)
+    nodes = number(line, "nodes", 3)
     if not 1 <= nodes <= _NODES_MAX:
         raise line.error(f"1 to {_NODES_MAX} nodes")
     formed = line.options.get("formed", "file")
@@ -145,9 +102,9 @@ def parse_cluster(where: str, text: str) -> ClusterLine:
         raise line.error("formed=file or formed=peers")
     return ClusterLine(
         nodes=tuple("abcdefghijklmnopqrstuvwxyz"[:nodes]),
-        replicas=_number(line, "n", 3),
-        partitions=_number(line, "partitions", 4),
-        seed=_number(line, "seed", 0),
+        replicas=number(line, "n", 3),
+        partitions=number(line, "partitions", 4),
+        seed=number(line, "seed", 0),
         formed=cast('Literal["file", "peers"]', formed),
     )
 
@@ -206,7 +163,7 @@ class Scene:
         node = self._node(line, name)
         try:
             written = await self._cluster.write(
-                node.name, key.encode(), value.encode(), self._context(line), _write_options(line)
+                node.name, key.encode(), value.encode(), self._context(line), write_options(line)
             )
         except DynamoError as error:
             return _told(error)
@@ -218,7 +175,7 @@ class Scene:
         name, key = line.words
         node = self._node(line, name)
         try:
-            found = await self._cluster.read(node.name, key.encode(), _read_options(line))
+            found = await self._cluster.read(node.name, key.encode(), read_options(line))
         except DynamoError as error:
             return _told(error)
         self._remember(line, found)
@@ -232,7 +189,7 @@ class Scene:
         node = self._node(line, name)
         try:
             done = await self._cluster.delete(
-                node.name, key.encode(), self._context(line), _write_options(line)
+                node.name, key.encode(), self._context(line), write_options(line)
             )
         except DynamoError as error:
             return _told(error)
@@ -274,7 +231,7 @@ class Scene:
         kind, source, target = line.words
         if kind not in KINDS:
             raise line.error(f"no kind of message {kind}; there are {', '.join(KINDS)}")
-        count = _number(line, "count", 0) or None
+        count = number(line, "count", 0) or None
         self._sieve.lose(
             kind, self._node(line, source).name, self._node(line, target).name, count=count
         )
@@ -297,7 +254,7 @@ class Scene:
         """End nodes in the middle of what they do; `silent`: their machines too. `kept`: so many of
         their unsynced writes are on disk all the same."""
         nodes = [self._node(line, name, up=True) for name in line.words]
-        kept = _number(line, "kept", -1)
+        kept = number(line, "kept", -1)
         for node in nodes:
             self._cluster.crash(
                 node.name,
@@ -355,7 +312,7 @@ class Scene:
         """Do a command later, while others go on."""
         loop = self._cluster.loop
         inner = parse(line.where, " ".join(line.words[1:]))
-        loop.call_later(_seconds(line), self._do, inner, context=loop.outside)
+        loop.call_later(seconds(line), self._do, inner, context=loop.outside)
         return []
 
     def _at_point(self, name: str, point: Point) -> None:
@@ -462,7 +419,7 @@ class Scene:
         try:
             self._cluster.skew(
                 self._node(line, line.words[0]).name,
-                ms=_number(line, "ms", 0),
+                ms=number(line, "ms", 0),
                 rate=None if rate is None else float(rate),
             )
         except ValueError:
@@ -473,7 +430,7 @@ class Scene:
 
     async def wait(self, line: Line) -> list[str]:
         """So many seconds pass."""
-        await asyncio.sleep(_seconds(line))
+        await asyncio.sleep(seconds(line))
         return []
 
     async def settle(self, line: Line) -> list[str]:
@@ -603,50 +560,6 @@ def _told(error: DynamoError) -> list[str]:
         head += f", {details['received']} of {details['required']}"
     reasons: dict[str, str] = details.get("reasons", {})
     return [head, *(f"  {name}: {reason}" for name, reason in sorted(reasons.items()))]
-
-
-def _seconds(line: Line) -> float:
-    try:
-        return float(line.words[0])
-    except ValueError:
-        raise line.error(f"{line.words[0]} is no number") from None
-
-
-def _number(line: Line, option: str, default: int) -> int:
-    try:
-        return int(line.options.get(option, default))
-    except ValueError:
-        raise line.error(f"{option}={line.options[option]} is no number") from None
-
-
-def _counts(line: Line, names: tuple[str, ...]) -> dict[str, Any]:
-    given: dict[str, Count] = {}
-    for name in names:
-        value = line.options.get(name)
-        if value in _COUNT_WORDS:
-            given[name] = value  # type: ignore[assignment]
-        elif value is not None:
-            given[name] = _number(line, name, 0)
-    return given
-
-
-def _write_options(line: Line) -> WriteOptions:
-    return WriteOptions(
-        timeout_ms=_number(line, "timeout", 0),
-        returnbody=bool(line.name),
-        **_counts(line, _WRITE_COUNTS),
-    )
-
-
-def _read_options(line: Line) -> ReadOptions:
-    repair = line.options.get("repair", "async")
-    if repair not in ("async", "blocking"):
-        raise line.error("repair=async or repair=blocking")
-    return ReadOptions(
-        timeout_ms=_number(line, "timeout", 0),
-        read_repair=cast('Literal["async", "blocking"]', repair),
-        **_counts(line, _READ_COUNTS),
-    )
 
 
 _WRITE_OPTIONS: Final = "[context=] [w=] [pw=] [dw=] [node_confirms=] [r=] [pr=] [timeout=]"

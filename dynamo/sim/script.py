@@ -27,9 +27,10 @@ from typing import Final, NamedTuple
 
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
+from dynamo.sim.line import Line, ScriptError
 from dynamo.sim.loop import run_virtual
 from dynamo.sim.run import quiet
-from dynamo.sim.scene import ClusterLine, Line, Scene, ScriptError, parse, parse_cluster
+from dynamo.sim.scene import ClusterLine, Scene, parse, parse_cluster
 
 DASHES: Final = "----"
 #: So many different results of one command of a loop are told apart.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dynamo.sim.scene import COMMANDS, ScriptError
+from dynamo.sim.line import ScriptError
+from dynamo.sim.scene import COMMANDS
 from dynamo.sim.script import run_script
 
 CLUSTER = "cluster nodes=3 n=3\n----\nok\n"
