@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import History, Loss, Why, some
+from dynamo.sim.history import History, Loss, Why, copy_on_disk, some
 
 _LOOK_INTERVAL: Final = 0.01
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
@@ -80,7 +80,7 @@ class Losses:
         """Find out when the disk has again what it had, as far as others have it, nobody owes the node
         anything, and it has mended something since: else it has just not noticed yet."""
         loop, now = self._cluster.loop, self._cluster.loop.time()
-        is_complete = self._cluster.is_complete(loss.node, loss.key)
+        is_complete = self._cluster.is_complete(loss.node, loss.key) and not self._is_rotten(loss)
         has_mended = self._mends(loss.node) > mends
         if is_complete and has_mended and elsewhere:
             self._check_complete(loss, elsewhere)
@@ -109,6 +109,12 @@ class Losses:
                     f" without {some(missing)}, which {owner} has"
                 )
                 return
+
+    def _is_rotten(self, loss: Loss) -> bool:
+        """What was damaged lies there still: nobody has met it."""
+        storage_key = self._cluster.storage_key(loss.key)
+        data = self._cluster.nodes[loss.node].disk.durable("records", storage_key)
+        return copy_on_disk(data, storage_key).damaged
 
     def _mends(self, name: str) -> int:
         node = self._cluster.nodes[name]

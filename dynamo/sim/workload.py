@@ -98,7 +98,7 @@ class Client:
                 options = self._write_options(rng, operation, context)
             await self._make(operation, context, options, gives_up_after)
             unsure = None
-            if kind == "delete" and operation.outcome == "unknown":
+            if kind == "delete" and operation.outcome == "unknown" and not foreign:
                 unsure = key, past, context
 
     async def simple(self, kind: OperationKind, key: bytes, node: str, timeout: float) -> None:
