@@ -19,6 +19,7 @@ from dynamo.sim.workload import Client, Kept
 NOT_THERE: Final = Condition(if_none_match=("*",))
 #: A write that was acknowledged has reached the other replicas, too, after so long.
 _ARRIVED_SECONDS: Final = 1.0
+_LATE_MS: Final = 1 << 49
 THERE: Final = Condition(if_match=("*",))
 
 
@@ -40,6 +41,7 @@ class Exam:
         self._rng = rng
         self._timeout = timeout
         self._counts: list[Count] = ["default", "quorum"] if dead else ["default", "quorum", "all"]
+        self._may_block = not dead
         self._problems = problems
 
     async def take(self, foreign: Kept | None) -> Kept | None:
@@ -70,6 +72,7 @@ class Exam:
 
     async def without_room(self, node: str) -> None:
         """Make requests at a node that takes no writes for want of space: the others take them."""
+        self._may_block = False  # it cannot be repaired
         put = await self._ask("put", None, None, at=node)
         self._expect_code(put, "")
         self._expect_code(await self._ask("get", None, None, at=node), "")
@@ -124,8 +127,17 @@ class Exam:
         if not none.needless:
             self._problems.append(f"[{none}] was made, though nothing was left to delete")
         self._expect_code(await self._put(None, THERE), "precondition_failed")
-        if self._rng.random() < 0.5:
-            self._expect_code(await self._put(None, NOT_THERE), "")
+        await self._expiring()
+
+    async def _expiring(self) -> None:
+        """What has expired by any clock is not shown, and what has not by any, is."""
+        gone = await self._ask("put", self._client.last(self._key), None, expires_ms=1)
+        self._expect_code(gone, "")
+        self._expect(await self._get(), {gone.id}, set())
+        self._expect_code(await self._put(None, THERE), "precondition_failed")
+        kept = await self._ask("put", self._client.last(self._key), None, expires_ms=_LATE_MS)
+        self._expect_code(kept, "")
+        self._expect(await self._get(), {kept.id})
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -146,6 +158,7 @@ class Exam:
         *,
         at: str | None = None,
         timeout: float | None = None,
+        expires_ms: int = 0,
     ) -> Operation:
         return await self._client.ask(
             kind,
@@ -154,6 +167,8 @@ class Exam:
             node=at or self._client.any_node(self._rng),
             kept=kept,
             condition=condition,
+            blocking=kind == "get" and self._may_block and self._rng.random() < 0.5,
+            expires_ms=expires_ms,
             count="quorum" if at else self._rng.choice(self._counts),
         )
 

@@ -8,7 +8,7 @@ its expiry which delete it is of. Knows nothing of nodes' insides; times are sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -297,9 +297,11 @@ class History:
         return frozenset(ids)
 
     def note_answer(
-        self, operation: Operation, record: Record, visible: Iterable[Sibling] = ()
+        self, operation: Operation, record: Record, visible: Sequence[Sibling] = ()
     ) -> None:
         """The operation was answered with this record, of which these siblings were visible."""
+        if any(sibling.kind == TOMBSTONE for sibling in visible):
+            self.unreadable.append(f"[{operation}] was shown a tombstone")
         try:
             operation.seen = self.note_dots(record)
             operation.shown = values_in(visible)

@@ -17,6 +17,7 @@ import dynamo.context
 import dynamo.coordinator
 import dynamo.quorum
 import dynamo.record
+import dynamo.refill
 import dynamo.replica
 import dynamo.rpc.frame
 import dynamo.services
@@ -32,12 +33,15 @@ from dynamo.errors import (
     DynamoError,
     Malformed,
     StorageCorrupt,
+    StorageError,
+    StorageRefusesWrites,
     Unavailable,
 )
 from dynamo.ports import Call, Failure, Write
 from dynamo.quorum import ReadTally, WriteTally
 from dynamo.read_operation import ReadOperation
 from dynamo.record import Record, Sibling
+from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
 from dynamo.requests import ReadOptions, WriteOptions
@@ -368,6 +372,26 @@ def _tombstones_are_forgotten(patch: Patches) -> None:
     patch.set(Replica, "_put", forgetting)
 
 
+def _tombstone_is_shown(patch: Patches) -> None:
+    patch.set(Sibling, "is_live", lambda self, now_ms: not 0 < self.expires_ms <= now_ms)
+
+
+def _what_has_expired_is_shown(patch: Patches) -> None:
+    patch.set(Sibling, "is_live", lambda self, now_ms: self.kind == dynamo.record.VALUE)
+
+
+def _failed_write_had_no_effect(patch: Patches) -> None:
+    """What an engine did of a write that failed is unknown, and is said to be nothing."""
+    refuse_error = Replica._refuse_error
+
+    def sure(self: Replica, call: Call, error: DynamoError) -> None:
+        if type(error) is StorageError:
+            error = StorageRefusesWrites(error.message, reason="storage_error")
+        refuse_error(self, call, error)
+
+    patch.set(Replica, "_refuse_error", sure)
+
+
 def _newest_sibling_is_shown_alone(patch: Patches) -> None:
     """The wall clock decides between concurrent writes."""
 
@@ -584,6 +608,39 @@ class _OnePage:
         self._call.reply(reply, last=last)
 
 
+def _refill_marks_are_forgotten(patch: Patches) -> None:
+    """A start does not know what the start before was reading back."""
+    patch.set(Replica, "_load_marks", lambda self: None)
+
+
+def _peer_that_is_away_is_not_waited_for(patch: Patches) -> None:
+    patch.set(dynamo.refill, "PATIENCE", 0.0)
+
+
+def _rebuilt_database_counts_as_whole(patch: Patches) -> None:
+    patch.set(Recovery, "_recovered", Recovery.renew_incarnation)
+
+
+def _damaged_over_there_is_read(patch: Patches) -> None:
+    """A page from which damaged records are missing counts as all that the peer has."""
+    on_scan = Replica.on_scan
+
+    def scan(self: Replica, message: Scan, call: Call) -> None:
+        on_scan(self, message, _WholePage(call))
+
+    patch.set(Replica, "on_scan", scan)
+
+
+class _WholePage(_OnePage):
+    """A call for a page that says that nothing is missing from it."""
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        """Pass it on."""
+        if type(reply) is Page:
+            reply = msgspec.structs.replace(reply, skipped=0)
+        self._call.reply(reply, last=last)
+
+
 def _emptied_disk_goes_unnoticed(patch: Patches) -> None:
     patch.set(Known, "lacks", lambda self, other: False)
 
@@ -661,12 +718,14 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_context_of_another_key_accepted, "a context of another key is believed"),
     (_own_context_is_refused, "a context of this key is refused"),
     (_tombstones_are_forgotten, "a tombstone is dropped at once"),
+    (_tombstone_is_shown, "a tombstone is shown as a value"),
+    (_what_has_expired_is_shown, "a value is shown after its time"),
+    (_failed_write_had_no_effect, "a write that failed in the engine is made elsewhere"),
     (_newest_sibling_is_shown_alone, "a read shows the newest sibling alone"),
     (_digest_counts_without_its_body, "an answer counts whose siblings are not in hand"),
     (_blocking_repair_needs_one_less, "a blocking repair waits for one primary too few"),
     (_known_value_is_not_found, "a value in hand is said to be not found"),
     (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless"),
-    (_read_before_a_delete_asks_one, "the read within a delete asks one replica"),
     (_minter_judges_no_condition, "the minter does not judge the condition"),
     (_what_is_there_meets_no_condition, "a condition that holds is said not to"),
     (_who_refuses_a_mint_ends_the_write, "a full disk ends writes that others could take"),
@@ -682,6 +741,10 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_refilling_counts, "a partition that is being refilled answers reads"),
     (_refilled_after_one_peer, "a refill ends with the first peer"),
     (_refill_ends_with_the_first_page, "a refill reads one page of a partition"),
+    (_refill_marks_are_forgotten, "a start forgets what was to be refilled"),
+    (_peer_that_is_away_is_not_waited_for, "a refill does without who is down at once"),
+    (_rebuilt_database_counts_as_whole, "a rebuilt database is not refilled"),
+    (_damaged_over_there_is_read, "a refill takes no notice of a peer's damaged records"),
     (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had"),
     (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off"),
     (_what_was_sent_counts_as_unsent, "who stops takes what it sent for unsent"),

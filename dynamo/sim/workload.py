@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from dynamo.errors import DynamoError
 from dynamo.record import VALUE, Record
@@ -126,9 +126,11 @@ class Client:
         kept: Kept | None = None,
         condition: Condition | None = None,
         count: Count = "default",
+        blocking: bool = False,
+        expires_ms: int = 0,
     ) -> Operation:
         """One request with this context and condition; `count`, a word, of the replicas are
-        read and written."""
+        read and written. `blocking`: of a get. `expires_ms`: of a put."""
         n = self._cluster.replicas
         number = n if count == "all" else n // 2 + 1
         past, context = (kept.past, kept.context) if kept is not None else (NOTHING, b"")
@@ -140,16 +142,19 @@ class Client:
         timeout_ms = int(timeout * 1000)
         if kind == "get":
             operation.r = number
-            options = ReadOptions(r=count, timeout_ms=timeout_ms)
+            operation.blocking = blocking
+            read_repair: Literal["blocking", "async"] = "blocking" if blocking else "async"
+            options = ReadOptions(r=count, timeout_ms=timeout_ms, read_repair=read_repair)
         else:
             operation.w = number
+            operation.expires = expires_ms > 0
             operation.past = NOTHING if operation.foreign_context else past
             options = WriteOptions(
                 w=count,
                 r=count,
                 timeout_ms=timeout_ms,
                 condition=condition,
-                expires_ms=TOMBSTONE_TAG + operation.id if kind == "delete" else 0,
+                expires_ms=TOMBSTONE_TAG + operation.id if kind == "delete" else expires_ms,
             )
         await self._make(self._history.begin(operation), context, options)
         return operation
