@@ -83,7 +83,10 @@ class Recovery:
         """
         directory, storage = self._directory, self._storage
         if directory.start > known.start and storage.write_number > known.write_number:
-            return  # another peer has said so already, and this one is dialled again
+            # Another peer has said so already. This one is dialled again, and goes by what is synced:
+            # where nobody writes, nobody else would sync it.
+            self._commit.when_synced(storage.write_number, _log_failure)
+            return
         self._why = "a peer has seen later writes of this node than it has itself"
         try:
             directory.raise_start(known.start)

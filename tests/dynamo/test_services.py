@@ -98,6 +98,22 @@ async def test_a_node_behind_marks_everything_and_shows_more_than_is_known(
     assert (standing.start, standing.write_number > KNOWN.write_number) == (10, True)
 
 
+async def test_a_node_that_is_above_what_a_peer_knows_syncs_what_it_shows(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    """A peer goes by the synced number, and nobody else syncs where nobody writes."""
+    node = await start(config(True))
+    node._recovery.on_behind(KNOWN)
+    await synced(node, KNOWN.write_number)
+    storage = node._storage
+    assert storage is not None
+    node._replica.mark_refill([((0, 0), RefillMark(("n2",), serving=True))])
+    above = storage.write_number - 1
+    assert storage.synced_number <= above
+    node._recovery.on_behind(Known(9, above))
+    await synced(node, above)
+
+
 async def test_the_marks_are_written_before_the_number_that_lets_the_node_in_again(
     config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
