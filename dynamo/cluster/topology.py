@@ -93,6 +93,8 @@ class Topology:
         self._count = metrics.count
         #: Peers that have no ring either, by address.
         self._met: dict[str, Member] = {}
+        #: Peers that have a ring, while this node has none.
+        self._with_ring: dict[str, None] = {}
         self._known = _read_known(blobs)
         self._heard = False
         #: The last synced write number that each peer has acknowledged a write with; shared with the
@@ -219,6 +221,7 @@ class Topology:
 
     def _adopt(self, ring: Ring) -> None:
         self.ring = self._keep(ring)
+        self.refusals.pop(self._own.id, None)
         log.info("ring formed: %r", ring)
         self.on_ring(ring)
         # Whoever forms a ring later than its peer compares the two, so every pair is compared.
@@ -245,7 +248,9 @@ class Topology:
         while True:
             for _ in range(KEEP_BEATS):
                 await sleep(HEARTBEAT_INTERVAL)
-                if self.ring is not None:
+                if self.ring is None:
+                    self._try_again()
+                else:
                     peers = [m.id for m in self.ring.members if m.id != self._own.id]
                     up = [peer for peer in peers if self._transport.is_connected(peer)]
                     ping = Ping(int(ASK_TIMEOUT * 1000), self._standing().write_number)
@@ -305,6 +310,8 @@ class Topology:
             self._adopt(ring)
         except (ValueError, ConfigError) as error:
             self._refuse(node, f"the ring it sent is not usable: {error}")
+        except StorageError as error:
+            self._refuse(self._own.id, error.message)
 
     def on_failure(self, node: str, failure: Failure) -> None:
         self._count["peer_requests_failed"] += 1
@@ -425,6 +432,7 @@ class Topology:
         self.refusals.pop(greeting.address, None)
         if self.ring is None and greeting.epoch:
             # There is a ring: one formed now, of what peers say of themselves today, may differ.
+            self._with_ring[greeting.node_id] = None
             self._ask_ring(greeting.node_id)
         elif self.ring is None:
             self._note_met(greeting)
@@ -439,12 +447,24 @@ class Topology:
             host=greeting.host,
             weight=greeting.weight,
         )
+        self._form()
+
+    def _form(self) -> None:
+        """Form the ring, if every peer has been met."""
         if self.missing():
             return
         try:
             self._adopt(self._build((self._own, *self._met.values())))
-        except ConfigError as error:
-            self._refuse(greeting.node_id, error.message)
+        except (ConfigError, StorageError) as error:
+            self._refuse(self._own.id, error.message)
+
+    def _try_again(self) -> None:
+        """The ring that was to be formed or learnt could not be kept, say on a full disk."""
+        assert self._transport is not None
+        self._form()
+        for name in self._with_ring:
+            if self.ring is None and self._transport.is_connected(name):
+                self._ask_ring(name)
 
     def disconnected(self, node_id: str) -> None:
         """A peer's connection is gone."""

@@ -349,6 +349,57 @@ def test_a_full_disk_does_not_keep_peers_out() -> None:
     assert a.admit(b.greeting()) is None
 
 
+class FewBeats(Exception):
+    """The heartbeat has slept often enough."""
+
+
+async def beat(topology: Topology) -> None:
+    """One heartbeat."""
+    left = [None]
+
+    async def sleep(seconds: float) -> None:
+        if not left:
+            raise FewBeats
+        left.pop()
+
+    with pytest.raises(FewBeats):
+        await topology.run_heartbeat(sleep)
+
+
+async def test_a_ring_that_cannot_be_kept_is_formed_once_there_is_room() -> None:
+    wire, blobs = Wire(), Blobs()
+    a = node(A, cluster=DEVELOPMENT, peers=("b:1", "c:1"), blobs=blobs, wire=wire)
+    _, b, c = three(wire)
+    wire.nodes["a"] = a
+    blobs.full = True
+    meet(a, b)
+    meet(a, c)
+    assert a.ring is None
+    assert "no space" in a.refusals["a"]
+    await beat(a)
+    assert a.ring is None
+    blobs.full = False
+    await beat(a)
+    assert [member.id for member in ring_of(a).members] == ["a", "b", "c"]
+    assert "a" not in a.refusals
+
+
+async def test_a_ring_that_cannot_be_kept_is_learnt_once_there_is_room() -> None:
+    wire, blobs = Wire(), Blobs()
+    a, b, c = three(wire)
+    meet(a, b)
+    meet(a, c)
+    meet(b, c)
+    new = node(A, cluster=DEVELOPMENT, peers=("b:1", "c:1"), blobs=blobs, wire=wire)
+    blobs.full = True
+    new.connected(b.greeting())
+    assert new.ring is None
+    blobs.full = False
+    wire.up = {"b"}
+    await beat(new)
+    assert ring_of(new).digest() == ring_of(b).digest()
+
+
 def test_whoever_is_told_that_it_is_behind_tells_the_node() -> None:
     told: list[Known] = []
     b = node(B, standing=lambda: Known(1, 0, b"new"))
