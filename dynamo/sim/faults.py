@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from dynamo.keys import partition_range
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Why
@@ -26,8 +27,6 @@ _SUPERVISOR_SECONDS: Final = 0.5
 #: How long a node is waited for that clients wait for, and how often it is looked at.
 _BUSY_SECONDS: Final = 0.5
 _BUSY_LOOK: Final = 0.001
-#: What a record's range is damaged around it (`rot_block`).
-_BEHIND: Final = b"\xff"
 
 
 class Injector:
@@ -450,10 +449,19 @@ class Injector:
         key = self._key_to_damage(fault)
         if key is None:
             return False
-        had, start = self.losses.had(name, key), self._cluster.storage_key(key)
-        self._cluster.nodes[name].disk.rot_block("records", start, start + _BEHIND)
+        start, end = partition_range(*self._place(key))
+        # Whoever meets the damage at one key must think of the others.
+        beside = [one for one in self._cluster.keys if self._place(one) == self._place(key)]
+        if any(self.losses.is_pending(name, one) for one in beside):
+            return False
+        had = {one: self.losses.covered(name, one) for one in beside}
+        self._cluster.nodes[name].disk.rot_block("records", start, end)
         self.losses.lost(name, had, "rot")
         return True
+
+    def _place(self, key: bytes) -> tuple[int, int]:
+        plan = self._cluster.plan(key)
+        return plan.class_id, plan.partition
 
     def _key_to_damage(self, fault: Fault) -> bytes | None:
         """A key that the node has, and another owner has a good copy of."""

@@ -289,7 +289,7 @@ DRAWN: Final[dict[Kind, _Drawn]] = {
     "wipe": _Drawn(0.4, 1, _BRIEF),
     "restore": _Drawn(0.3, 1, (0.3, 1.0, 3.0, 6.0)),
     "rot": _Drawn(0.7, 1, (0.0,), _RANDOM),
-    "rot_block": _Drawn(0.15, 1, (0.0,), _RANDOM),
+    "rot_block": _Drawn(0.25, 1, (0.0,), _RANDOM),
     "lose_log": _Drawn(0.15, 1, _BRIEF, (1, 3, 10)),
     "lose_database": _Drawn(0.1, 1, _BRIEF),
     "slow_sync": _Drawn(0.4, 1, _LONG, (10, 50)),
