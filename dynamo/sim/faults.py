@@ -40,7 +40,7 @@ class Injector:
         self.healed = False
         #: Nodes that ended by themselves, and why: none should.
         self.failures: list[str] = []
-        self.losses = Losses(cluster, history)
+        self.losses = Losses(cluster, history, at_once=max(1, (plan.replicas - 1) // 2))
         cluster.on_point = self._at_point
         cluster.on_end = self._ended
         #: Nodes that said that they had read the others, and had not, a line each.

@@ -1,8 +1,8 @@
 """Which disks have lost what in a run, and when they are whole again.
 
-One disk at a time loses something that was synced, and the next only when the last is whole: more than
-w - 1 copies at once is more than the store promises to bear. What a check may count on follows from
-what is noted here, so neither the node nor its disk alone is believed. Knows nothing of how faults come.
+Few disks at a time lose something that was synced, and the next only when one of them is whole: w - 1
+copies at once is what the store promises to bear. What a check may count on follows from what is noted
+here, so neither the node nor its disk alone is believed. Knows nothing of how faults come.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ Copies = dict[str, frozenset[int]]
 
 
 class Losses:
-    """Of one run; they are noted in its history."""
+    """Of one run; they are noted in its history. `at_once`: disks that may have lost something and not
+    got it back."""
 
-    def __init__(self, cluster: Cluster, history: History) -> None:
+    def __init__(self, cluster: Cluster, history: History, *, at_once: int) -> None:
         self._cluster = cluster
         self._history = history
+        self._at_once = at_once
         #: Those that are not known to be made good.
         self._open: list[Loss] = []
         #: Nodes that said that they had read the others, and had not, a line each.
         self.incomplete: list[str] = []
 
     def may_lose(self, name: str) -> bool:
-        """True if the node is up and no disk has lost anything that it has not got back."""
-        return not self._open and self._cluster.nodes[name].is_up
+        """True if the node is up, its disk is whole, and not too many others are not."""
+        losing = {loss.node for loss in self._open}
+        is_whole = name not in losing and len(losing) < self._at_once
+        return is_whole and self._cluster.nodes[name].is_up
 
     def had(self, name: str, key: bytes | None = None) -> Covered:
         """What the node's disk has now, of the key or of all."""

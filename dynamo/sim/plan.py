@@ -472,12 +472,24 @@ def _lost_while_one_is_away(
     ]
 
 
+def _two_disks_lose(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """A node has to read back what it had from another whose copy is damaged. Where a key has three
+    replicas only one of the two comes to pass."""
+    one, other = rng.sample(names, 2)
+    at = round(burst.at + rng.random() * burst.seconds, 3)
+    return [
+        Fault(at, rng.choice(("rot", "rot_block")), (one,), 0.0, rng.choice(_RANDOM)),
+        Fault(round(at + 0.001, 3), "wipe", (other,), 0.05),
+    ]
+
+
 SCENES: Final = (
     (_missed_then_lost, 0.35),
     (_power_cut_while_syncing, 0.15),
     (_disk_ends_while_syncing, 0.2),
     (_stopped_one_by_one, 0.25),
     (_every_disk_is_full, 0.1),
+    (_two_disks_lose, 0.25),
     (_lost_then_crashed, 0.15),
     (_lost_while_one_is_away, 0.15),
 )
