@@ -48,8 +48,8 @@ LAST_TIMEOUT: Final = 3.0
 FRESH_KEY: Final = b"fresh"
 #: A storage that is behind for so long makes nobody fail.
 BUSY_SECONDS: Final = 0.1
-#: Longer than any repair waits for its answers.
-QUIET_SECONDS: Final = 12.0
+#: Longer than any request that was made waits for its answers.
+QUIET_SECONDS: Final = 6.0
 #: Counters that stay at 0 as long as every dot is minted once, and no handler has a bug.
 ALARMS: Final = {
     "foreign_dots": "I3",
