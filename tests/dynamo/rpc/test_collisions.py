@@ -4,77 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import combinations
 
-from little_cluster import LoopClock
-from rpc_nodes import PeerNode, until
-from slow_network import SlowNetwork
+from rpc_nodes import PeerNode
+from sim_peers import SimPeers
 
+from dynamo.sim.chance import stream
+from dynamo.sim.link import Timing
 from dynamo.sim.loop import run_virtual
 
 DELAY = 0.02
 
 
-def together(nodes: list[PeerNode]) -> bool:
-    return all(len(node.transport.connected()) == len(nodes) - 1 for node in nodes)
-
-
-async def meet(seed: int, *, count: int, resets: int, restarts: int = 0) -> list[PeerNode]:
+def meet(seed: int, *, count: int, resets: int, restarts: int = 0) -> list[PeerNode]:
     """Nodes that all dial all, with resets and restarts meanwhile; raises unless they settle."""
-    chance = random.Random(seed)
-    network = SlowNetwork(seed, DELAY)
-    addresses = [f"n{i}:1" for i in range(count)]
 
-    def make(which: int, start: int) -> PeerNode:
-        return PeerNode(f"n{which}", start=start, network=network, clock=LoopClock(), chance=chance)
-
-    nodes = [make(which, 1) for which in range(count)]
-
-    async def start(node: PeerNode, address: str) -> None:
-        await node.start(address)
-        await asyncio.sleep(DELAY * chance.random())
-        node.transport.dial(addresses)
-
-    try:
-        await asyncio.gather(*map(start, nodes, addresses))
+    async def scene() -> list[PeerNode]:
+        peers = SimPeers(seed=seed, count=count)
+        network, chance = peers.network, stream(seed, "collisions")
+        network.timing(None, None, Timing(latency=0.0, jitter=DELAY, tail=0.0, tail_chance=0.0))
+        for name in peers.names:
+            await peers.start(name)
+            await asyncio.sleep(DELAY * chance.random())
         for _ in range(resets):
             await asyncio.sleep(DELAY * chance.random())
-            network.reset_one()
+            network.reset(*chance.choice(list(combinations(peers.names, 2))))
         for _ in range(restarts):
-            which = chance.randrange(count)
-            await nodes[which].transport.close()
-            nodes[which] = make(which, 2)
-            await start(nodes[which], addresses[which])
-        await until(lambda: together(nodes), 6)
+            name = chance.choice(peers.names)
+            network.crash(name, silent=False)
+            peers.processes[name].kill()
+            await peers.start(name)
+        await peers.meet()
         await asyncio.sleep(DELAY * 4)  # all that was on its way has arrived
-        await until(lambda: together(nodes), 6)
-        before = [list(node.gate.events) for node in nodes]
+        await peers.meet()
+        before = [list(node.gate.events) for node in peers.nodes.values()]
         await asyncio.sleep(DELAY * 6)
-        assert together(nodes)
-        assert [node.gate.events for node in nodes] == before, "the connection flaps"
-        for node in nodes:
+        assert peers.together()
+        assert [node.gate.events for node in peers.nodes.values()] == before, "it flaps"
+        for name, node in peers.nodes.items():
             assert len(node.transport._links._alive) == count - 1
-            for other in nodes:
-                assert (await node.ping(other.node_id)).replies
-    finally:
-        for node in nodes:
-            await node.transport.close()
-    return nodes
+            for other in peers.names:
+                assert (await peers.pinged(name, other)).replies
+        nodes = list(peers.nodes.values())
+        await peers.stop()
+        return nodes
+
+    return run_virtual(scene(), random=random.Random(seed))
 
 
 def meet_all(seeds: range, *, count: int, resets: int, restarts: int = 0) -> list[list[PeerNode]]:
     """The nodes of each seed's meeting."""
-    return [
-        run_virtual(
-            meet(seed, count=count, resets=resets, restarts=restarts), random=random.Random(1)
-        )
-        for seed in seeds
-    ]
+    return [meet(seed, count=count, resets=resets, restarts=restarts) for seed in seeds]
 
 
 def test_whatever_the_order_one_connection_stays_and_none_flaps() -> None:
     for nodes in meet_all(range(150), count=2, resets=0):
         # Connected once, until the end: the pair agreed the first time.
-        assert [node.gate.events for node in nodes] == [["+n1", "-n1"], ["+n0", "-n0"]]
+        assert [node.gate.events for node in nodes] == [["+b", "-b"], ["+a", "-a"]]
 
 
 def test_after_resets_that_one_side_hears_late_the_pair_finds_itself() -> None:
