@@ -24,7 +24,8 @@ THERE: Final = Condition(if_match=("*",))
 
 
 class Exam:
-    """One key, asked by one client at any node that is up. `dead`: replicas that stay silent."""
+    """One key that nobody knows, asked by one client at any node that is up. `dead`: replicas that stay
+    silent."""
 
     def __init__(
         self,
@@ -48,13 +49,11 @@ class Exam:
         """Make the requests; what is wrong goes to `problems`. `foreign`: a context of another key;
         returned is one of this key."""
         first = await self._get()
-        self._expect_code(first, "")
+        self._expect(first, set())
+        await self._conditional(first, None)
+        await self._conditional(await self._get(), self._client.last(self._key))
+        await self._get()
         old = self._client.last(self._key)
-        if not self._client.may_hide(first):
-            # What has expired is there by one clock and not by another.
-            await self._conditional(first, old)
-            await self._get()
-            old = self._client.last(self._key)
         one = await self._put(old)
         self._expect_code(one, "")
         self._expect(await self._get(), {one.id})

@@ -44,8 +44,8 @@ FLIPPED_SECONDS: Final = 13.0
 HEALING_SECONDS: Final = 120.0
 #: The last operations of a run ask for so many seconds, and must succeed.
 LAST_TIMEOUT: Final = 3.0
-#: A key that nobody asks for before all is calm.
-FRESH_KEY: Final = b"fresh"
+#: Keys that nobody asks for before all is calm; the second, so that there are contexts of another.
+FRESH_KEYS: Final = (b"fresh0", b"fresh1")
 #: A storage that is behind for so long makes nobody fail.
 BUSY_SECONDS: Final = 0.1
 #: Longer than any request that was made waits for its answers.
@@ -141,7 +141,7 @@ class _Run:
         for node in cluster.nodes.values():
             node.disk.sync_seconds = (plan.sync_ms / 5000, plan.sync_ms / 500)
         workload = Workload(plan, cluster, self.history)
-        for key in (*workload.keys, *workload.ballast, FRESH_KEY):
+        for key in (*workload.keys, *workload.ballast, *FRESH_KEYS):
             self.history.owners[key] = cluster.owners(key)
         cluster.on_minted = self._note_minted
         try:
@@ -228,10 +228,10 @@ class _Run:
                 await client.simple(kind, key, rng.choice(cluster.up), LAST_TIMEOUT)
 
     async def _exam(self, cluster: Cluster, workload: Workload) -> None:
-        """Some keys once more, by somebody for whom all answers can be foretold."""
+        """Keys that nobody knows, so that what is at rest of the others stays as it is."""
         client = Client(cluster, self.history, workload.problems)
         foreign: Kept | None = None
-        for key in (FRESH_KEY, workload.keys[0]):
+        for key in FRESH_KEYS:
             exam = Exam(
                 client,
                 key,

@@ -168,10 +168,6 @@ class Client:
         """One that is up."""
         return rng.choice(self._cluster.up)
 
-    def may_hide(self, operation: Operation) -> bool:
-        """True if it has seen a value that may have expired."""
-        return any(self._history.operations[id].expires for id in operation.seen)
-
     def _context(self, rng: random.Random, key: bytes) -> tuple[frozenset[int], bytes, bool]:
         """What to hand back with the next request, what that covers, and whether it is foreign."""
         others = [kept for other, kept in self._kept.items() if other != key and kept]
