@@ -45,9 +45,8 @@ class Exam:
         self._may_block = not dead
         self._problems = problems
 
-    async def take(self, foreign: Kept | None) -> Kept | None:
-        """Make the requests; what is wrong goes to `problems`. `foreign`: a context of another key;
-        returned is one of this key."""
+    async def take(self, foreign: Kept | None) -> None:
+        """Make the requests; what is wrong goes to `problems`. `foreign`: a context of another key."""
         first = await self._get()
         self._expect(first, set())
         await self._conditional(first, None)
@@ -67,7 +66,6 @@ class Exam:
         if foreign is not None:
             self._expect_code(await self._put(foreign), "bad_context")
         await self._deletes(both, third)
-        return both
 
     async def without_room(self, node: str) -> None:
         """Make requests at a node that takes no writes for want of space: the others take them."""

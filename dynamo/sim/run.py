@@ -33,7 +33,7 @@ from dynamo.sim.link import Timing
 from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.sim.plan import Kind, Plan
 from dynamo.sim.trace import Trace
-from dynamo.sim.workload import Client, Kept, Workload
+from dynamo.sim.workload import Client, Workload
 
 #: After the heal, what is on its way arrives (a message that is repeated takes up to 5 s), and
 #: connections that were silent are made anew.
@@ -44,8 +44,8 @@ FLIPPED_SECONDS: Final = 13.0
 HEALING_SECONDS: Final = 120.0
 #: The last operations of a run ask for so many seconds, and must succeed.
 LAST_TIMEOUT: Final = 3.0
-#: Keys that nobody asks for before all is calm; the second, so that there are contexts of another.
-FRESH_KEYS: Final = (b"fresh0", b"fresh1")
+#: A key that nobody asks for before all is calm.
+FRESH_KEY: Final = b"fresh"
 #: A storage that is behind for so long makes nobody fail.
 BUSY_SECONDS: Final = 0.1
 #: Longer than any request that was made waits for its answers.
@@ -141,7 +141,7 @@ class _Run:
         for node in cluster.nodes.values():
             node.disk.sync_seconds = (plan.sync_ms / 5000, plan.sync_ms / 500)
         workload = Workload(plan, cluster, self.history)
-        for key in (*workload.keys, *workload.ballast, *FRESH_KEYS):
+        for key in (*workload.keys, *workload.ballast, FRESH_KEY):
             self.history.owners[key] = cluster.owners(key)
         cluster.on_minted = self._note_minted
         try:
@@ -228,34 +228,35 @@ class _Run:
                 await client.simple(kind, key, rng.choice(cluster.up), LAST_TIMEOUT)
 
     async def _exam(self, cluster: Cluster, workload: Workload) -> None:
-        """Keys that nobody knows, so that what is at rest of the others stays as it is."""
+        """A key that nobody knows, so that what is at rest of the others stays as it is."""
         client = Client(cluster, self.history, workload.problems)
-        foreign: Kept | None = None
-        for key in FRESH_KEYS:
-            exam = Exam(
-                client,
-                key,
-                rng=stream(self.plan.seed, "exam", key.decode()),
-                timeout=LAST_TIMEOUT,
-                dead=len(self.plan.dead),
-                problems=workload.problems,
-            )
-            foreign = await exam.take(foreign)
-            if not self.plan.dead and cluster.replicas > 2:
-                full = cluster.owners(key)[0]
-                disk = cluster.nodes[full].disk
-                disk.fill()
-                await exam.without_room(full)
-                disk.free()
-                disk.busy(True)
-                cluster.loop.call_later(BUSY_SECONDS, disk.busy, False)
-                await exam.while_behind(full)
-                disks = [cluster.nodes[name].disk for name in cluster.owners(key)]
-                for disk in disks:
-                    disk.fill()
-                await exam.without_room_anywhere()
-                for disk in disks:
-                    disk.free()
+        rng = stream(self.plan.seed, "exam")
+        other = workload.keys[0]
+        await client.ask("get", other, LAST_TIMEOUT, node=rng.choice(cluster.up))
+        exam = Exam(
+            client,
+            FRESH_KEY,
+            rng=rng,
+            timeout=LAST_TIMEOUT,
+            dead=len(self.plan.dead),
+            problems=workload.problems,
+        )
+        await exam.take(client.last(other))
+        if self.plan.dead or cluster.replicas < 3:
+            return
+        owners = cluster.owners(FRESH_KEY)
+        disks = [cluster.nodes[name].disk for name in owners]
+        disks[0].fill()
+        await exam.without_room(owners[0])
+        disks[0].free()
+        disks[0].busy(True)
+        cluster.loop.call_later(BUSY_SECONDS, disks[0].busy, False)
+        await exam.while_behind(owners[0])
+        for disk in disks:
+            disk.fill()
+        await exam.without_room_anywhere()
+        for disk in disks:
+            disk.free()
 
     async def _read_everywhere(self, cluster: Cluster, key: bytes) -> None:
         """What every node shows of a key, asked at all primaries that are up."""
