@@ -39,7 +39,7 @@ from dynamo.errors import (
 )
 from dynamo.ports import Call, Failure, Write
 from dynamo.quorum import ReadTally, WriteTally
-from dynamo.read_operation import ReadOperation
+from dynamo.read_operation import BlockingRepair, ReadOperation
 from dynamo.record import Record, Sibling
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
@@ -418,6 +418,10 @@ def _blocking_repair_needs_one_less(patch: Patches) -> None:
     patch.set(ReadOperation, "__init__", fewer)
 
 
+def _blocking_repair_is_never_sent(patch: Patches) -> None:
+    patch.set(BlockingRepair, "start", lambda self: None)
+
+
 def _known_value_is_not_found(patch: Patches) -> None:
     patch.set(ReadTally, "not_found", property(lambda self: not self._notfound_ok))
 
@@ -621,26 +625,6 @@ def _rebuilt_database_counts_as_whole(patch: Patches) -> None:
     patch.set(Recovery, "_recovered", Recovery.renew_incarnation)
 
 
-def _damaged_over_there_is_read(patch: Patches) -> None:
-    """A page from which damaged records are missing counts as all that the peer has."""
-    on_scan = Replica.on_scan
-
-    def scan(self: Replica, message: Scan, call: Call) -> None:
-        on_scan(self, message, _WholePage(call))
-
-    patch.set(Replica, "on_scan", scan)
-
-
-class _WholePage(_OnePage):
-    """A call for a page that says that nothing is missing from it."""
-
-    def reply(self, reply: Reply, *, last: bool = True) -> None:
-        """Pass it on."""
-        if type(reply) is Page:
-            reply = msgspec.structs.replace(reply, skipped=0)
-        self._call.reply(reply, last=last)
-
-
 def _emptied_disk_goes_unnoticed(patch: Patches) -> None:
     patch.set(Known, "lacks", lambda self, other: False)
 
@@ -724,8 +708,10 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_newest_sibling_is_shown_alone, "a read shows the newest sibling alone"),
     (_digest_counts_without_its_body, "an answer counts whose siblings are not in hand"),
     (_blocking_repair_needs_one_less, "a blocking repair waits for one primary too few"),
+    (_blocking_repair_is_never_sent, "a blocking repair waits for what nobody sent"),
     (_known_value_is_not_found, "a value in hand is said to be not found"),
     (_deleted_anywhere_is_deleted, "one replica's tombstone makes a delete needless"),
+    (_read_before_a_delete_asks_one, "the read within a delete asks one replica"),
     (_minter_judges_no_condition, "the minter does not judge the condition"),
     (_what_is_there_meets_no_condition, "a condition that holds is said not to"),
     (_who_refuses_a_mint_ends_the_write, "a full disk ends writes that others could take"),
@@ -744,7 +730,6 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_refill_marks_are_forgotten, "a start forgets what was to be refilled"),
     (_peer_that_is_away_is_not_waited_for, "a refill does without who is down at once"),
     (_rebuilt_database_counts_as_whole, "a rebuilt database is not refilled"),
-    (_damaged_over_there_is_read, "a refill takes no notice of a peer's damaged records"),
     (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had"),
     (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off"),
     (_what_was_sent_counts_as_unsent, "who stops takes what it sent for unsent"),

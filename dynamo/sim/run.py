@@ -249,6 +249,7 @@ class _Run:
         disks[0].fill()
         await exam.without_room(owners[0])
         disks[0].free()
+        await exam.with_room_again(owners[0])
         disks[0].busy(True)
         cluster.loop.call_later(BUSY_SECONDS, disks[0].busy, False)
         await exam.while_behind(owners[0])
