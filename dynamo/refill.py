@@ -54,7 +54,7 @@ READ, INCOMPLETE = Outcome.READ, Outcome.INCOMPLETE
 UNREADABLE, FAILED = Outcome.UNREADABLE, Outcome.FAILED
 
 #: What a peer has for a damaged record.
-Given = Literal["copy", "nothing", "refilling"]
+Given = Literal["copy", "nothing"]
 
 
 class Refill:
@@ -246,8 +246,8 @@ class Refill:
     async def _mend(self, storage_key: bytes) -> None:
         """Merge in what the other primaries have of a damaged key; serve it again once all of them
         have answered, since any of them may be the only one that has its last write. One that is
-        damaged there too, or being refilled, has nothing to give: that is an answer. Where the past
-        is gone everywhere, what has been written anew here since is all there is."""
+        damaged there too has nothing to give: that is an answer. Where the past is gone everywhere,
+        what has been written anew here since is all there is."""
         cls, partition, key = split_storage_key(storage_key)
         assert self._ring is not None
         others = self._others(cls, partition)
@@ -263,16 +263,13 @@ class Refill:
                     answered[peer] = "copy" if answer.record else "nothing"
             elif isinstance(answer, Refused) and answer.code == "corrupt":
                 answered[peer] = "nothing"
-            elif isinstance(answer, Refused) and answer.code == "refilling":
-                answered[peer] = "refilling"
+            # One that is being refilled is asked again: it may have writes from since it lost its own.
         if len(answered) < len(others):
             return
         del self._answered[storage_key]
         given = answered.values()
         if "copy" not in given:
             self._count["mends_without_a_copy"] += 1
-            if "refilling" in given:
-                return  # it may have a copy later
         if not self._replica.mended(storage_key) and "copy" in given:
             self._count["mends_failed"] += 1
 

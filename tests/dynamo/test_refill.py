@@ -349,6 +349,37 @@ def test_what_lies_behind_the_damage_of_a_peer_is_waited_for(
     run_virtual(run(), random=random.Random(1))
 
 
+def test_a_peer_that_is_being_refilled_may_have_what_a_damaged_record_had() -> None:
+    """b has lost its disk and taken a write since, which but for c's copy is nowhere else."""
+
+    async def run() -> None:
+        async with LittleCluster(3, partitions=1) as cluster:
+            await cluster.put("a", b"k", b"1")
+            await cluster.settle()
+            links = cluster.links
+            links.drop_replies |= {("Page", "a"), ("Page", "c")}
+            wipe(cluster.nodes["b"])
+            links.sever("a", "b")
+            links.sever("a", "c")
+            await cluster.put("b", b"k", b"2", options=WriteOptions(w=2))
+            await cluster.settle()
+            links.cut.clear()
+            damaged = cluster.nodes["c"]
+            damaged.storage.put("records", cluster.storage_key(b"k"), b"rubbish")
+            with pytest.raises(Unavailable):
+                await cluster.get("c", b"k", ReadOptions(r=2, timeout_ms=500))
+            await asyncio.sleep(10.0)
+            assert damaged.replica.damaged
+            links.drop_replies.clear()
+            async with asyncio.timeout(60):
+                while damaged.replica.damaged:
+                    await asyncio.sleep(0.1)
+            links.down.add("b")
+            assert b"2" in values(await cluster.get("a", b"k"))
+
+    run_virtual(run(), random=random.Random(1))
+
+
 def test_what_a_peer_could_not_give_once_is_no_reason_to_do_without_it_later() -> None:
     """a had a damaged record when c was refilled; when c is refilled again, a is slow to answer."""
 
