@@ -69,9 +69,9 @@ RANKS = """
     http.server
     http
 
-    sim.chance sim.trace sim.loop sim.points sim.sieve sim.line
+    sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds
     sim.clock sim.database sim.plan sim.history sim.link
-    sim.disk sim.stream sim.messages sim.checks
+    sim.draw sim.disk sim.stream sim.messages sim.checks
     sim.storage sim.files sim.network
     sim.world
     sim.node

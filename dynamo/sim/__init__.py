@@ -9,11 +9,12 @@ from dynamo.sim.checks import Finding
 from dynamo.sim.clock import SimClock
 from dynamo.sim.cluster import Cluster, NodeGone, simulate
 from dynamo.sim.disk import Disk
+from dynamo.sim.draw import draw_plan
 from dynamo.sim.link import Timing
 from dynamo.sim.loop import Deadlock, Livelock, Process, SimLoop, run_virtual
 from dynamo.sim.network import Network
 from dynamo.sim.node import SimNode
-from dynamo.sim.plan import Burst, Fault, Plan, draw_plan, read_plan, write_plan
+from dynamo.sim.plan import Burst, Fault, Plan, read_plan, write_plan
 from dynamo.sim.run import Result, run_plan
 from dynamo.sim.script import run_script
 from dynamo.sim.shrink import shrink

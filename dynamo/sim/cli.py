@@ -20,8 +20,9 @@ from typing import IO, Final, NoReturn
 from dynamo.errors import Malformed
 from dynamo.sim.checks import Finding
 from dynamo.sim.crew import cores
+from dynamo.sim.draw import draw_plan
 from dynamo.sim.history import AtRest, History, some
-from dynamo.sim.plan import Plan, draw_plan, read_plan, write_plan
+from dynamo.sim.plan import Plan, read_plan, write_plan
 from dynamo.sim.run import Result, run_plan
 from dynamo.sim.search import Hunt, Outcome, catalogue, fresh_seed, hunt, search
 from dynamo.sim.shrink import RUNS_MAX, shrink, sort_of

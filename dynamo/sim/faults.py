@@ -15,8 +15,9 @@ from dynamo.keys import partition_range
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Why
+from dynamo.sim.kinds import Kind
 from dynamo.sim.losses import Losses
-from dynamo.sim.plan import Fault, Kind, Plan
+from dynamo.sim.plan import Fault, Plan
 from dynamo.sim.points import Point
 
 #: A node that starts has tried all its peers after so long, if nothing is in its way.

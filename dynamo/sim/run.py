@@ -29,9 +29,10 @@ from dynamo.sim.history import (
     copy_on_disk,
     values_in,
 )
+from dynamo.sim.kinds import Kind
 from dynamo.sim.link import Timing
 from dynamo.sim.loop import SimLoop, run_virtual
-from dynamo.sim.plan import Kind, Plan
+from dynamo.sim.plan import Plan
 from dynamo.sim.trace import Trace
 from dynamo.sim.workload import Client, Workload
 

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, Protocol, cast
 
 from dynamo.sim.checks import Finding
 from dynamo.sim.crew import Died, Task, Tell, run_tasks
-from dynamo.sim.plan import Kind, draw_plan
+from dynamo.sim.draw import draw_plan
+from dynamo.sim.kinds import Kind
 from dynamo.sim.run import run_plan
 
 #: A run takes a fraction of a second; one that takes so long will not end.

@@ -23,7 +23,9 @@ import dynamo.sim.search
 from dynamo.sim.checks import Finding
 from dynamo.sim.cli import main
 from dynamo.sim.crew import Died, Told
-from dynamo.sim.plan import Kind, draw_plan, read_plan, write_plan
+from dynamo.sim.draw import draw_plan
+from dynamo.sim.kinds import Kind
+from dynamo.sim.plan import read_plan, write_plan
 from dynamo.sim.run import run_plan
 from dynamo.sim.search import Hunt, Outcome
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from dynamo.sim.plan import Burst, Fault, Kind, Plan, draw_plan
+from dynamo.sim.draw import draw_plan
+from dynamo.sim.kinds import Kind
+from dynamo.sim.plan import Burst, Fault, Plan
 from dynamo.sim.run import run_plan
 
 #: Something of every kind, on three nodes.

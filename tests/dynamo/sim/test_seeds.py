@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamo.sim.plan import draw_plan, read_plan
+from dynamo.sim.draw import draw_plan
+from dynamo.sim.plan import read_plan
 from dynamo.sim.run import Result, run_plan
 from dynamo.sim.search import fresh_seed
 
@@ -53,7 +54,7 @@ def test_new_seeds_break_no_promise(part: int) -> None:
 
 _PRINT_HASHES = """
 import sys
-from dynamo.sim.plan import draw_plan
+from dynamo.sim.draw import draw_plan
 from dynamo.sim.run import run_plan
 print(*(run_plan(draw_plan(int(seed))).trace for seed in sys.argv[1:]))
 """

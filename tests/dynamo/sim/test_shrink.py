@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from dynamo.sim.checks import Finding
-from dynamo.sim.plan import Burst, Fault, Plan, draw_plan, read_plan, write_plan
+from dynamo.sim.draw import draw_plan
+from dynamo.sim.plan import Burst, Fault, Plan, read_plan, write_plan
 from dynamo.sim.run import run_plan
 from dynamo.sim.shrink import RUNS_MAX, shrink, sort_of
 

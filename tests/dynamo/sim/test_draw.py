@@ -1,0 +1,40 @@
+"""Plans are drawn the same for ever, and from all that can go wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dynamo.sim.draw import OPERATIONS, SECONDS, draw_plan
+from dynamo.sim.kinds import DRAWN, LOSING
+
+PLANS = [draw_plan(seed) for seed in range(300)]
+
+
+def test_a_seed_draws_one_plan() -> None:
+    assert draw_plan(7) == draw_plan(7) != draw_plan(8)
+
+
+def test_every_kind_of_fault_is_drawn_sooner_or_later() -> None:
+    drawn = Counter(fault.kind for plan in PLANS for fault in plan.faults)
+    assert drawn.keys() == DRAWN.keys()
+    assert min(drawn.values()) >= 10
+
+
+def test_some_seeds_are_calm_and_none_is_mere_noise() -> None:
+    counts = sorted(len(plan.faults) for plan in PLANS)
+    assert counts[0] <= 1
+    assert counts[-1] < 45
+
+
+def test_clients_make_about_so_many_requests_within_the_time() -> None:
+    for plan in PLANS:
+        assert plan.operations == OPERATIONS
+        assert all(0 <= burst.at <= SECONDS for burst in plan.bursts)
+        assert all(0 <= fault.at <= SECONDS + 1 for fault in plan.faults)
+
+
+def test_who_stays_dead_leaves_a_quorum_and_loses_no_disk() -> None:
+    for plan in PLANS:
+        assert len(plan.dead) <= (plan.replicas - 1) // 2
+        if plan.dead:
+            assert not any(fault.kind in LOSING for fault in plan.faults)
