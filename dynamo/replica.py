@@ -113,6 +113,8 @@ class Replica:
         #: before cannot be read.
         self.must_refill = False
         self.damaged: set[bytes] = set()
+        #: Of them, those of which only this process knows: the mark could not be written.
+        self._unmarked: set[bytes] = set()
         #: Called when a record is found damaged, so that it can be mended.
         self.on_damage: Callable[[], None] = _nothing
         #: Called when a partition cannot be read through, and why, so that it can be refilled.
@@ -352,10 +354,16 @@ class Replica:
             raise
 
     def _load_for_merge(self, storage_key: bytes) -> Stored | None:
-        """As `_load`, but a damaged record counts as gone: what comes in is kept beside the mark."""
+        """As `_load`, but a damaged record counts as gone: what comes in is kept beside the mark.
+        Raises StorageRefusesWrites where there is no mark: a start would take what comes in for all."""
         try:
             return self._load(storage_key)
         except StorageCorrupt:
+            if storage_key in self._unmarked:
+                reason = self._storage.refusal() or "storage_error"
+                raise StorageRefusesWrites(
+                    f"a damaged record cannot be put aside ({reason})", reason=reason
+                ) from None
             return None
 
     def _merge_in(self, storage_key: bytes, message: Store, reserve: bool) -> int | None:
@@ -515,7 +523,10 @@ class Replica:
             )
         except StorageError as error:
             # Still known in memory, and met again after a restart: the bytes stay as they were.
+            self._unmarked.add(storage_key)
             log.warning("a damaged record could not be put aside: %s", error.message)
+        else:
+            self._unmarked.discard(storage_key)
         self.on_damage()
 
     def mended(self, storage_key: bytes) -> bool:

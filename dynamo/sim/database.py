@@ -174,6 +174,14 @@ class Database:
             self.hole = found
         return lost
 
+    def is_pending(self, family: Family, key: bytes) -> bool:
+        """True if a write of the key is not on disk yet, one that nobody has seen included."""
+        return any(
+            (write.family, write.key) == (family, key)
+            for logged in self._pending
+            for write in logged.writes
+        )
+
     def replace(self, family: Family, key: bytes, value: bytes) -> None:
         """Other bytes lie on disk where the value of the key does."""
         old = self._durable[family][key]

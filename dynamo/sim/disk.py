@@ -329,6 +329,10 @@ class Disk:
             return None
         return self.database.families[family].get(key)
 
+    def is_pending(self, family: Family, key: bytes) -> bool:
+        """True if a write of the key is not on disk yet, and may come to light."""
+        return self.database is not None and self.database.is_pending(family, key)
+
     def keys(self, family: Family) -> Iterator[bytes]:
         """What its process could read, in order."""
         if self.database is not None:

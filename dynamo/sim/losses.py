@@ -56,7 +56,7 @@ class Losses:
         """The node has a newer record of the key that is not synced: what is damaged below it may never
         come to light."""
         disk, storage_key = self._cluster.nodes[name].disk, self._cluster.storage_key(key)
-        return disk.durable("records", storage_key) != disk.current("records", storage_key)
+        return disk.is_pending("records", storage_key)
 
     def lost(self, name: str, had: Covered, why: Why, *, noticed: bool = True) -> None:
         """Note what of that which the disk `had` it has not now. `noticed`: its node is certain to find

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from little_cluster import GatedStorage, LittleCluster, LittleNode
 
 from dynamo.backlog import BYTES_MAX, REQUESTS_MAX
-from dynamo.errors import StorageCorrupt, StorageError
+from dynamo.errors import StorageCorrupt, StorageError, StorageRefusesWrites
 from dynamo.keys import routing_key
-from dynamo.ports import Family
+from dynamo.ports import Family, Write
 from dynamo.record import (
     EMPTY,
     TOMBSTONE,
@@ -290,6 +290,25 @@ async def test_damage_is_remembered_over_a_restart_and_served_again_once_mended(
     assert refusal(await do_fetch(node))[0] == "corrupt"
     node.replica.mended(storage_key(node))
     assert len(record_of(await do_fetch(node)).siblings) == 1
+
+
+async def test_nothing_takes_the_place_of_a_damaged_record_before_it_is_marked(
+    node: LittleNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes tombstones, and no mark: a start would take a tombstone for all there is."""
+    await do_mint(node, b"precious")
+    key = storage_key(node)
+    node.storage.put("records", key, b"rubbish")
+
+    def refuse(writes: Sequence[Write]) -> int:
+        raise StorageRefusesWrites("there is no room", reason="disk_full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.storage, "write", refuse)
+        assert isinstance(await do_store(node, foreign(b"copy")), Refused)
+    assert node.storage.get("records", key) == b"rubbish"
+    assert isinstance(await do_store(node, foreign(b"copy")), Synced)
+    assert node.storage.get("records", key) != b"rubbish"
 
 
 async def test_a_damaged_record_leaves_the_mint_to_another_primary(node: LittleNode) -> None:
