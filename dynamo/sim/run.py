@@ -160,7 +160,7 @@ class _Run:
             self.messages = cluster.count("rpc_messages_received")
             self.seconds = loop.time()
             self._collect(cluster, workload)
-        self.findings += check_all(self.history, self.rest)
+        self.findings = [*check_all(self.history, self.rest), *self.findings]
 
     # Liveness -----------------------------------------------------------------------------------
 
