@@ -276,6 +276,10 @@ class NodeServices:
             reasons.append(f"this node takes no writes: {refusal}")
         return Readiness(not reasons, (*reasons, *self._owed_while_serving()))
 
+    def connected(self) -> tuple[str, ...]:
+        """Peers that requests reach now, in order."""
+        return self._transport.connected() if self._transport is not None else ()
+
     def refusal(self) -> str | None:
         """Why this node takes no writes now, or None."""
         return None if self._storage is None else self._storage.refusal()

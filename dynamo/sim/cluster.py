@@ -466,12 +466,14 @@ class Cluster:
         return all(self.is_whole(name) for name in self.up)
 
     def is_whole(self, name: str) -> bool:
-        """True if the node serves and nobody who is up owes it anything."""
+        """True if the node serves, reaches all who are up, and none of them owes it anything."""
         node = self.nodes[name]
         services = node.services
         if services is None or node.state != "up" or not services.ready().ready:
             return False
         debts, up = services.debts(), self.up
+        if set(up) - {name} - set(services.connected()):
+            return False
         return not (debts.unserved or debts.damaged or any(peer in up for peer in debts.owed))
 
     def is_complete(self, name: str, key: bytes) -> bool:
