@@ -302,8 +302,9 @@ class ReadOperation:
         if self._repaired is not None:
             self._fail(self._repaired.error())
             return
-        for node in self._open:
-            self._tally.reasons.setdefault(node, NO_ANSWER)
+        for node in self._nodes:
+            if node in self._open:
+                self._tally.reasons.setdefault(node, NO_ANSWER)
         self._fail_lost()
 
     def _fail(self, error: DynamoError) -> None:

@@ -152,7 +152,7 @@ class Refill:
     async def _refill(self, place: Partition) -> None:
         replica = self._replica
         mark = replica.refilling[place]
-        incomplete: set[str] = set()
+        incomplete: list[str] = []
         for peer in mark.owed:
             if not self._is_up(peer) or self._again_at.get((place, peer), 0.0) > self._now():
                 continue
@@ -162,7 +162,7 @@ class Refill:
             if outcome is READ:
                 mark = self._have_read(place, mark, peer)
             elif outcome is INCOMPLETE or (outcome is UNREADABLE and not self._rebuilds(peer)):
-                incomplete.add(peer)
+                incomplete.append(peer)
         for peer in incomplete:
             self._again_at[(place, peer)] = self._now() + INCOMPLETE_DELAY
         if not mark.owed:

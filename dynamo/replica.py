@@ -509,7 +509,8 @@ class Replica:
     # Damage and refill --------------------------------------------------------------------------
 
     def _quarantine(self, storage_key: bytes, data: bytes) -> None:
-        """Put a damaged record aside, durably marked, so that it is neither served nor lost."""
+        """Put a damaged record aside, so that it is neither served nor lost. Its mark is on disk with
+        the next sync; a crash that takes the mark back brings the damage back."""
         if storage_key not in self.damaged:
             self.damaged.add(storage_key)
             self._count["records_quarantined"] += 1

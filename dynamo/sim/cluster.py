@@ -24,7 +24,7 @@ from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
 from dynamo.sim.clock import SimClock
 from dynamo.sim.disk import Disk
-from dynamo.sim.loop import SimLoop, run_virtual
+from dynamo.sim.loop import SECONDS_MAX, SimLoop, run_virtual
 from dynamo.sim.messages import MessageFaults
 from dynamo.sim.network import Network
 from dynamo.sim.node import SimNode
@@ -196,8 +196,9 @@ class Cluster:
     ) -> _T:
         """What the coroutine gives that `make` makes of the node's services, run in its process, as a
         client on the same machine would get it. Who gives up here, gives up there."""
+        found = self.node(node)
+        self.plan(key)
         self._keys.setdefault(key)
-        found = self.nodes[node]
         if found.process is None or found.services is None:
             raise NodeGone(f"node {node} is down")
         if found.state == "starting":
@@ -235,8 +236,9 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """Start a node that is down, from what is on its disk."""
-        node = self.nodes[name]
-        assert node.process is None, f"{name} is up"
+        node = self.node(name)
+        if node.process is not None:
+            raise ValueError(f"node {name} is up")
         self.trace.note("start", name)
         node.starts += 1
         node.counted.update(node.metrics.count)
@@ -260,6 +262,7 @@ class Cluster:
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")
 
+    #: From what is on its disk. It takes its time: `ready` waits for that.
     restart = start
 
     async def _live(self, node: SimNode, services: NodeServices) -> None:
@@ -282,9 +285,12 @@ class Cluster:
         `kept`: how many of its unsynced writes are on disk all the same; None draws it. Its disk and
         network refuse first, then its tasks die.
         """
-        node = self.nodes[name]
-        process = node.process
-        assert process is not None, f"{name} is down"
+        node = self.node(name)
+        process, unsynced = node.process, node.disk.unsynced
+        if process is None:
+            raise ValueError(f"node {name} is down")
+        if kept is not None and not 0 <= kept <= unsynced:
+            raise ValueError(f"node {name} has {unsynced} unsynced writes, not {kept}")
         self.trace.note("crash", name)
         self.network.crash(name, silent=silent)
         node.disk.crash(kept)
@@ -326,7 +332,7 @@ class Cluster:
 
     def pause(self, name: str) -> None:
         """Stop a node as SIGSTOP does; what reaches it is kept by its machine."""
-        node = self.nodes[name]
+        node = self.node(name)
         if node.process is not None and node.process.state == "running":
             self.trace.note("pause", name)
             node.process.pause()
@@ -334,7 +340,7 @@ class Cluster:
 
     def resume(self, name: str) -> None:
         """Let a paused node go on."""
-        node = self.nodes[name]
+        node = self.node(name)
         if node.process is not None and node.process.state == "paused":
             self.trace.note("resume", name)
             node.process.resume()
@@ -342,14 +348,21 @@ class Cluster:
 
     def wipe(self, name: str) -> None:
         """Empty the disk of a node; one that is up crashes first."""
-        if self.nodes[name].is_up:
+        if self.node(name).is_up:
             self.crash(name)
         self.trace.note("wipe", name)
         self.nodes[name].disk.wipe()
 
+    def rot(self, name: str, key: bytes) -> None:
+        """Flip a bit of the record of the key on a node's disk. Raises ValueError if there is none."""
+        if not self.node(name).disk.rot("records", self.storage_key(key)):
+            raise ValueError(f"node {name} has no synced record of {key!r}")
+
     def skew(self, name: str, *, ms: int = 0, rate: float | None = None) -> None:
         """Set a node's wall clock by so much, or let its clock run at another rate."""
-        node = self.nodes[name]
+        node = self.node(name)
+        if rate is not None and not 0.0 < rate < 1e6:
+            raise ValueError(f"a clock cannot run at rate {rate}")
         self.trace.note("skew", name, ms, rate or 0.0)
         node.offset_ms += ms
         if rate is not None:
@@ -423,8 +436,12 @@ class Cluster:
     def record(self, name: str, key: bytes) -> Record:
         """What a node has of the key, synced or not. Raises StorageCorrupt if that is damaged."""
         storage_key = self.storage_key(key)
-        data = self.nodes[name].disk.current("records", storage_key)
+        data = self.node(name).disk.current("records", storage_key)
         return EMPTY if data is None else decode_record(decode_stored(storage_key, data).record)
+
+    def node(self, name: str) -> SimNode:
+        """The node of that name. Raises ValueError if there is none."""
+        return self.nodes[self._known((name,))[0]]
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -465,6 +482,18 @@ class Cluster:
     def _all_ready(self) -> bool:
         return all(self.is_whole(name) for name in self.up)
 
+    async def ready(self, *names: str, patience: float = PATIENCE) -> None:
+        """Return once these nodes, or all that are up, are whole. Raises TimeoutError, and ValueError
+        for one that is down or paused: that would never be."""
+        for name in names or self.up:
+            if self.node(name).state in ("down", "paused"):
+                raise ValueError(f"node {name} is {self.nodes[name].state}")
+        await self.until(
+            lambda: all(self.is_whole(name) for name in names or self.up),
+            "the nodes are whole",
+            patience=patience,
+        )
+
     def is_whole(self, name: str) -> bool:
         """True if the node serves, reaches all who are up, and none of them owes it anything."""
         node = self.nodes[name]
@@ -490,7 +519,7 @@ class Cluster:
         What those reads showed. Raises TimeoutError, what the last try of a read raised, and ValueError
         where all primaries of a key are down.
         """
-        await self.until(self._all_ready, "the nodes are whole", patience=patience)
+        await self.ready(patience=patience)
         found = {}
         for key in self.keys:
             owners = [owner for owner in self.owners(key) if self.nodes[owner].is_up]
@@ -554,12 +583,13 @@ def simulate(
     nodes: int = 3,
     replicas: int = 3,
     seed: int = 0,
+    seconds_max: float = SECONDS_MAX,
 ) -> _T:
     """What the coroutine gives that `scene` makes of a cluster of nodes a, b, c, ... that are ready.
 
-    In virtual time, and the same at every call. Raises what it raises, Deadlock, Livelock,
-    AssertionError for what a callback of the product raised and nobody awaited, and ValueError for
-    more than 26 nodes.
+    In virtual time, at most `seconds_max` of it, and the same at every call. Raises what it raises,
+    Deadlock, Livelock, AssertionError for what a callback of the product raised and nobody awaited, and
+    ValueError for more than 26 nodes.
     """
     if not 1 <= nodes <= len(_LETTERS):
         raise ValueError(f"{nodes} nodes: they are called by letters, at most {len(_LETTERS)}")
@@ -568,4 +598,4 @@ def simulate(
         async with Cluster(nodes=_LETTERS[:nodes], replicas=replicas, seed=seed) as cluster:
             return await scene(cluster)
 
-    return run_virtual(main(), random=stream(seed, "loop"))
+    return run_virtual(main(), random=stream(seed, "loop"), seconds_max=seconds_max)

@@ -44,8 +44,6 @@ class Injector:
         self.losses = Losses(cluster, history, at_once=max(1, (plan.replicas - 1) // 2))
         cluster.on_point = self._at_point
         cluster.on_end = self._ended
-        #: Nodes that said that they had read the others, and had not, a line each.
-        self.incomplete: list[str] = []
         #: How many faults of each kind came to something.
         self.injected: Counter[Kind] = Counter()
         #: Where each node is to crash, after how many more times there, and who asked for it.

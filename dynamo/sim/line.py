@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 from dynamo.requests import Count, ReadOptions, WriteOptions
 
+SECONDS_MAX: Final = 1e6
 _COUNT_WORDS: Final = ("one", "quorum", "all", "default")
 _WRITE_COUNTS: Final = ("w", "pw", "dw", "node_confirms", "r", "pr")
 _READ_COUNTS: Final = ("r", "pr", "node_confirms")
@@ -69,9 +70,12 @@ def take_apart(usage: str, where: str, text: str) -> Line:
 def seconds(line: Line) -> float:
     """The first word, in seconds. Raises ScriptError."""
     try:
-        return float(line.words[0])
+        found = float(line.words[0])
     except ValueError:
         raise line.error(f"{line.words[0]} is no number") from None
+    if not 0 <= found <= SECONDS_MAX:
+        raise line.error(f"{line.words[0]} s: 0 to {SECONDS_MAX:g}")
+    return found
 
 
 def number(line: Line, option: str, default: int) -> int:

@@ -27,6 +27,8 @@ KILL_TURNS_EACH: Final = 20
 FINISH_STEPS_MAX: Final = 100_000
 #: Cancelled timers are thrown out once they are more than this, and more than half of all.
 CANCELLED_TIMERS_MAX: Final = 128
+#: No run lasts longer, if nothing else is said (virtual seconds): a day.
+SECONDS_MAX: Final = 86_400.0
 #: Tasks that are named where nothing goes on.
 NAMED_TASKS_MAX: Final = 20
 
@@ -297,8 +299,15 @@ class SimLoop(asyncio.BaseEventLoop):
     _ready: deque[AnyHandle]
     _stopping: bool
 
-    def __init__(self, *, random: random.Random, steps_max: int = 20_000_000) -> None:
+    def __init__(
+        self,
+        *,
+        random: random.Random,
+        steps_max: int = 20_000_000,
+        seconds_max: float = SECONDS_MAX,
+    ) -> None:
         super().__init__()
+        self._seconds_max = seconds_max
         self._now = 0.0
         self._draw = random.random
         self._steps_left = steps_max
@@ -329,11 +338,6 @@ class SimLoop(asyncio.BaseEventLoop):
     def armed(self) -> list[float]:
         """When timers are due that nobody has cancelled."""
         return sorted(entry[0] for entry in self._timers if not entry[3]._cancelled)
-
-    @property
-    def steps_left(self) -> int:
-        """Callbacks that may still run."""
-        return self._steps_left
 
     # Scheduling ---------------------------------------------------------------------------------
 
@@ -464,7 +468,7 @@ class SimLoop(asyncio.BaseEventLoop):
             count = len(ready)
             self._steps_left -= count
             if self._steps_left < 0:
-                raise Livelock(f"too many callbacks, at {self._now:.3f} s")
+                raise Livelock(f"too many callbacks, {self._standstill()}")
             for _ in range(count):
                 handle = take()
                 if handle._cancelled:
@@ -484,10 +488,12 @@ class SimLoop(asyncio.BaseEventLoop):
         while timers and timers[0][3]._cancelled:
             heapq.heappop(timers)[3]._scheduled = False
             self._timers_cancelled -= 1
-        if timers:
-            self._now = max(self._now, timers[0][0])
-        else:
-            raise Deadlock(self._standstill())
+        if not timers:
+            raise Deadlock(f"nothing is ready, no timer is armed, {self._standstill()}")
+        if timers[0][0] > self._seconds_max:
+            # Nodes have timers for ever: what waits for nothing else would never be told.
+            raise Deadlock(f"nobody got anywhere in {self._seconds_max:g} s, {self._standstill()}")
+        self._now = max(self._now, timers[0][0])
 
     def _standstill(self) -> str:
         tasks = self.pending_tasks()
@@ -495,10 +501,7 @@ class SimLoop(asyncio.BaseEventLoop):
         more = f"\n  and {len(tasks) - NAMED_TASKS_MAX} more" * (len(tasks) > NAMED_TASKS_MAX)
         paused = [process.name for process in self.processes if process.state == "paused"]
         held = f"; paused: {', '.join(paused)}" if paused else ""
-        return (
-            f"nothing is ready, no timer is armed, at {self._now:.3f} s{held}; "
-            f"{len(tasks)} tasks wait:{named}{more}"
-        )
+        return f"at {self._now:.3f} s{held}; {len(tasks)} tasks wait:{named}{more}"
 
     def finish(self) -> None:
         """Cancel what still runs, let it end, and close. Those that do not end are a problem."""
@@ -573,13 +576,17 @@ def _describe(task: asyncio.Task[Any]) -> str:
 
 
 def run_virtual(
-    main: Coroutine[Any, Any, _T], *, random: random.Random, steps_max: int = 20_000_000
+    main: Coroutine[Any, Any, _T],
+    *,
+    random: random.Random,
+    steps_max: int = 20_000_000,
+    seconds_max: float = SECONDS_MAX,
 ) -> _T:
     """What `main` returns, after as much virtual time as it takes; no garbage is collected before.
 
     Raises what it raises, Deadlock, Livelock, or AssertionError for what a callback raised.
     """
-    loop = SimLoop(random=random, steps_max=steps_max)
+    loop = SimLoop(random=random, steps_max=steps_max, seconds_max=seconds_max)
     collecting = gc.isenabled()
     # The moment of a collection is no part of the run; a finalizer in the middle would be.
     gc.disable()

@@ -11,7 +11,7 @@ import pytest
 
 from dynamo.errors import DynamoError, StorageCorrupt, Unavailable, WriteUncertain
 from dynamo.requests import Found, ReadOptions, WriteOptions
-from dynamo.sim import Cluster, NodeGone, run_virtual, simulate
+from dynamo.sim import Cluster, Deadlock, NodeGone, run_virtual, simulate
 
 ONE = ReadOptions(r=1)
 ALL = WriteOptions(w="all", timeout_ms=500)
@@ -271,3 +271,49 @@ def test_more_nodes_than_letters_are_refused() -> None:
 
     with pytest.raises(ValueError, match="27 nodes"):
         play(scene, nodes=27)
+
+
+def test_verbs_say_what_they_cannot_do_and_do_nothing() -> None:
+    async def scene(cluster: Cluster) -> None:
+        wrongs: list[Callable[[], object]] = [
+            lambda: cluster.crash("zz"),
+            lambda: cluster.crash("a", kept=99),
+            lambda: cluster.restart("a"),
+            lambda: cluster.skew("a", rate=0.0),
+            lambda: cluster.rot("a", b"k"),
+            lambda: cluster.siblings("zz", b"k"),
+        ]
+        for wrong in wrongs:
+            with pytest.raises(
+                ValueError, match=r"no node|unsynced|is up|rate 0.0|no synced record"
+            ):
+                wrong()
+        assert cluster.up == ["a", "b", "c"]
+        await cluster.write("a", b"k", b"v")
+
+    play(scene)
+
+
+def test_a_node_that_was_started_can_be_waited_for() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v", options=ALL)
+        cluster.crash("a")
+        with pytest.raises(ValueError, match="node a is down"):
+            await cluster.ready("a")
+        cluster.restart("a")
+        await cluster.ready("a")
+        assert values(await cluster.read("a", b"k", ONE)) == {b"v"}
+        cluster.pause("b")
+        with pytest.raises(ValueError, match="node b is paused"):
+            await cluster.settle()
+
+    play(scene)
+
+
+def test_a_scene_that_waits_for_ever_is_told_so() -> None:
+    async def scene(cluster: Cluster) -> None:
+        cluster.pause("a")
+        await cluster.read("a", b"k")
+
+    with pytest.raises(Deadlock, match=r"nobody got anywhere in 600 s.*paused: a#1"):
+        simulate(scene, seconds_max=600.0)
