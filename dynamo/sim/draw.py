@@ -203,6 +203,27 @@ def _two_disks_lose(rng: random.Random, names: tuple[str, ...], burst: Burst) ->
     ]
 
 
+def _rotten_then_crashed(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """A record rots that cannot be mended while one of its owners is away, and its node starts anew."""
+    node, away = rng.sample(names, 2)
+    at, part = burst.at + 0.2 * burst.seconds, 0.1 * burst.seconds
+    return [
+        Fault(round(at, 3), "isolate", (away,), round(max(6 * part, 0.4), 3)),
+        Fault(round(at + part, 3), "rot", (node,), 0.0, rng.choice(RANDOM)),
+        Fault(round(at + 3 * part, 3), "crash", (node,), 0.01, rng.choice(RANDOM)),
+    ]
+
+
+def _lost_then_full(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """A node that has to read back what it had has no room for it."""
+    node = rng.choice(names)
+    at = round(burst.at + 0.3 * burst.seconds, 3)
+    return [
+        Fault(at, rng.choice(("wipe", "lose_log", "lose_database")), (node,), 0.01, 10),
+        Fault(at, "disk_full", (node,), round(max(0.5 * burst.seconds, 0.5), 3)),
+    ]
+
+
 SCENES: Final = (
     (_missed_then_lost, 0.35),
     (_power_cut_while_syncing, 0.15),
@@ -212,4 +233,6 @@ SCENES: Final = (
     (_two_disks_lose, 0.25),
     (_lost_then_crashed, 0.15),
     (_lost_while_one_is_away, 0.15),
+    (_rotten_then_crashed, 0.15),
+    (_lost_then_full, 0.1),
 )

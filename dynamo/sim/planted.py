@@ -617,6 +617,27 @@ def _refill_marks_are_forgotten(patch: Patches) -> None:
     patch.set(Replica, "_load_marks", lambda self: None)
 
 
+def _quarantine_is_forgotten(patch: Patches) -> None:
+    """A start does not know which records were put aside."""
+    read_marks = Replica._read_marks
+
+    def refilling_alone(self: Replica) -> None:
+        read_marks(self)
+        self.damaged.clear()
+
+    patch.set(Replica, "_read_marks", refilling_alone)
+
+
+def _refill_ignores_refused_stores(patch: Patches) -> None:
+    store = Refill._store
+
+    async def stored(self: Refill, place: Partition, entries: Any) -> bool:
+        await store(self, place, entries)
+        return True
+
+    patch.set(Refill, "_store", stored)
+
+
 def _peer_that_is_away_is_not_waited_for(patch: Patches) -> None:
     patch.set(dynamo.refill, "PATIENCE", 0.0)
 
@@ -727,6 +748,8 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_refilling_counts, "a partition that is being refilled answers reads"),
     (_refilled_after_one_peer, "a refill ends with the first peer"),
     (_refill_ends_with_the_first_page, "a refill reads one page of a partition"),
+    (_quarantine_is_forgotten, "a start forgets which records were damaged"),
+    (_refill_ignores_refused_stores, "a refill takes for stored what was refused"),
     (_refill_marks_are_forgotten, "a start forgets what was to be refilled"),
     (_peer_that_is_away_is_not_waited_for, "a refill does without who is down at once"),
     (_rebuilt_database_counts_as_whole, "a rebuilt database is not refilled"),
