@@ -142,7 +142,7 @@ class Cluster:
             return self
         for name in self.nodes:
             self.start(name)
-        await self.until(self._all_ready, "all nodes are ready")
+        await self.ready()
         return self
 
     def _first_start(self, name: str) -> None:
@@ -478,9 +478,6 @@ class Cluster:
             if self.loop.time() >= limit:
                 raise TimeoutError(f"after {patience:g} s it is not so that {what}; {self!r}")
             await asyncio.sleep(interval)
-
-    def _all_ready(self) -> bool:
-        return all(self.is_whole(name) for name in self.up)
 
     async def ready(self, *names: str, patience: float = PATIENCE) -> None:
         """Return once these nodes, or all that are up, are whole. Raises TimeoutError, and ValueError

@@ -64,18 +64,6 @@ def values_in(siblings: Iterable[Sibling]) -> frozenset[int]:
     return frozenset(write_of(one) for one in siblings if one.kind != TOMBSTONE)
 
 
-def ids_on_disk(data: bytes, storage_key: bytes) -> frozenset[int] | None:
-    """Ids of the writes in a stored record; None if its checksum fails.
-
-    Raises Malformed if what lies under a good checksum is no whole record.
-    """
-    try:
-        stored = decode_stored(storage_key, data)
-    except StorageCorrupt:
-        return None
-    return writes_in(decode_record(stored.record))
-
-
 @dataclass(frozen=True, slots=True)
 class Copy:
     """What one disk has of a key. `ids`: of its siblings, None if they cannot be read.

@@ -91,7 +91,7 @@ def _counts(line: Line, names: tuple[str, ...]) -> dict[str, Any]:
     for name in names:
         value = line.options.get(name)
         if value in _COUNT_WORDS:
-            given[name] = value  # type: ignore[assignment]
+            given[name] = cast("Count", value)
         elif value is not None:
             given[name] = number(line, name, 0)
     return given

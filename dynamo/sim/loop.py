@@ -259,6 +259,7 @@ class Process:
             return
         for task in tasks:
             self.loop.problems.append(f"{_describe(task)} did not end with process {self.name}")
+            # It has been told; asyncio would tell it again, whenever the task is collected.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._stuck = tasks
         self.state = "dead"
@@ -522,6 +523,7 @@ class SimLoop(asyncio.BaseEventLoop):
         except (Deadlock, Livelock) as error:
             self.problems.append(f"what was left did not end: {error}")
         for task in self.pending_tasks():
+            # What did not end is among the problems; collected later, it would be told in another run.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.close()
 

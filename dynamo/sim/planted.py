@@ -164,14 +164,14 @@ def _full_disk_takes_mints(patch: Patches) -> None:
 
     def refusal(self: Replica, *args: Any) -> Any:
         refused = before(self, *args)
-        self._planted_refusal = None  # type: ignore[attr-defined]
+        vars(self)["_planted_refusal"] = None
         if refused is not None and refused.code == "disk_full" and not args[4]:
-            self._planted_refusal = refused  # type: ignore[attr-defined]
+            vars(self)["_planted_refusal"] = refused
             return None
         return refused
 
     def reply_synced(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
-        refused = getattr(self, "_planted_refusal", None)
+        refused = vars(self).get("_planted_refusal")
         if refused is not None:
             self._unsynced.pop(storage_key, None)
             call.reply(refused)
@@ -201,7 +201,7 @@ class _Deaf:
 
     def reply(self, reply: Reply, *, last: bool = True) -> None:
         """Pass it on, unless it is the record of such a mint."""
-        if type(reply) is Minted and getattr(self._replica, "_planted_refusal", None) is not None:
+        if type(reply) is Minted and vars(self._replica).get("_planted_refusal") is not None:
             return
         self._call.reply(reply, last=last)
 

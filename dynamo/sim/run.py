@@ -170,11 +170,7 @@ class _Run:
         flipped = any(fault.kind == "flip" for fault in self.plan.faults)
         await asyncio.sleep(FLIPPED_SECONDS if flipped else GRACE_SECONDS)
         try:
-            await cluster.until(
-                lambda: all(cluster.is_whole(name) for name in cluster.up) and bool(cluster.up),
-                "the nodes are whole",
-                patience=HEALING_SECONDS,
-            )
+            await cluster.ready(patience=HEALING_SECONDS)
         except TimeoutError as error:
             rest.errors.append(f"after healing: {error}; {self._why_not(cluster)}")
             return
