@@ -27,6 +27,7 @@ from dynamo.errors import (
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Transport
+from dynamo.properties import PropertiesOf, default_properties
 from dynamo.quorum import ReadTally, WriteTally, resolve_count
 from dynamo.read_operation import ReadOperation, RepairWaiter
 from dynamo.record import (
@@ -76,9 +77,10 @@ class Coordinator:
         metrics: Metrics,
         value_bytes_max: int = 1 << 20,
         heard: dict[str, int] | None = None,
+        properties: PropertiesOf = default_properties,
     ) -> None:
         """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
-        number that each node has acknowledged with."""
+        number that each node has acknowledged with. `properties`: of a bucket, for each request."""
         self._node_id = node_id
         self._datacenter = datacenter
         self._transport = transport
@@ -88,6 +90,7 @@ class Coordinator:
         self._count = metrics.count
         self._value_bytes_max = min(value_bytes_max, VALUE_BYTES_MAX)
         self._heard = {} if heard is None else heard
+        self._properties = properties
         self._repair = RepairWaiter(metrics)
         self._planner: Planner | None = None
         self._classes: dict[bytes, ReplicationClass] = {}

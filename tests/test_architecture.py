@@ -37,7 +37,7 @@ RANKS = """
     version
     record stored context rpc.messages
     resolve requests ports cluster_file
-    quorum config readiness
+    quorum config readiness properties
 
     rpc.codec rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback
