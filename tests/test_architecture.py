@@ -59,11 +59,15 @@ RANKS = """
     store.rocks
     datadir
     http.ids http.limits http.dates http.target http.backend
+    http.catalog http.schemas
     http.request http.conditions http.write_headers http.parameters
     http.reply
+    http.operations http.route
     http.siblings
     http.errors
     http.body http.node
+    http.codes
+    http.openapi
     http.objects
     http.routes
     http.server

@@ -1,33 +1,21 @@
 """The one table of what there is: path, methods, handlers, and what each is for.
 
-Requests are routed by it, the resource map is printed from it, and documentation can be. A path is
-split before it is decoded, so a segment in braces stands for exactly one encoded name. Knows
-nothing of what the handlers do.
+Requests are routed by it; the resource map, the OpenAPI document and docs/http.md are made from it.
+Knows nothing of what the handlers do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
+from dynamo.http import operations
 from dynamo.http.node import get_live, get_ping, get_ready, get_stats
 from dynamo.http.objects import create_object, delete_object, get_object, post_object, put_object
-from dynamo.http.reply import HttpReply, json_reply
+from dynamo.http.openapi import openapi
+from dynamo.http.reply import JSON_TYPE, HttpReply, json_reply, to_json
 from dynamo.http.request import Request
-
-Handler = Callable[[Request], Awaitable[HttpReply]]
-
-
-class Route(msgspec.Struct, frozen=True):
-    """A path, its methods, the name and the URL it has in the resource map, and what it is for."""
-
-    path: str
-    methods: Mapping[str, Handler]
-    resource: str
-    url: str
-    summary: str
+from dynamo.http.route import Handler, Route, Router
 
 
 def _read(handler: Handler) -> dict[str, Handler]:
@@ -37,6 +25,11 @@ def _read(handler: Handler) -> dict[str, Handler]:
 async def get_root(request: Request) -> HttpReply:
     """200 with the resource map: a URL a name, as clients of Riak read it from `GET /`."""
     return json_reply(200, RESOURCE_MAP)
+
+
+async def get_openapi(request: Request) -> HttpReply:
+    """200 with this table as an OpenAPI document."""
+    return HttpReply(200, JSON_TYPE, OPENAPI)
 
 
 _OBJECT: Final[dict[str, Handler]] = {
@@ -55,6 +48,7 @@ ROUTES: Final = (
         "riak_kv_wm_object",
         "/types",
         "An object of a bucket type.",
+        operations.OBJECT,
     ),
     Route(
         "/buckets/{bucket}/keys/{key}",
@@ -62,9 +56,15 @@ ROUTES: Final = (
         "riak_kv_wm_object",
         "/buckets",
         "An object of the bucket type `default`.",
+        operations.OBJECT,
     ),
     Route(
-        "/riak/{bucket}/{key}", _OBJECT, "riak_kv_wm_object", "/riak", "The same, Riak's old way."
+        "/riak/{bucket}/{key}",
+        _OBJECT,
+        "riak_kv_wm_object",
+        "/riak",
+        "The same, Riak's old way.",
+        operations.OBJECT,
     ),
     Route(
         "/types/{type}/buckets/{bucket}/keys",
@@ -72,19 +72,47 @@ ROUTES: Final = (
         "riak_kv_wm_object",
         "/types",
         "A new object under a key that the node chooses.",
+        operations.KEYS,
     ),
     Route(
-        "/buckets/{bucket}/keys", _KEYS, "riak_kv_wm_object", "/buckets", "The same, in `default`."
+        "/buckets/{bucket}/keys",
+        _KEYS,
+        "riak_kv_wm_object",
+        "/buckets",
+        "The same, in `default`.",
+        operations.KEYS,
     ),
-    Route("/riak/{bucket}", _KEYS, "riak_kv_wm_object", "/riak", "The same, Riak's old way."),
-    Route("/ping", _read(get_ping), "riak_kv_wm_ping", "/ping", "Whether the process answers."),
-    Route("/stats", _read(get_stats), "riak_kv_wm_stats", "/stats", "Counters of the node."),
+    Route(
+        "/riak/{bucket}",
+        _KEYS,
+        "riak_kv_wm_object",
+        "/riak",
+        "The same, Riak's old way.",
+        operations.KEYS,
+    ),
+    Route(
+        "/ping",
+        _read(get_ping),
+        "riak_kv_wm_ping",
+        "/ping",
+        "Whether the process answers.",
+        operations.PING,
+    ),
+    Route(
+        "/stats",
+        _read(get_stats),
+        "riak_kv_wm_stats",
+        "/stats",
+        "Counters of the node.",
+        operations.STATS,
+    ),
     Route(
         "/health/live",
         _read(get_live),
         "dynamo_health_live",
         "/health/live",
         "Whether the process should be left alone.",
+        operations.LIVE,
     ),
     Route(
         "/health/ready",
@@ -92,8 +120,24 @@ ROUTES: Final = (
         "dynamo_health_ready",
         "/health/ready",
         "Whether the node takes requests, and why not.",
+        operations.READY,
     ),
-    Route("/", _read(get_root), "dynamo_resources", "/", "This map."),
+    Route(
+        "/",
+        _read(get_root),
+        "dynamo_resources",
+        "/",
+        "This map.",
+        operations.RESOURCES,
+    ),
+    Route(
+        "/openapi.json",
+        _read(get_openapi),
+        "dynamo_openapi",
+        "/openapi.json",
+        "This API as an OpenAPI document.",
+        operations.OPENAPI,
+    ),
 )
 
 #: What a CONNECT or OPTIONS * is told: the methods of all routes.
@@ -109,33 +153,5 @@ def _resource_map(routes: Sequence[Route]) -> dict[str, str]:
 
 
 RESOURCE_MAP: Final = _resource_map(ROUTES)
-
-
-class Router:
-    """Finds the route of a split path."""
-
-    __slots__ = ("_by_length",)
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._by_length: dict[int, list[tuple[Route, tuple[tuple[int, str], ...]]]] = {}
-        for route in routes:
-            segments = route.path.split("/")
-            fixed = tuple(
-                (index, segment)
-                for index, segment in enumerate(segments)
-                if index and not segment.startswith("{")
-            )
-            self._by_length.setdefault(len(segments), []).append((route, fixed))
-
-    def find(self, segments: Sequence[str]) -> Route | None:
-        """The route of these segments (the first is empty: a path starts with a slash)."""
-        for route, fixed in self._by_length.get(len(segments), ()):
-            for index, literal in fixed:
-                if segments[index] != literal:
-                    break
-            else:
-                return route
-        return None
-
-
+OPENAPI: Final = to_json(openapi(ROUTES))
 ROUTER: Final = Router(ROUTES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
-from dynamo.http.routes import ROUTES, Router
+from dynamo.http.route import Router
+from dynamo.http.routes import ROUTES
 from dynamo.readiness import Readiness
 
 
@@ -40,6 +41,7 @@ async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> No
     assert got.json() == {
         "dynamo_health_live": "/health/live",
         "dynamo_health_ready": "/health/ready",
+        "dynamo_openapi": "/openapi.json",
         "dynamo_resources": "/",
         "riak_kv_wm_object": "/types",
         "riak_kv_wm_ping": "/ping",

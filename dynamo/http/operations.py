@@ -1,0 +1,187 @@
+"""What each resource takes and answers, method by method: what documentation is generated from.
+
+A resource is a mapping from methods to operations, and several paths may share one. HEAD is not
+here: it is GET without a body, wherever there is a GET. Knows nothing of paths or handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from dynamo.http.catalog import ANY, JSON, TEXT, Body, Operation, Reply
+
+Resource = Mapping[str, Operation]
+
+OBJECTS: Final = "Objects"
+NODE: Final = "The node"
+
+_VALUE_HEADERS: Final = (
+    "X-Riak-Vclock",
+    "ETag",
+    "Last-Modified",
+    "Content-Type",
+    "Content-Encoding",
+    "X-Riak-Meta-*",
+    "X-Dynamo-Timeout",
+)
+_WRITTEN_HEADERS: Final = ("X-Dynamo-Acks", "X-Dynamo-Timeout", "ETag")
+_WRITE_QUERY: Final = ("w", "pw", "dw", "node_confirms", "r", "pr", "timeout", "returnbody")
+_WRITE_CONDITIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
+_WRITE_HEADERS: Final = (
+    "Content-Type",
+    "Content-Encoding",
+    "X-Riak-Meta-*",
+    "X-Riak-Vclock",
+    *_WRITE_CONDITIONS,
+    "Accept",
+    "Expect",
+    "Link",
+    "X-Riak-Index-*",
+)
+_NAME_ERRORS: Final = ("invalid_argument", "unknown_bucket_type", "key_too_long")
+_WRITE_ERRORS: Final = (
+    *_NAME_ERRORS,
+    "bad_context",
+    "record_full",
+    "precondition_failed",
+    "unavailable",
+    "write_uncertain",
+    "not_ready",
+    "storage_full",
+    "storage_refuses_writes",
+)
+_BODY_ERRORS: Final = ("request_timeout", "value_too_large")
+
+
+def _json(schema: str) -> Body:
+    return Body(media={JSON: schema})
+
+
+def _siblings(headers: tuple[str, ...]) -> Reply:
+    return Reply(
+        status=300,
+        meaning="There are several siblings, and this is all of them, or (text/plain) their vtags.",
+        headers=("X-Riak-Vclock", "ETag", "Last-Modified", "Vary", "Content-Type", *headers),
+        body=Body(media={"multipart/mixed": "", JSON: "Siblings", TEXT: ""}),
+    )
+
+
+def _one(status: int, meaning: str, headers: tuple[str, ...] = ()) -> Reply:
+    return Reply(
+        status=status,
+        meaning=meaning,
+        headers=(*_VALUE_HEADERS, *headers),
+        body=Body(media={ANY: ""}),
+    )
+
+
+_VALUE_BODY: Final = Body(
+    media={"application/octet-stream": "", TEXT: "", JSON: "", ANY: ""},
+    meaning="The value: bytes, of any media type, that the store does not look at.",
+)
+
+_GET_OBJECT: Final = Operation(
+    section=OBJECTS,
+    summary="Read an object.",
+    query=(
+        *("r", "pr", "node_confirms", "notfound_ok", "basic_quorum", "read_repair"),
+        *("timeout", "vtag"),
+    ),
+    headers=("Accept", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"),
+    replies=(
+        _one(200, "The value."),
+        _siblings(("X-Dynamo-Timeout",)),
+        Reply(
+            status=304,
+            meaning="The client has it: If-None-Match or If-Modified-Since says so.",
+            headers=("X-Riak-Vclock", "ETag", "X-Dynamo-Timeout"),
+        ),
+    ),
+    errors=(
+        *_NAME_ERRORS,
+        *("not_found", "precondition_failed", "unavailable", "read_uncertain", "not_ready"),
+    ),
+)
+
+
+def _store(summary: str) -> Operation:
+    return Operation(
+        section=OBJECTS,
+        summary=summary,
+        query=_WRITE_QUERY,
+        headers=_WRITE_HEADERS,
+        body=_VALUE_BODY,
+        replies=(
+            Reply(
+                status=204,
+                meaning="Written: w replicas have it on disk. ETag is the vtag of this write.",
+                headers=_WRITTEN_HEADERS,
+            ),
+            _one(200, "Written; with returnbody, the value there is now.", ("X-Dynamo-Acks",)),
+            _siblings(("X-Dynamo-Acks", "X-Dynamo-Timeout")),
+        ),
+        errors=(*_WRITE_ERRORS, *_BODY_ERRORS),
+    )
+
+
+_CREATE_OBJECT: Final = Operation(
+    section=OBJECTS,
+    summary="Store an object under a new key, which the node chooses.",
+    query=_WRITE_QUERY,
+    headers=_WRITE_HEADERS,
+    body=_VALUE_BODY,
+    replies=(
+        Reply(
+            status=201,
+            meaning="Written; Location is the path of the new object. The body is empty or, with "
+            "returnbody, the value.",
+            headers=("Location", "X-Dynamo-Acks", *_VALUE_HEADERS),
+        ),
+    ),
+    errors=(*_WRITE_ERRORS, *_BODY_ERRORS),
+)
+_DELETE_OBJECT: Final = Operation(
+    section=OBJECTS,
+    summary="Delete what the context covers or, without one, what a read at r shows.",
+    query=("rw", "r", "w", "pr", "pw", "dw", "node_confirms", "timeout"),
+    headers=("X-Riak-Vclock", *_WRITE_CONDITIONS),
+    replies=(
+        Reply(
+            status=204,
+            meaning="Deleted: w replicas have a tombstone on disk. Or what the context covers was "
+            "gone already, and others have written since; then without X-Dynamo-Acks.",
+            headers=("X-Dynamo-Acks", "X-Dynamo-Timeout"),
+        ),
+    ),
+    errors=(*_WRITE_ERRORS, "not_found"),
+)
+
+OBJECT: Final[Resource] = {
+    "GET": _GET_OBJECT,
+    "PUT": _store("Store an object."),
+    "POST": _store("The same as PUT."),
+    "DELETE": _DELETE_OBJECT,
+}
+KEYS: Final[Resource] = {"POST": _CREATE_OBJECT}
+
+
+def _get(summary: str, meaning: str, body: Body, *errors: str) -> Resource:
+    reply = Reply(status=200, meaning=meaning, headers=("Content-Type",), body=body)
+    return {"GET": Operation(section=NODE, summary=summary, replies=(reply,), errors=errors)}
+
+
+PING: Final = _get("Does the process answer?", "Exactly `OK`.", Body(media={TEXT: ""}))
+STATS: Final = _get("Counters and facts of the node.", "One JSON object.", _json("Stats"))
+LIVE: Final = _get(
+    "Should the process be left alone?",
+    "As long as the process answers: a restart would not help.",
+    _json("Live"),
+)
+READY: Final = _get("Does the node take requests?", "It does.", _json("Ready"), "not_ready")
+RESOURCES: Final = _get(
+    "The resource map, which clients of Riak ask for first.",
+    "A URL for each resource there is.",
+    _json("Resources"),
+)
+OPENAPI: Final = _get("This API as an OpenAPI 3.1 document.", "The document.", _json("OpenApi"))

@@ -1,0 +1,101 @@
+"""The JSON bodies of requests and replies, as JSON Schema (2020-12), by name.
+
+Knows nothing of which operation has which.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_TEXT: Final = {"type": "string"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+
+
+def _object(
+    required: dict[str, Any], optional: dict[str, Any] | None = None, *, more: object = False
+) -> dict[str, Any]:
+    """`more`: the schema of members that are not named, True for any, False for none."""
+    return {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+        "additionalProperties": more,
+    }
+
+
+_SIBLING: Final = {
+    **_object(
+        {
+            "vtag": _TEXT,
+            "content_type": _TEXT,
+            "last_modified": _TEXT,
+        },
+        {
+            "content_encoding": _TEXT,
+            "metadata": {
+                "description": "Name and value of each X-Riak-Meta-*.",
+                "type": "array",
+                "items": {"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2},
+            },
+            "value": {"description": "The value, if it is UTF-8.", "type": "string"},
+            "value_base64": {
+                "description": "The value, if it is not UTF-8.",
+                "type": "string",
+                "contentEncoding": "base64",
+            },
+        },
+    ),
+    "oneOf": [{"required": ["value"]}, {"required": ["value_base64"]}],
+}
+
+_ERROR: Final = _object(
+    {
+        "message": {"description": "For people.", "type": "string"},
+        "code": {"description": "For programs; it does not change.", "type": "string"},
+        "outcome": {
+            "description": "none: nothing was done and nothing will be. unknown: it may have "
+            "taken effect, or may yet.",
+            "enum": ["none", "unknown"],
+        },
+        "request_id": _TEXT,
+    },
+    {
+        "field": {"description": "What was out of range.", "type": "string"},
+        "allowed": {"description": "What would do.", "anyOf": [_TEXT, _TEXTS]},
+        "limit": _COUNT,
+        "cap": {"enum": ["siblings", "record_bytes", "context_bytes"]},
+        "siblings": {"type": "array", "items": {"$ref": "#/components/schemas/Sibling"}},
+        "context": {"type": "string", "contentEncoding": "base64"},
+        "required": {"description": "Answers that were needed.", **_COUNT},
+        "received": {"description": "Answers that came.", **_COUNT},
+        "alive": {"description": "Primaries that were connected.", **_COUNT},
+        "reasons": {
+            "description": "Why each node did not answer; of a node that is not ready, why not.",
+            "anyOf": [{"type": "object", "additionalProperties": _TEXT}, _TEXTS],
+        },
+        "reason": _TEXT,
+        "ready": {"const": False},
+    },
+    more=True,
+)
+
+SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "Error": _ERROR,
+    "Sibling": _SIBLING,
+    "Siblings": _object(
+        {
+            "siblings": {"type": "array", "items": {"$ref": "#/components/schemas/Sibling"}},
+            "context": {"type": "string", "contentEncoding": "base64"},
+        }
+    ),
+    "Stats": _object(
+        {"riak_kv_version": {"description": "The dialect's.", "type": "string"}},
+        {"ring_num_partitions": {"type": "integer", "minimum": 1}},
+        more=True,
+    ),
+    "Live": _object({"live": {"const": True}}),
+    "Ready": _object({"ready": {"const": True}, "reasons": {**_TEXTS, "maxItems": 0}}),
+    "Resources": {"type": "object", "additionalProperties": _TEXT},
+    "OpenApi": _object({"openapi": _TEXT, "info": {"type": "object"}}, more=True),
+}
