@@ -59,7 +59,7 @@ RANKS = """
     store.rocks
     datadir
     http.ids http.limits http.dates http.target http.backend
-    http.catalog http.schemas
+    http.catalog http.schemas http.prose
     http.request http.conditions http.write_headers http.parameters
     http.reply
     http.operations http.route
@@ -71,6 +71,7 @@ RANKS = """
     http.objects
     http.routes
     http.server
+    http.document
     http
 
     sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds

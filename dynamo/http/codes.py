@@ -79,7 +79,11 @@ _ROWS: Final = (
         "would do.",
         details=("field", "allowed"),
     ),
-    _of(BadContext, "An X-Riak-Vclock that is cut, altered, or of another key or cluster."),
+    _of(
+        BadContext,
+        "An X-Riak-Vclock that is cut, altered, too long, or of another key or cluster.",
+        details=("limit",),
+    ),
     _of(UnknownBucketType, "The cluster has no bucket type of this name."),
     ErrorCode(
         code="not_found",

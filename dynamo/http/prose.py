@@ -1,0 +1,159 @@
+"""What docs/http.md says around its tables. Text only: what can be counted or listed is not here.
+
+A name in double angle brackets is replaced by a table or a value (`dynamo.http.document`). Knows
+nothing of how it is laid out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAGE: Final = """\
+# The HTTP API
+
+Every node serves all of it, for every key. It is Riak KV's HTTP API, so clients that exist work;
+what is different is [listed at the end](#what-differs-from-riak). `curl` is a client too:
+
+    curl -X PUT -H 'Content-Type: text/plain' -d bread http://127.0.0.1:8098/buckets/carts/keys/alice
+    curl -i http://127.0.0.1:8098/buckets/carts/keys/alice
+
+The same, for programs, is the OpenAPI 3.1 document at `GET /openapi.json`. This page and that
+document are made from the table the node routes by (`python -m dynamo.http.document --write`).
+
+## All paths
+
+<<paths>>
+
+A path is split at every `/` first and decoded after, so that a key may hold any byte: `/` is `%2F`,
+and `..` is a key like any other. A `+` stands for a space, as in Riak. Names are bytes: nothing is
+normalised, and two spellings of one accent are two keys. HEAD is GET without a body. A method that
+a path does not have is answered 405 with `Allow`, OPTIONS too. What a query says beyond the
+[parameters below](#query-parameters) is ignored.
+
+<<objects>>
+
+## Siblings and contexts
+
+Concurrent writes are all kept: they are *siblings*. A write says which of them it has seen by
+handing back the **context** of the read it builds on, `X-Riak-Vclock`. It replaces what that
+context covers, and nothing else.
+
+    curl -i http://127.0.0.1:8098/buckets/carts/keys/alice        # 200, and X-Riak-Vclock: gZ5C...
+    curl -X PUT -H 'X-Riak-Vclock: gZ5C...' -H 'Content-Type: text/plain' -d 'bread and milk' \\
+        http://127.0.0.1:8098/buckets/carts/keys/alice            # replaces just that
+
+A write without a context replaces nothing: if there is a value, it becomes one of two siblings.
+Then a GET answers **300**, and the `Accept` header decides how:
+
+| Accept names | the body of the 300 |
+|---|---|
+| `multipart/mixed` | a part for each sibling, with its headers; its `Etag` is its vtag |
+| `application/json` and no multipart | `siblings`, each with its `value` or `value_base64`; `context` |
+| neither | `text/plain`: `Siblings:`, then a vtag a line; `?vtag=` fetches one |
+
+All three carry the context that covers all siblings: write the merged value with it, and they are
+one again. A vtag is good for fetching; to resolve, use the context of the 300.
+
+A context is opaque and sealed: it is good for this key in this cluster and nothing else. One that
+was cut, altered or taken from another key is answered 400 `bad_context`. A DELETE takes one too,
+and without one deletes what a read shows. What was deleted is a 404 with `X-Riak-Deleted: true` and
+a context, so that a later write can say that it saw the delete; a key that never was is a 404
+without one.
+
+The reply to a write has no context, unless `returnbody=true` shows what it covers.
+
+## Conditional requests
+
+`If-Match` and `If-None-Match` go by the `ETag` of the object as a whole: of one value its vtag, of
+several siblings a name of their set. `If-Modified-Since` and `If-Unmodified-Since` go by
+`Last-Modified`, in whole seconds. On a read what does not hold is 304 or 412, in the order of RFC
+9110. On a write it is 412, and nothing was done.
+
+    curl -X PUT -H 'If-None-Match: *' ...        # only if there is no value yet
+    curl -X PUT -H 'If-Match: "<etag>"' ...      # only if it is still the one that was read
+
+The condition of a write is judged after a read at r by the node that coordinates it, and again,
+against its own record, by the replica that gives the write its version. **It is not a lock**: two
+clients at two nodes may both pass, and what they wrote are then siblings. Nothing is lost; hand
+back a context and resolve.
+
+<<sections>>
+
+## Query parameters
+
+Counts are of the n replicas of the bucket type. `default` is what the bucket's properties say and,
+where they are silent, the default below. `quorum` is n/2 + 1. A parameter given twice is refused.
+
+<<parameters>>
+
+## Request headers
+
+<<request_headers>>
+
+## Reply headers
+
+<<reply_headers>>
+
+## Errors
+
+The body of every error is JSON:
+
+    {"message": "w must be 1 to 3, or one, quorum, all, default", "code": "invalid_argument",
+     "outcome": "none", "request_id": "9c3f0a61d2b4e877-1f",
+     "field": "w", "allowed": "1 to 3, or one, quorum, all, default"}
+
+`message` is for people and may change. `code` is for programs and does not. `outcome` is the
+question that matters after a write: **none**: nothing was done, and nothing will be; **unknown**:
+some replica may have it, or may yet, so read before writing again. `request_id` is also in
+`X-Request-Id` and in the node's log. No body shows a stack trace, a path or a stored value.
+
+<<errors>>
+
+Any request may meet <<common_errors>>, and on a path or with a method that is not there
+`no_such_resource` or `method_not_allowed`.
+
+## Limits and timeouts
+
+<<limits>>
+
+What is over a limit is refused before it is read where that can be known, and never stored in part.
+
+## What differs from Riak
+
+- **Siblings are the default**, for every bucket type. Riak's `default` type keeps the last write by
+  the clock.
+- **300**: `text/plain` and `multipart/mixed` are Riak's; `application/json` is ours. There is no
+  406.
+- **Contexts are sealed.** Nothing binds a vector clock of Riak to its key; a context of another key
+  is a 400 here.
+- **A blind PUT never replaces**: where there is a value, it adds a sibling.
+- **Errors are JSON**, and say whether the write may have happened. Riak's are text.
+- **w counts disks.** Each acknowledgement is of a write that is synced, so `dw` can only raise w.
+- **Counts are checked**: 0, negative or above n is a 400 that names the range. The words are `one
+  quorum all default`.
+- **notfound_ok, basic_quorum** as in Riak: by default a replica without the record is an answer.
+- **A delete leaves a tombstone**, without a delay after which it is forgotten (`delete_mode`): a
+  replica that was away cannot bring the value back.
+- **At most <<siblings_max>> siblings** and <<record_bytes_max>> a record. A write that would pass
+  that is a 409 that holds the siblings.
+- **Metadata names** come back in lower case: `X-Riak-Meta-Colour` as `X-Riak-Meta-colour`.
+- **Bucket types** are replication classes of the cluster file. They are not made over HTTP.
+- **Not built**: links (a `Link` other than `rel="up"` is a 400), secondary indexes
+  (`X-Riak-Index-*` is a 400), MapReduce, search, hooks. They are refused by name where a client
+  could believe that they had been stored.
+- **Ours alone**: `/openapi.json`, `/health/*`, `read_repair=blocking`, `X-Dynamo-*`.
+"""
+
+#: What a section says before its operations.
+SECTIONS: Final[dict[str, str]] = {
+    "Objects": """\
+An object is bytes with a `Content-Type`, and perhaps a `Content-Encoding` and `X-Riak-Meta-*`
+headers. They come back as they were sent; nothing is decoded or compressed. `/buckets/...` and
+`/riak/...` are the bucket type `default`. A POST to a key is a PUT; a POST to the keys of a bucket,
+or to an empty key, chooses a key.
+""",
+    "The node": """\
+These say something of the node that is asked, and do not ask others. `/health/live` is for whoever
+restarts it, `/health/ready` for whoever sends it requests.
+""",
+}
