@@ -56,6 +56,8 @@ async def test_the_map_and_the_stats_are_what_riaks_own_client_asks_before_its_f
     accept = {"Accept": "multipart/mixed, application/json, */*;q=0.5"}
     resources = (await http.request("GET", "/", accept)).json()
     assert all(isinstance(url, str) for url in resources.values())
+    # Riak has a page for those who ask for HTML; its clients read JSON.
+    assert (await http.request("GET", "/", {"Accept": "text/html"})).json() == resources
     version = (await http.request("GET", "/stats", accept)).json()["riak_kv_version"]
     assert [int(part) for part in version.split(".")] >= [1, 4, 0]
 
