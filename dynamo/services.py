@@ -19,6 +19,7 @@ from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.errors import NotReady, StorageError
 from dynamo.metrics import Metrics
+from dynamo.overview import Overview
 from dynamo.ports import Call, Handler
 from dynamo.readiness import Readiness
 from dynamo.record import Content
@@ -28,6 +29,7 @@ from dynamo.replica import Partition, Replica
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Refused, Request, RingIs, Scan, Store
 from dynamo.rpc.peers import PeerTransport
+from dynamo.status import NodeStatus
 from dynamo.version import incarnation_bytes
 from dynamo.world import Directory, NodeStorage, World
 from ring.member import Member
@@ -130,6 +132,17 @@ class NodeServices:
             clock=clock,
             metrics=metrics,
             entropy=world.entropy,
+        )
+        self._overview = Overview(
+            config=config,
+            clock=clock,
+            directory=directory,
+            storage=storage,
+            topology=topology,
+            transport=transport,
+            replica=replica,
+            refill=refill,
+            metrics=metrics,
         )
         replica.on_foreign_dot = recovery.renew_incarnation
         topology.attach(transport)
@@ -317,25 +330,11 @@ class NodeServices:
 
     def stats(self) -> dict[str, Any]:
         """Counters and facts of this node."""
-        assert self._storage is not None
-        assert self._transport is not None
-        assert self._directory is not None
-        ring = self._topology.ring
-        return {
-            "node": self.config.node_id,
-            "cluster": self.config.cluster.id,
-            "start": self._directory.start,
-            "epoch": ring.epoch if ring is not None else 0,
-            "ring_num_partitions": self.config.cluster.partitions,
-            "ring_members": [member.id for member in ring.members] if ring is not None else [],
-            "connected_nodes": sorted(self._transport.connected()),
-            "write_number": self._storage.write_number,
-            "synced_write_number": self._storage.synced_number,
-            "storage_opened": self._storage.opening.state,
-            "partitions_refilling": len(self._replica.refilling),
-            "records_damaged_now": len(self._replica.damaged),
-            **self.metrics.snapshot(),
-        }
+        return self._overview.stats()
+
+    def status(self) -> NodeStatus:
+        """All that this node knows of itself and its peers."""
+        return self._overview.status(self.ready())
 
 
 def _refuse_new(request: Request, call: Call) -> None:

@@ -74,6 +74,10 @@ class NodeStorage(Storage, Protocol):
         """True unless `opening` reported a loss and nobody has called `settle` since."""
         ...
 
+    def free_bytes(self) -> int | None:
+        """What is free on its disk now; None if that is not known. Asks the system."""
+        ...
+
     def settle(self) -> None:
         """Forget what `opening` reported: the caller has its own durable note. Raises StorageError."""
         ...

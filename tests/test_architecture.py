@@ -32,7 +32,7 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors metrics
+    errors metrics counters latency status
     varint keys strict_toml
     version
     record stored context rpc.messages
@@ -49,7 +49,7 @@ RANKS = """
     commit ask backlog
     replica cluster.topology read_operation write_operation
     coordinator refill world
-    recovery
+    recovery overview
     services
 
     clock cluster_disk rpc.tcp
@@ -58,16 +58,17 @@ RANKS = """
     store.opening
     store.rocks
     datadir
-    http.ids http.limits http.dates http.target http.backend
+    http.ids http.limits http.dates http.target http.backend http.exposition http.process
     http.catalog http.schemas http.prose
     http.request http.conditions http.write_headers http.parameters
-    http.reply
+    http.reply http.access_log
     http.operations http.route
     http.siblings
     http.errors
-    http.body http.node
+    http.body http.node http.admin
     http.codes
     http.openapi
+    http.metrics_page
     http.objects
     http.routes
     http.server

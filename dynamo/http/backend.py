@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.status import NodeStatus
 
 
 class Backend(Protocol):
@@ -53,4 +54,8 @@ class Backend(Protocol):
 
     def stats(self) -> dict[str, Any]:
         """Plain JSON values by name. Costs no I/O."""
+        ...
+
+    def status(self) -> NodeStatus:
+        """All that the node knows of itself and its peers. Costs a look at the disk's free space."""
         ...

@@ -31,6 +31,7 @@ from dynamo.http.siblings import (
 from dynamo.http.target import decode, encode
 from dynamo.http.write_headers import WriteHeaders, find_context
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
+from dynamo.latency import DELETE, GET, PUT
 from dynamo.record import Content, Sibling
 from dynamo.requests import Found, WriteOptions, Written
 from dynamo.resolve import etag
@@ -43,6 +44,7 @@ async def get_object(request: Request) -> HttpReply:
     """GET, HEAD: 200, 300 for siblings, 304, 404 (with a context if it was deleted), 412."""
     bucket_type, bucket, key = names(request)
     given = parameters.parse(request.raw_query) if request.raw_query else parameters.NONE
+    request.operation = GET
     found = await request.edge.backend.get(bucket_type, bucket, key, given.read)
     fields = timeout_field(given)
     siblings = found.siblings
@@ -102,6 +104,7 @@ async def delete_object(request: Request) -> HttpReply:
     given = parameters.parse(request.raw_query) if request.raw_query else parameters.NONE
     context = find_context(request.raw_headers)
     options = _with_condition(request, given.delete)
+    request.operation = DELETE
     outcome = await request.edge.backend.delete(bucket_type, bucket, key, context, options)
     fields = timeout_field(given)
     if isinstance(outcome, Found):
@@ -119,6 +122,7 @@ async def _store(
     if not headers.content_type:
         raise InvalidArgument("a write names its Content-Type", field="Content-Type")
     options = _with_condition(request, given.write)
+    request.operation = PUT
     if is_awaited(request):
         # A body that would be refused all the same is not asked for.
         request.edge.backend.check_put(bucket_type, bucket, key, headers.context, options)

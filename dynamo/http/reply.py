@@ -58,6 +58,9 @@ class HttpReply(web.StreamResponse):
         edge = request.edge
         protocol = request._protocol
         transport = protocol.transport
+        edge.times.note(request.operation, self._status, request.began)
+        if edge.access_log is not None:
+            edge.access_log(request, self._status, len(self._content))
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
         last = getattr(protocol, "ended", False) and not protocol._messages

@@ -7,24 +7,40 @@ for each request; this one keeps the parsed message and no more. Knows nothing o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import istr
 
 from dynamo.http.backend import Backend
 from dynamo.http.dates import format_date
-from dynamo.http.ids import Ids
+from dynamo.http.ids import Ids, accepted
 from dynamo.http.limits import Limits
+from dynamo.latency import OTHER, RequestTimes
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock
 
+REQUEST_ID: Final = istr("X-Request-Id")
+
+
+class Load(NamedTuple):
+    """How busy the server is now: open connections, and requests being answered."""
+
+    connections: int = 0
+    requests: int = 0
+
 
 class Edge:
-    """What every handler needs: the node behind, time, names, limits, counters."""
+    """What every handler needs: the node behind, time, names, limits, counters, times, the log."""
 
-    __slots__ = ("_stamp", "_stamped", "backend", "clock", "closing", "ids", "limits", "metrics")
+    __slots__ = (
+        *("_stamp", "_stamped", "access_log", "backend", "clock", "closing", "ids", "limits"),
+        *("load", "metrics", "monotonic", "times"),
+    )
 
     def __init__(
         self, *, backend: Backend, clock: Clock, ids: Ids, limits: Limits, metrics: Metrics
@@ -34,6 +50,11 @@ class Edge:
         self.ids = ids
         self.limits = limits
         self.metrics = metrics
+        self.monotonic = clock.monotonic
+        self.times = RequestTimes(clock.monotonic)
+        #: Called with each reply's request, status and bytes of body, if requests are to be logged.
+        self.access_log: Callable[[Request, int, int], None] | None = None
+        self.load: Callable[[], Load] = Load
         #: Set once the server stops: every reply then closes its connection.
         self.closing = False
         self._stamped = -1
@@ -49,7 +70,12 @@ class Edge:
 
 
 class Request(web.BaseRequest):
-    """A parsed request. `segments`: its path, split, undecoded; `raw_query`: what follows `?`."""
+    """A parsed request. `segments`: its path, split, undecoded; `raw_query`: what follows `?`.
+
+    `id`: the client's X-Request-Id if that can be one (`dynamo.http.ids.accepted`), else one of this
+    server's. `began`: when its headers were read (monotonic). `operation`: of `dynamo.latency`; set
+    once the store is asked about an object.
+    """
 
     # aiohttp's initialiser is not called on purpose; these are all the attributes that its
     # connection handler and the inherited properties in use (`headers`, `method`, `content`,
@@ -73,6 +99,9 @@ class Request(web.BaseRequest):
         self._task = task
         self._cache = {}
         self.edge = edge
-        self.id: bytes = edge.ids.request_id()
+        self.began = edge.monotonic()
+        self.operation = OTHER
+        given = message.headers.get(REQUEST_ID)
+        self.id: bytes = (given and accepted(given)) or edge.ids.request_id()
         self.segments: list[str] = []
         self.raw_query = ""

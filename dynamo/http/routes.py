@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from dynamo.http import operations
+from dynamo.http.admin import get_status
+from dynamo.http.metrics_page import get_metrics
 from dynamo.http.node import get_live, get_ping, get_ready, get_stats
 from dynamo.http.objects import create_object, delete_object, get_object, post_object, put_object
 from dynamo.http.openapi import openapi
@@ -105,6 +107,16 @@ ROUTES: Final = (
         "/stats",
         "Counters of the node.",
         operations.STATS,
+    ),
+    Route(
+        "/metrics", _read(get_metrics), "dynamo_metrics", "/metrics", "The same, for Prometheus."
+    ),
+    Route(
+        "/admin/status",
+        _read(get_status),
+        "dynamo_admin_status",
+        "/admin/status",
+        "What the node knows of itself and its peers.",
     ),
     Route(
         "/health/live",

@@ -19,12 +19,13 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
 from dynamo.errors import ConfigError, DynamoError
+from dynamo.http.access_log import log_access
 from dynamo.http.backend import Backend
 from dynamo.http.errors import Refusal, error_reply, failure_reply, refusal_reply
 from dynamo.http.ids import Ids
 from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Limits
 from dynamo.http.reply import JSON_TYPE, HttpReply, to_json
-from dynamo.http.request import Edge, Request
+from dynamo.http.request import Edge, Load, Request
 from dynamo.http.routes import ALL_METHODS, ROUTER
 from dynamo.http.target import split_target
 from dynamo.metrics import Metrics
@@ -45,7 +46,8 @@ _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP
 class HttpServer:
     """Serves one backend on one address.
 
-    `metrics` gets counters that start with `http_`. It starts once; it does not start again.
+    `metrics` gets counters that start with `http_`. `access_log`: a log line for every reply. It
+    starts once; it does not start again.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class HttpServer:
         ids: Ids,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        access_log: bool = False,
     ) -> None:
         self._edge = Edge(
             backend=backend,
@@ -64,8 +67,11 @@ class HttpServer:
             limits=limits or Limits(),
             metrics=metrics or Metrics(),
         )
+        self._edge.load = self._load
+        if access_log:
+            self._edge.access_log = log_access
         #: The connection's task of each running request; a client that left does not end it.
-        self._running: dict[bytes, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._web: _WebServer | None = None
         self._listener: asyncio.Server | None = None
@@ -111,7 +117,7 @@ class HttpServer:
                     await self._idle.wait()
             except TimeoutError:
                 self._edge.metrics.count["http_requests_cut_off"] += len(self._running)
-        tasks = {*self._web.tasks(), *self._running.values()}
+        tasks = {*self._web.tasks(), *self._running}
         transports = self._web.transports()
         # Whoever is idle is closed at once; whoever still runs has had its time.
         await self._web.shutdown(0.05)
@@ -148,9 +154,13 @@ class HttpServer:
     ) -> Request:
         return Request(message, payload, protocol, writer, task, self._edge)
 
+    def _load(self) -> Load:
+        connections = 0 if self._web is None else len(self._web._connections)
+        return Load(connections, len(self._running))
+
     async def _handle(self, request: web.BaseRequest) -> HttpReply:
         assert isinstance(request, Request)
-        self._running[request.id] = request._task
+        self._running.add(request._task)
         try:
             return await self._route(request)
         except DynamoError as error:
@@ -160,7 +170,7 @@ class HttpServer:
         except Exception as error:  # noqa: BLE001  # logged with its traceback, told as a 500
             return failure_reply(request, error, "unknown")
         finally:
-            del self._running[request.id]
+            self._running.discard(request._task)
             if self._edge.closing and not self._running:
                 self._idle.set()
 

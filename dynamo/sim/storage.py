@@ -95,6 +95,10 @@ class SimStorage:
             return self._stopped
         return "disk_full" if self._disk.is_low and not reserve else None
 
+    def free_bytes(self) -> int | None:
+        """None: a simulated disk is full or is not."""
+        return None
+
     def get(self, family: Family, key: bytes) -> bytes | None:
         """The value, or None. Raises StorageCorrupt, StorageError."""
         try:

@@ -160,6 +160,13 @@ class RocksStorage:
             self._stop("storage_error", str(error))
             return self._stopped
 
+    def free_bytes(self) -> int | None:
+        """What is free on the disk now; None if the directory cannot be asked about."""
+        try:
+            return self._space.free_bytes()
+        except OSError:
+            return None
+
     def get(self, family: Family, key: bytes) -> bytes | None:
         """The value, or None. Raises StorageCorrupt, StorageError."""
         try:

@@ -25,6 +25,7 @@ from dynamo.record import (
 )
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.resolve import holds, view
+from dynamo.status import MemberStatus, NodeStatus, RefillStatus, StorageStatus
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
 
 N = 3
@@ -91,6 +92,41 @@ class MemoryBackend:
 
     def stats(self) -> dict[str, Any]:
         return {"keys": len(self.records), "writes": self.writes}
+
+    def status(self) -> NodeStatus:
+        return NodeStatus(
+            node="n1",
+            cluster="test",
+            start=1,
+            uptime_s=60.0,
+            ready=self.readiness.ready,
+            reasons=self.readiness.reasons,
+            epoch=1,
+            partitions=8,
+            members=(
+                MemberStatus(
+                    id="n1",
+                    address="127.0.0.1:7400",
+                    datacenter="dc1",
+                    rack="rack1",
+                    host="127.0.0.1",
+                    weight=1,
+                    partitions={"default": 8},
+                ),
+            ),
+            peers=(),
+            refusals={},
+            refill=RefillStatus(unserved=0, marked=0, owed=(), damaged=0),
+            storage=StorageStatus(
+                opened="clean",
+                refusal=None,
+                free_bytes=1 << 30,
+                write_number=self.writes,
+                synced_number=self.writes,
+            ),
+            requests={"gets": 0, "puts": self.writes, "deletes": 0},
+            alarms={"alarms": 0},
+        )
 
     def found(self, routing: bytes) -> Found:
         record = self.records.get(routing, EMPTY)

@@ -19,7 +19,8 @@ async def test_stats_are_the_nodes(http: RawHttp) -> None:
     await http.request("PUT", "/buckets/b/keys/k", {"Content-Type": "a/b"}, b"v")
     got = await http.request("GET", "/stats")
     assert got.status == 200
-    assert got.json() == {"riak_kv_version": "2.0.0", "keys": 1, "writes": 1}
+    stats = got.json()
+    assert (stats["riak_kv_version"], stats["keys"], stats["writes"]) == ("3.4.0", 1, 1)
     assert got.headers["content-type"] == "application/json"
 
 
@@ -39,9 +40,11 @@ async def test_a_node_that_is_not_ready_says_why_and_is_alive(
 async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> None:
     got = await http.request("GET", "/")
     assert got.json() == {
+        "dynamo_admin_status": "/admin/status",
         "dynamo_health_live": "/health/live",
         "dynamo_health_ready": "/health/ready",
         "dynamo_openapi": "/openapi.json",
+        "dynamo_metrics": "/metrics",
         "dynamo_resources": "/",
         "riak_kv_wm_object": "/types",
         "riak_kv_wm_ping": "/ping",
@@ -69,3 +72,31 @@ def test_every_route_of_the_table_is_found_by_its_path() -> None:
         assert router.find(segments) is route
         assert route.summary
         assert all(handler.__doc__ for handler in route.methods.values())
+
+
+async def test_stats_have_riaks_names_for_what_is_known(http: RawHttp) -> None:
+    before = (await http.request("GET", "/stats")).json()
+    assert (before["node_gets"], before["node_get_fsm_time_99"]) == (0, 0)
+    await http.request("PUT", "/buckets/b/keys/k", {"Content-Type": "a/b"}, b"v")
+    for _ in range(3):
+        await http.request("GET", "/buckets/b/keys/k")
+    stats = (await http.request("GET", "/stats")).json()
+    assert (stats["node_gets"], stats["node_puts"]) == (3, 1)
+    for operation in ("get", "put"):
+        times = [
+            stats[f"node_{operation}_fsm_time_{name}"] for name in ("median", "95", "99", "100")
+        ]
+        assert times == sorted(times)
+        assert 0 < times[0] < 5_000_000  # microseconds
+
+
+async def test_the_status_is_told_whether_ready_or_not(
+    http: RawHttp, backend: MemoryBackend
+) -> None:
+    backend.readiness = Readiness(False, ("no ring yet",))
+    got = await http.request("GET", "/admin/status")
+    assert (got.status, got.headers["content-type"]) == (200, "application/json")
+    status = got.json()
+    assert (status["ready"], status["reasons"]) == (False, ["no ring yet"])
+    assert status["members"][0]["partitions"] == {"default": 8}
+    assert status["version"]

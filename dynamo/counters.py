@@ -1,0 +1,186 @@
+"""What each counter of `dynamo.metrics` counts: the one table that pages and documents go by.
+
+A counter that the code names in full has a line of its own. One whose name ends in a code that
+errors or reasons go by belongs to a family, with the code as its label; the codes are those of the
+program, never what a client sent. A test holds the table against the source. Knows no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+
+class Family(NamedTuple):
+    """Counters whose names begin with `prefix`; the rest of the name is the value of `label`."""
+
+    prefix: str
+    name: str
+    label: str
+    help: str
+
+
+class Described(NamedTuple):
+    """A counter as it is shown: the family's name, what it counts, and its label, if it has one."""
+
+    name: str
+    help: str
+    label: str = ""
+    value: str = ""
+
+
+#: What each counter counts, since the node started, by the part of the node.
+COUNTERS: Final[Mapping[str, str]] = {
+    # Coordinator
+    "gets": "Reads that this node coordinated.",
+    "puts": "Writes that this node coordinated.",
+    "deletes": "Deletes that this node coordinated.",
+    "bodies_fetched_again": "Values asked for once more, since an answer held only a digest.",
+    "reads_hedged": "Reads that asked others too, since an answer did not come in time.",
+    "read_repairs": "Records sent to replicas that a read found behind.",
+    "read_repairs_blocking": "Of them, those that a read with blocking repair waited for.",
+    "read_repairs_done": "Read repairs that the replica has on disk.",
+    "read_repairs_refused": "Read repairs that the replica refused.",
+    "read_repairs_failed": "Read repairs without an answer.",
+    "stores_missed": "Replicas that a write did not reach, or that refused it.",
+    "mints_moved_on": "Writes that went to another primary, since one certainly did nothing.",
+    "mints_malformed": "Writes whose minter answered what cannot be read.",
+    "contexts_too_long": "Reads answered without a context, since merges have made it too long.",
+    # Replica
+    "fetches": "Records that this node was asked for, by itself or a peer.",
+    "fetches_waited": "Of them, those that waited until what they met was on disk.",
+    "mints": "Writes that this node gave their dot.",
+    "stores": "Records of writes that this node merged in.",
+    "repairs_stored": "Records of read repairs and refills that this node merged in.",
+    "scans": "Pages of partitions that peers read to refill.",
+    "records_full": "Writes refused since they would pass a cap of the record.",
+    "records_large": "Writes that left a record near one of its caps.",
+    "preconditions_failed": "Conditional writes whose condition did not hold here.",
+    "writes_waited": "Writes that waited for a storage that was too far behind.",
+    "writes_waited_in_vain": "Of them, those whose time was up.",
+    "flushes": "Syncs of the log, each for all who waited.",
+    "flushes_failed": "Syncs that failed.",
+    # Damage and refill
+    "alarms": "Alarms of any kind; the log has a line for each.",
+    "dots_with_two_values": "Alarm: one dot with two values; both are kept.",
+    "foreign_dots": "Alarm: a dot of this incarnation that was minted elsewhere.",
+    "marks_damaged": "Alarm: refill marks that cannot be read, so that everything is refilled.",
+    "partitions_damaged": "Alarm: a partition that cannot be read through.",
+    "records_damaged": "Alarm: a record that failed its checksum.",
+    "records_quarantined": "Damaged records put aside.",
+    "records_mended": "Damaged records that are served again.",
+    "mends_failed": "Damaged records that were damaged again while they were mended.",
+    "mends_without_a_copy": "Damaged records of which no peer had a copy.",
+    "partitions_refilled": "Partitions read back from all their peers.",
+    "refill_records": "Records read back from peers.",
+    "refill_records_skipped": "Records that a peer could not give, since they are damaged there.",
+    "refill_pages_failed": "Pages of a refill that a peer did not give.",
+    "refill_stores_failed": "Records read back that this node could not store.",
+    "refills_interrupted": "Refills that the storage interrupted; they go on later.",
+    # Cluster
+    "known_peers_unwritten": "Times that what is known of the peers could not be kept on disk.",
+    "peer_requests_failed": "Requests about the ring, and heartbeats, that failed.",
+    "peers_behind": "Handshakes of peers that had lost what they once showed.",
+    "peers_lost": "Connections to peers that ended.",
+    "peers_refused": "Times that this node refused a peer.",
+    "refused_by_peers": "Times that a peer refused this node.",
+    # Wire
+    "rpc_bytes_received": "Bytes from peers.",
+    "rpc_bytes_sent": "Bytes to peers.",
+    "rpc_frames_bad": "Connections closed for a frame that was damaged or none.",
+    "rpc_frames_sent": "Frames to peers.",
+    "rpc_frames_stalled": "Connections closed since a frame began and did not end.",
+    "rpc_messages_received": "Messages from peers.",
+    "rpc_messages_unread": "Messages that came behind one that closed the connection.",
+    "rpc_connections_opened": "Connections between nodes that were opened.",
+    "rpc_connections_lost": "Open connections between nodes that ended.",
+    "rpc_connections_replaced": "Connections that a newer one of the same peer replaced.",
+    "rpc_connections_duplicate": "Connections given up, since the pair of nodes has one.",
+    "rpc_connections_capped": "Connections closed, since there are too many.",
+    "rpc_connections_garbage": "Connections closed for bytes that no node sends.",
+    "rpc_connections_refused": "Handshakes that this node refused.",
+    "rpc_connections_refused_by_peer": "Handshakes that a peer refused.",
+    "rpc_handshakes_timed_out": "Handshakes that did not end in time.",
+    "rpc_dials": "Attempts to connect to a peer.",
+    "rpc_dials_failed": "Of them, those that failed.",
+    "rpc_handlers_failed": "Requests that met a bug here.",
+    "rpc_waiters_failed": "Replies and failures that met a bug here.",
+    "rpc_requests_lost": "Requests whose connection broke before their reply.",
+    "rpc_requests_malformed": "Requests that cannot be read.",
+    "rpc_requests_not_sent": "Requests that never left: no connection, or no room.",
+    "rpc_requests_past_deadline": "Requests that nobody waited for any more.",
+    "rpc_requests_timed_out": "Requests without a final reply by their deadline.",
+    "rpc_requests_unknown": "Requests of a kind that this node does not know.",
+    "rpc_replies_after_last": "Replies made to a call that had its last.",
+    "rpc_replies_excessive": "First replies where only a last one may come.",
+    "rpc_replies_late": "Replies that came after their request had ended.",
+    "rpc_replies_malformed": "Replies that cannot be read.",
+    "rpc_replies_past_deadline": "Replies not sent, since nobody waited for them any more.",
+    "rpc_replies_to_nothing": "Replies to what was never asked.",
+    "rpc_replies_to_the_gone": "Replies whose connection had ended.",
+    "rpc_replies_too_large": "Replies over the limit of a message.",
+    "rpc_replies_unwritable": "Replies not sent, since the peer reads nothing.",
+    "rpc_writes_paused": "Times that a peer took bytes more slowly than they came.",
+    "rpc_writes_stalled": "Connections closed, since the peer took nothing for too long.",
+    # Storage
+    "storage_closes_failed": "Closes of the engine that failed.",
+    "storage_notes_failed": "Times that what is synced could not be noted.",
+    "storage_reads_failed": "Reads of the engine that failed.",
+    "storage_reopened": "Times that the engine was reopened, after damage or a full disk.",
+    "storage_stalls": "Writes that the engine would have held up.",
+    # HTTP
+    "http_bodies_cut_off": "Requests whose body ended early.",
+    "http_bodies_too_slow": "Requests whose body came too slowly.",
+    "http_connections_turned_away": "Connections of clients above the limit.",
+    "http_failures": "Requests that met a bug, or an error without a status of its own: 500.",
+    "http_replies_stalled": "Replies that the client did not read.",
+    "http_requests_cut_off": "Requests that a stop of the node did not wait for.",
+}
+
+#: Those of COUNTERS that are alarms of one kind.
+ALARMS: Final = (
+    "dots_with_two_values",
+    "foreign_dots",
+    "marks_damaged",
+    "partitions_damaged",
+    "records_damaged",
+)
+
+#: Counters with a code at the end of their name.
+FAMILIES: Final = (
+    Family(
+        "http_refused_",
+        "http_refused",
+        "code",
+        "Requests that the HTTP server turned down, by the code in the reply.",
+    ),
+    Family(
+        "http_error_",
+        "http_errors",
+        "code",
+        "Requests that the store answered with an error, by the code in the reply.",
+    ),
+    Family(
+        "storage_stopped_",
+        "storage_stopped",
+        "reason",
+        "Times that the storage stopped taking writes, by reason.",
+    ),
+    Family(
+        "refused_",
+        "refused",
+        "code",
+        "Requests of coordinators that this node's replica refused, by code.",
+    ),
+)
+
+
+def describe(counter: str) -> Described | None:
+    """How a counter is shown; None for one that the table does not have."""
+    text = COUNTERS.get(counter)
+    if text is not None:
+        return Described(counter, text)
+    for family in FAMILIES:
+        if counter.startswith(family.prefix):
+            return Described(family.name, family.help, family.label, counter[len(family.prefix) :])
+    return None

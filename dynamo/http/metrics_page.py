@@ -1,0 +1,168 @@
+"""`/metrics`: counters, gauges and latencies of the node, as Prometheus reads them.
+
+`page` is pure: it makes the families of what it is given. Knows nothing of how they are kept.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from aiohttp import hdrs
+
+from dynamo.counters import COUNTERS, FAMILIES, describe
+from dynamo.http.admin import VERSION
+from dynamo.http.exposition import (
+    OPENMETRICS,
+    TEXT,
+    Kind,
+    Metric,
+    Sample,
+    histogram_samples,
+    render,
+    wants_openmetrics,
+)
+from dynamo.http.process import ProcessFacts, read_process
+from dynamo.http.reply import HttpReply
+from dynamo.http.request import Load, Request
+from dynamo.latency import OPERATIONS, STATUS_CLASSES, RequestTimes
+from dynamo.status import NodeStatus
+
+PREFIX: Final = "dynamo_"
+#: Families that are no counters of `dynamo.counters`: name, kind, help.
+OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
+    ("dynamo_build_info", "gauge", "1, with the versions that run."),
+    ("dynamo_ready", "gauge", "1 if this node takes requests."),
+    ("dynamo_uptime_seconds", "gauge", "Since this node started."),
+    ("dynamo_start_number", "gauge", "Number of this start of the node, from 1."),
+    ("dynamo_ring_epoch", "gauge", "Epoch of the ring; 0 while there is none."),
+    ("dynamo_ring_members", "gauge", "Members of the ring, this node included."),
+    ("dynamo_ring_partitions", "gauge", "Partitions of the ring."),
+    ("dynamo_partitions_owned", "gauge", "Partitions this node is a primary of, by class."),
+    ("dynamo_peers_connected", "gauge", "Peers that requests reach now."),
+    ("dynamo_peer_up", "gauge", "1 if requests reach the peer now."),
+    ("dynamo_peer_stalled_seconds", "gauge", "Age of the oldest request the peer left unanswered."),
+    ("dynamo_partitions_refilling", "gauge", "Partitions not yet read back from every peer."),
+    ("dynamo_partitions_unserved", "gauge", "Of them, those that count toward no read."),
+    ("dynamo_records_unmended", "gauge", "Damaged records that wait for a good copy."),
+    ("dynamo_storage_refuses_writes", "gauge", "1 if the storage takes no writes."),
+    ("dynamo_storage_free_bytes", "gauge", "Free space of the disk with the data."),
+    ("dynamo_storage_write_number", "gauge", "Number of the last write."),
+    ("dynamo_storage_synced_number", "gauge", "Number of the last write known to be on disk."),
+    ("dynamo_http_connections_open", "gauge", "Connections of clients."),
+    ("dynamo_http_requests_in_flight", "gauge", "Requests being answered, this one included."),
+    (
+        "dynamo_request_duration_seconds",
+        "histogram",
+        "From a request's headers to its reply, by operation and class of the status.",
+    ),
+    ("process_cpu_seconds", "counter", "Processor time of the process, user and system."),
+    ("process_resident_memory_bytes", "gauge", "Resident memory of the process."),
+    ("process_open_fds", "gauge", "Open files of the process."),
+    ("process_max_fds", "gauge", "Files that the process may have open."),
+)
+
+
+async def get_metrics(request: Request) -> HttpReply:
+    """200 with the page, in Prometheus' text format or, if that is preferred, OpenMetrics."""
+    edge = request.edge
+    openmetrics = wants_openmetrics(request.headers.getall(hdrs.ACCEPT, ()))
+    metrics = page(
+        edge.backend.status(),
+        counters=edge.metrics.snapshot(),
+        times=edge.times,
+        load=edge.load(),
+        process=read_process(),
+    )
+    return HttpReply(
+        200, OPENMETRICS if openmetrics else TEXT, render(metrics, openmetrics=openmetrics)
+    )
+
+
+def page(
+    status: NodeStatus,
+    *,
+    counters: Mapping[str, int],
+    times: RequestTimes,
+    load: Load,
+    process: ProcessFacts,
+) -> list[Metric]:
+    """All families. One without a value, such as what the system does not tell, is left out."""
+    samples = {**_gauges(status, load, process), "dynamo_request_duration_seconds": _times(times)}
+    others = [
+        Metric(name, kind, text, found) for name, kind, text in OTHERS if (found := samples[name])
+    ]
+    return [*others, *_counters(counters)]
+
+
+def _gauges(status: NodeStatus, load: Load, process: ProcessFacts) -> dict[str, list[Sample]]:
+    own = next((member for member in status.members if member.id == status.node), None)
+    refill, storage = status.refill, status.storage
+    versions = {"version": VERSION, "python": platform.python_version()}
+    return {
+        "dynamo_build_info": [Sample(1, {**versions, "node": status.node})],
+        "dynamo_ready": _one(int(status.ready)),
+        "dynamo_uptime_seconds": _one(status.uptime_s),
+        "dynamo_start_number": _one(status.start),
+        "dynamo_ring_epoch": _one(status.epoch),
+        "dynamo_ring_members": _one(len(status.members)),
+        "dynamo_ring_partitions": _one(status.partitions),
+        "dynamo_partitions_owned": [
+            Sample(count, {"class": name})
+            for name, count in (own.partitions if own is not None else {}).items()
+        ],
+        "dynamo_peers_connected": _one(sum(peer.connected for peer in status.peers)),
+        "dynamo_peer_up": [Sample(int(peer.connected), {"peer": peer.id}) for peer in status.peers],
+        "dynamo_peer_stalled_seconds": [
+            Sample(peer.stalled_ms / 1000, {"peer": peer.id}) for peer in status.peers
+        ],
+        "dynamo_partitions_refilling": _one(refill.marked),
+        "dynamo_partitions_unserved": _one(refill.unserved),
+        "dynamo_records_unmended": _one(refill.damaged),
+        "dynamo_storage_refuses_writes": _one(int(storage.refusal is not None)),
+        "dynamo_storage_free_bytes": _one(storage.free_bytes),
+        "dynamo_storage_write_number": _one(storage.write_number),
+        "dynamo_storage_synced_number": _one(storage.synced_number),
+        "dynamo_http_connections_open": _one(load.connections),
+        "dynamo_http_requests_in_flight": _one(load.requests),
+        "process_cpu_seconds": _one(process.cpu_s),
+        "process_resident_memory_bytes": _one(process.resident_bytes),
+        "process_open_fds": _one(process.open_files),
+        "process_max_fds": _one(process.open_files_max),
+    }
+
+
+def _times(times: RequestTimes) -> list[Sample]:
+    return [
+        sample
+        for operation, name in enumerate(OPERATIONS)
+        for index, status_class in enumerate(STATUS_CLASSES)
+        for sample in histogram_samples(
+            times.since_start(operation, index), {"operation": name, "status": status_class}
+        )
+    ]
+
+
+def _counters(counters: Mapping[str, int]) -> Iterable[Metric]:
+    """What has never happened is shown as 0, so that the first time is seen as a change."""
+    undescribed = "A counter of this node."
+    families: dict[str, tuple[str, list[Sample]]] = {
+        name: (text, [Sample(counters.get(name, 0))]) for name, text in COUNTERS.items()
+    }
+    families |= {family.name: (family.help, []) for family in FAMILIES}
+    for counter, value in counters.items():
+        if counter in COUNTERS:
+            continue
+        shown = describe(counter)
+        if shown is None:
+            families[counter] = (undescribed, [Sample(value)])
+        else:
+            families[shown.name][1].append(Sample(value, {shown.label: shown.value}))
+    for name, (text, samples) in sorted(families.items()):
+        if samples:
+            yield Metric(PREFIX + name, "counter", text, samples)
+
+
+def _one(value: float | None) -> list[Sample]:
+    return [] if value is None else [Sample(value)]

@@ -1,0 +1,82 @@
+"""What a node knows of itself and of its peers, for people and for what watches over it.
+
+Plain values that go into JSON as they are. No secret and no path is among them. Knows nothing of
+where they come from.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class MemberStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of the ring. `partitions`: how many it is a primary of, by replication class."""
+
+    id: str
+    address: str
+    datacenter: str
+    rack: str
+    host: str
+    weight: int
+    partitions: dict[str, int]
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Another member, as this node sees it now.
+
+    `stalled_ms`: since the oldest request that it has left without any reply; 0 if there is none.
+    `refusal`: why one of the two does not talk to the other, or None.
+    """
+
+    id: str
+    connected: bool
+    stalled_ms: int
+    refusal: str | None
+
+
+class RefillStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this node has not got back of what it may have lost.
+
+    `unserved`: partitions that count toward no read. `marked`: those and the ones that count again
+    though not every peer has been read. `owed`: peers that partitions wait for. `damaged`: records
+    that wait for a good copy.
+    """
+
+    unserved: int
+    marked: int
+    owed: tuple[str, ...]
+    damaged: int
+
+
+class StorageStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The node's own storage. `opened`: what the last open found, "clean" if nothing was lost.
+    `refusal`: why it takes no writes, or None. `free_bytes`: of its disk; None if that is not known.
+    """
+
+    opened: str
+    refusal: str | None
+    free_bytes: int | None
+    write_number: int
+    synced_number: int
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. `epoch`: of its ring, 0 while there is none, and then no members. `refusals`: why
+    peers refused this node, or this node them, by id or address. `requests`: client requests since
+    the start, by counter. `alarms`: by kind, and of any kind under `alarms`."""
+
+    node: str
+    cluster: str
+    start: int
+    uptime_s: float
+    ready: bool
+    reasons: tuple[str, ...]
+    epoch: int
+    partitions: int
+    members: tuple[MemberStatus, ...]
+    peers: tuple[PeerStatus, ...]
+    refusals: dict[str, str]
+    refill: RefillStatus
+    storage: StorageStatus
+    requests: dict[str, int]
+    alarms: dict[str, int]
