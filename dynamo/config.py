@@ -31,6 +31,10 @@ BYTES_MAX: Final = (1 << 63) - 1
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
+LogFormat = Literal["text", "json"]
+LOG_FORMATS: Final[tuple[str, ...]] = get_args(LogFormat)
+#: The logger of requests, apart from the others, so that whoever asks for them gets them at any level.
+ACCESS_LOGGER: Final = "dynamo.access"
 
 _BYTES = re.compile(r"(\d{1,19})\s*(?:([KMGT])(i?)B?|B)?", re.ASCII | re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -55,6 +59,8 @@ class Settings(
     free_space_min: int | str | None = None
     value_bytes_max: int | str | None = None
     log_level: str | None = None
+    log_format: str | None = None
+    access_log: bool | None = None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +70,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     peers dial it, "host:port". `peers`: addresses to dial, without its own. `host`: "" for the host
     part of `address`. `free_space_min`: bytes below which writes are refused; None for the larger of
     256 MiB and 2 % of the file system. `development`: no cluster file, the fixed identity, loopback
-    only.
+    only. `access_log`: a log line for every request.
     """
 
     node_id: str
@@ -82,6 +88,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     free_space_min: int | None
     value_bytes_max: int
     log_level: LogLevel
+    log_format: LogFormat = "text"
+    access_log: bool = False
 
 
 def parse_settings(text: str) -> Settings:
@@ -145,6 +153,8 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
         free_space_min=_free_space(settings.free_space_min),
         value_bytes_max=_value_bytes(settings.value_bytes_max),
         log_level=_log_level(settings.log_level),
+        log_format=_log_format(settings.log_format),
+        access_log=bool(settings.access_log),
     )
 
 
@@ -317,3 +327,13 @@ def _log_level(said: str | None) -> LogLevel:
             return said
         case _:
             raise ConfigError(f"log-level: {said!r} is not one of {', '.join(LOG_LEVELS)}")
+
+
+def _log_format(said: str | None) -> LogFormat:
+    match said:
+        case None:
+            return "text"
+        case "text" | "json":
+            return said
+        case _:
+            raise ConfigError(f"log-format: {said!r} is not one of {', '.join(LOG_FORMATS)}")

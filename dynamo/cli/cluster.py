@@ -31,7 +31,7 @@ from dynamo.cluster_file import (
     ClusterFile,
     new_cluster,
 )
-from dynamo.config import LOG_LEVELS
+from dynamo.config import LOG_FORMATS, LOG_LEVELS
 from dynamo.errors import ConfigError
 from ring.member import Member
 
@@ -69,6 +69,8 @@ def add_commands(commands: Commands) -> None:
     add("--free-space-min", metavar="BYTES", help="as `dynamo serve`")
     add("--value-bytes-max", metavar="BYTES", help="as `dynamo serve`")
     add("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
+    add("--log-format", choices=LOG_FORMATS, help="as `dynamo serve`")
+    add("--access-log", action="store_true", help="as `dynamo serve`")
     add("--json", action="store_true", help="print the table as one line of JSON, for scripts")
     parser.set_defaults(run=run)
 
@@ -129,10 +131,13 @@ def plan_nodes(
             ("--free-space-min", arguments.free_space_min),
             ("--value-bytes-max", arguments.value_bytes_max),
             ("--log-level", arguments.log_level),
+            ("--log-format", arguments.log_format),
         )
         if value is not None
         for part in (flag, value)
     ]
+    if arguments.access_log:
+        passed_on.append("--access-log")
     nodes = []
     for offset, member in enumerate(cluster.members):
         http = f"{LOOPBACK}:{arguments.http_port + offset}"

@@ -21,6 +21,7 @@ from dynamo.cli.parser import Commands
 from dynamo.cluster_disk import read_cluster_file
 from dynamo.cluster_file import parse_class
 from dynamo.config import (
+    LOG_FORMATS,
     LOG_LEVELS,
     NodeConfig,
     Settings,
@@ -70,6 +71,12 @@ def add_commands(commands: Commands) -> None:
     )
     add("--value-bytes-max", metavar="BYTES", help="largest value (default: 1MiB, at most 8MiB)")
     add("--log-level", choices=LOG_LEVELS, help="(default: info)")
+    add("--log-format", choices=LOG_FORMATS, help="json: one object a line (default: text)")
+    add(
+        "--access-log",
+        action=argparse.BooleanOptionalAction,
+        help="log a line for every request (default: no)",
+    )
     add("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -79,7 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments)
     if arguments.exit_with_parent:
         _check_pipe(sys.stdin.fileno())
-    start_logging(sys.stderr, config.log_level)
+    start_logging(
+        sys.stderr,
+        config.log_level,
+        log_format=config.log_format,
+        node=config.node_id,
+        access_log=config.access_log,
+    )
     _allow_open_files()
     # Here, not above: `dynamo get` should not pay for importing a whole node.
     import uvloop

@@ -8,13 +8,11 @@ nothing of where the lines go.
 from __future__ import annotations
 
 import logging
-from typing import Final
 
+from dynamo.config import ACCESS_LOGGER
 from dynamo.http.request import Request
 
-#: Its own name, so that it can be told apart, and is written whatever the level of the others.
-NAME: Final = "dynamo.access"
-log = logging.getLogger(NAME)
+log = logging.getLogger(ACCESS_LOGGER)
 
 
 def log_access(request: Request, status: int, size: int) -> None:

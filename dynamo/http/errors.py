@@ -129,7 +129,9 @@ def error_reply(request: Request, error: DynamoError) -> HttpReply:
 def failure_reply(request: Request, error: BaseException, outcome: Outcome) -> HttpReply:
     """The reply to what should not happen: a 500 whose reason is in the log alone."""
     request.edge.metrics.count["http_failures"] += 1
-    logger.error("request %s failed", request.id.decode("ascii"), exc_info=error)
+    request_id = request.id.decode("ascii")
+    extra = {"request_id": request_id}
+    logger.error("request %s failed", request_id, exc_info=error, extra=extra)
     body = error_body(
         request, "the request failed; the node's log has the reason", "internal", outcome, {}
     )

@@ -68,6 +68,8 @@ def test_a_node_that_is_told_nothing_is_alone_on_loopback() -> None:
         free_space_min=None,
         value_bytes_max=1 << 20,
         log_level="info",
+        log_format="text",
+        access_log=False,
     )
 
 
@@ -153,6 +155,7 @@ def test_a_slip_in_a_file_names_the_field(text: str, message: str) -> None:
         ({"value_bytes_max": 0}, "value-bytes-max: 0 is not in"),
         ({"free_space_min": "lots"}, "free-space-min: 'lots' is not a number of bytes"),
         ({"log_level": "loud"}, "log-level: 'loud' is not one of debug"),
+        ({"log_format": "xml"}, "log-format: 'xml' is not one of text, json"),
         ({"classes": {"default": 0}}, "class 'default': replicas 0 is not in"),
     ],
 )

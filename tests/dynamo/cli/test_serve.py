@@ -34,6 +34,7 @@ def test_every_flag_arrives() -> None:
         *("--peers", "127.0.0.1:3", "127.0.0.1:4", "--datacenter", "east", "--rack", "r"),
         *("--host", "box", "--weight", "2", "--class", "default=2", "--class", "wide=3"),
         *("--free-space-min", "1GiB", "--value-bytes-max", "2MiB", "--log-level", "error"),
+        *("--log-format", "json", "--access-log"),
     )
     assert (node.node_id, node.data_dir, node.http, node.rpc) == (
         *("x", "d", "127.0.0.1:1", "127.0.0.1:2"),
@@ -42,7 +43,7 @@ def test_every_flag_arrives() -> None:
     assert (node.datacenter, node.rack, node.host, node.weight) == ("east", "r", "box", 2)
     assert node.cluster.classes == (("default", 2), ("wide", 3))
     assert (node.free_space_min, node.value_bytes_max) == (1 << 30, 2 << 20)
-    assert node.log_level == "error"
+    assert (node.log_level, node.log_format, node.access_log) == ("error", "json", True)
 
 
 def test_paths_in_a_file_are_beside_it_and_flags_win(tmp_path: Path) -> None:
@@ -52,6 +53,14 @@ def test_paths_in_a_file_are_beside_it_and_flags_win(tmp_path: Path) -> None:
     node = load("--config", str(file), "--rack", "r2")
     assert (node.data_dir, node.rack) == (str(tmp_path / "data"), "r2")
     assert not node.development
+
+
+def test_an_access_log_of_the_file_can_be_switched_off(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text('data-dir = "d"\naccess-log = true\nlog-format = "json"')
+    assert load("--config", str(file)).access_log
+    assert not load("--config", str(file), "--no-access-log").access_log
+    assert not load("--data-dir", "d").access_log
 
 
 def test_a_file_is_named_in_its_complaint(tmp_path: Path) -> None:
