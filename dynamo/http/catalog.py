@@ -172,6 +172,8 @@ _DATE_SCHEMA: Final = {
     "[0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT$",
 }
 
+_REQUEST_ID_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}
+
 REQUEST_HEADERS: Final = _headers(
     Header(
         name="X-Riak-Vclock",
@@ -221,10 +223,19 @@ REQUEST_HEADERS: Final = _headers(
         meaning="`100-continue`: the body is asked for only if nothing known before speaks "
         "against the write.",
     ),
+    Header(
+        name="X-Request-Id",
+        meaning="The client's own name for the request; taken if it is plain and short, so that "
+        "its log and the node's can be put side by side.",
+        schema=_REQUEST_ID_SCHEMA,
+    ),
     Header(name="Host", meaning="Exactly one, on every request of HTTP/1.1."),
     Header(name="Content-Length", meaning="Of a body that is not chunked."),
     Header(name="Transfer-Encoding", meaning="`chunked` and nothing else."),
 )
+
+#: Of REQUEST_HEADERS, what any operation takes.
+COMMON_REQUEST_HEADERS: Final = ("X-Request-Id",)
 
 REPLY_HEADERS: Final = _headers(
     Header(
@@ -263,7 +274,7 @@ REPLY_HEADERS: Final = _headers(
     Header(
         name="X-Request-Id",
         meaning="Names the request in the node's log; on every reply.",
-        schema={"type": "string", "pattern": "^[0-9a-f]{16}-[0-9a-f]+$"},
+        schema=_REQUEST_ID_SCHEMA,
     ),
     Header(name="Date", meaning="The node's clock; on every reply."),
     Header(name="Server", meaning="`dynamo`; on every reply."),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from dynamo.http.catalog import (
+    COMMON_REQUEST_HEADERS,
     JSON,
     PARAMETERS,
     PATH_PARAMETERS,
@@ -107,17 +108,18 @@ def _is_told(name: str, elsewhere: Iterable[str]) -> bool:
 
 
 def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any]:
+    headers = (*operation.headers, *COMMON_REQUEST_HEADERS)
+    told = [name for name in headers if not _is_told(name, _NOT_PARAMETERS)]
     out: dict[str, Any] = {
         "operationId": _operation_id(route, method),
         "tags": [operation.section],
         "summary": operation.summary,
         "parameters": [
             *({"$ref": f"#/components/parameters/{name}"} for name in operation.query),
-            *(_header(name) for name in operation.headers if _is_told(name, _NOT_PARAMETERS)),
+            *(_header(name) for name in headers if name not in told),
         ],
         "responses": _responses(method, operation),
     }
-    told = [name for name in operation.headers if not _is_told(name, _NOT_PARAMETERS)]
     if told:
         out["description"] = "\n".join(
             f"- `{name}`: {REQUEST_HEADERS[name].meaning}" for name in told

@@ -173,6 +173,26 @@ def _get(summary: str, meaning: str, body: Body, *errors: str) -> Resource:
 
 PING: Final = _get("Does the process answer?", "Exactly `OK`.", Body(media={TEXT: ""}))
 STATS: Final = _get("Counters and facts of the node.", "One JSON object.", _json("Stats"))
+METRICS: Final[Resource] = {
+    "GET": Operation(
+        section=NODE,
+        summary="Counters, gauges and latencies, for Prometheus.",
+        headers=("Accept",),
+        replies=(
+            Reply(
+                status=200,
+                meaning="Prometheus' text format; OpenMetrics for who prefers it in Accept.",
+                headers=("Content-Type",),
+                body=Body(media={TEXT: "", "application/openmetrics-text": ""}),
+            ),
+        ),
+    )
+}
+STATUS: Final = _get(
+    "What the node knows of itself and its peers.",
+    "One JSON object; also of a node that is not ready.",
+    _json("Status"),
+)
 LIVE: Final = _get(
     "Should the process be left alone?",
     "As long as the process answers: a restart would not help.",

@@ -141,7 +141,8 @@ What is over a limit is refused before it is read where that can be known, and n
 - **Not built**: links (a `Link` other than `rel="up"` is a 400), secondary indexes
   (`X-Riak-Index-*` is a 400), MapReduce, search, hooks. They are refused by name where a client
   could believe that they had been stored.
-- **Ours alone**: `/openapi.json`, `/health/*`, `read_repair=blocking`, `X-Dynamo-*`.
+- **Ours alone**: `/openapi.json`, `/metrics`, `/admin/status`, `/health/*`, `read_repair=blocking`,
+  `X-Dynamo-*`.
 """
 
 #: What a section says before its operations.
@@ -154,6 +155,8 @@ or to an empty key, chooses a key.
 """,
     "The node": """\
 These say something of the node that is asked, and do not ask others. `/health/live` is for whoever
-restarts it, `/health/ready` for whoever sends it requests.
+restarts it, `/health/ready` for whoever sends it requests. `/stats` has Riak's names for what this
+node also counts; `/metrics` has everything, each with a line that says what it is. `dynamo status`
+prints `/admin/status`.
 """,
 }

@@ -109,7 +109,12 @@ ROUTES: Final = (
         operations.STATS,
     ),
     Route(
-        "/metrics", _read(get_metrics), "dynamo_metrics", "/metrics", "The same, for Prometheus."
+        "/metrics",
+        _read(get_metrics),
+        "dynamo_metrics",
+        "/metrics",
+        "The same, for Prometheus.",
+        operations.METRICS,
     ),
     Route(
         "/admin/status",
@@ -117,6 +122,7 @@ ROUTES: Final = (
         "dynamo_admin_status",
         "/admin/status",
         "What the node knows of itself and its peers.",
+        operations.STATUS,
     ),
     Route(
         "/health/live",

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
+from dynamo.status import NodeStatus
+
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
@@ -80,6 +84,10 @@ _ERROR: Final = _object(
     more=True,
 )
 
+(_STATUS,), _PARTS_OF_STATUS = msgspec.json.schema_components(
+    [NodeStatus], ref_template="#/components/schemas/{name}"
+)
+
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "Error": _ERROR,
     "Sibling": _SIBLING,
@@ -94,6 +102,10 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         {"ring_num_partitions": {"type": "integer", "minimum": 1}},
         more=True,
     ),
+    "Status": {
+        "allOf": [_STATUS, {"properties": {"version": _TEXT}, "required": ["version"]}],
+    },
+    **_PARTS_OF_STATUS,
     "Live": _object({"live": {"const": True}}),
     "Ready": _object({"ready": {"const": True}, "reasons": {**_TEXTS, "maxItems": 0}}),
     "Resources": {"type": "object", "additionalProperties": _TEXT},
