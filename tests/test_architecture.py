@@ -92,8 +92,10 @@ RANKS = """
 
     node
 
-    cli.parser cli.logs cli.client cli.supervisor
-    cli.cluster cli.init cli.serve cli.objects
+    cli.parser cli.logs cli.client cli.supervisor cli.tables cli.live
+    cli.cluster_view cli.top_view
+    cli.cluster cli.init cli.serve cli.objects cli.status
+    cli.top
     cli
     __main__
 

@@ -18,6 +18,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from dynamo.errors import ConfigError, DynamoError
 
 TIMEOUT_SECONDS = 310.0
+#: What a node says of itself comes at once, or it is not well.
+FETCH_SECONDS = 2.0
+FETCH_BYTES_MAX = 16 << 20
 
 
 class Unreachable(DynamoError):
@@ -56,7 +59,7 @@ class ObjectClient:
     """
 
     def __init__(self, node: str, *, bucket_type: bytes, bucket: bytes, key: bytes) -> None:
-        self._address = _address(node)
+        self._address = node_address(node)
         self._path = (
             f"/types/{quote(bucket_type, safe='')}/buckets/{quote(bucket, safe='')}"
             f"/keys/{quote(key, safe='')}"
@@ -84,6 +87,25 @@ class ObjectClient:
             raise Unreachable(f"no answer from http://{self._address}: {reason}") from None
         finally:
             connection.close()
+
+
+def fetch(node: str, path: str) -> bytes:
+    """The body of a GET that the node answers with 200 within a few seconds. Raises Unreachable,
+    which says why not, and ConfigError."""
+    connection = http.client.HTTPConnection(node_address(node), timeout=FETCH_SECONDS)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read(FETCH_BYTES_MAX + 1)
+        if response.status != http.client.OK:
+            raise Unreachable(f"HTTP {response.status} {response.reason}")
+        if len(body) > FETCH_BYTES_MAX:
+            raise Unreachable(f"it answers with over {FETCH_BYTES_MAX >> 20} MiB")
+        return body
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(str(error) or type(error).__name__) from None
+    finally:
+        connection.close()
 
 
 def siblings_of(answer: Answer) -> list[dict[str, Any]]:
@@ -139,7 +161,8 @@ def _only(answer: Answer) -> dict[str, Any]:
     return out
 
 
-def _address(node: str) -> str:
+def node_address(node: str) -> str:
+    """host:port of "http://host:port". Raises ConfigError if it is no such URL."""
     url = node if "://" in node else f"http://{node}"
     try:
         parts = urlsplit(url)

@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -198,10 +199,15 @@ def render_text(nodes: Sequence[NodeProcess]) -> str:
     first, last = nodes[0], nodes[-1]
     here, there = f"http://{first.http}", f"http://{last.http}"
     text = "text/plain"
+    flags = [part for node in nodes for part in ("--node", f"http://{node.http}")]
+    status = shlex.join([*first.command[:3], "status", *flags, "--watch"])
     return f"""\
 {table}
 
 Try, in another terminal:
+
+  # how the nodes are, live
+  {status}
 
   # a write at {first.node_id}, read at {last.node_id}
   curl -X PUT -H 'Content-Type: {text}' -d 'bread' {here}/buckets/carts/keys/alice
