@@ -180,7 +180,9 @@ class DataDirectory:
             try:
                 self._files.write(name + BLOB_SUFFIX, data)
             except OSError as error:
-                raise StorageError(f"{name} cannot be written: {error}") from error
+                # No path: peers' and clients' replies may say why there is no ring yet.
+                reason = error.strerror or type(error).__name__
+                raise StorageError(f"{name} cannot be written: {reason}") from error
 
     def _write(self, identity: Identity) -> None:
         try:

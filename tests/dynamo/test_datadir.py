@@ -262,3 +262,13 @@ async def test_a_small_file_that_is_kept_in_a_thread_never_replaces_a_later_one(
     with pytest.raises(StorageError, match="was released"):
         await directory.keep_blob("peers", b"3")
     assert read_sealed(tmp_path / "peers.blob") == b"2"
+
+
+def test_a_blob_that_cannot_be_written_is_told_without_its_path(tmp_path: Path) -> None:
+    """Readiness says why there is no ring, to whoever asks."""
+    directory = open_directory(tmp_path)
+    (tmp_path / "ring.blob").mkdir()
+    with pytest.raises(StorageError, match="ring cannot be written") as caught:
+        directory.write_blob("ring", b"r")
+    assert str(tmp_path) not in caught.value.message
+    directory.close()
