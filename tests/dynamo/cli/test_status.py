@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 
@@ -116,6 +122,37 @@ def test_a_watch_goes_on_while_a_node_goes_away_and_comes_back(cluster: ClusterP
     finally:
         code, error = interrupted(watch)
     assert (code, error) == (130, "")
+
+
+def test_a_terminal_is_redrawn_within_its_size_and_ctrl_c_ends_it(cluster: ClusterProcess) -> None:
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
+    command = ("status", "--watch", "0.1", *flags(cluster, 0, 1, 2))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dynamo", *command],
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        env={name: os.environ[name] for name in os.environ if name not in ("COLUMNS", "LINES")},
+        start_new_session=True,
+    )
+    drawn = b""
+    try:
+        while drawn.count(b"\x1b[H") < 4:
+            assert select.select([here], [], [], SECONDS)[0]
+            drawn += os.read(here, 65_536)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(here)
+        os.close(there)
+    _, first, *_ = drawn.decode().split("\x1b[H")
+    lines = first.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()
+    assert len(lines) < 12
+    assert all(len(line) <= 60 for line in lines)
+    assert [line.split()[:2] for line in lines if line.startswith("n3")] == [["n3", "ready"]]
 
 
 def test_top_shows_rates_until_it_is_interrupted(cluster: ClusterProcess) -> None:
