@@ -44,6 +44,7 @@ from dynamo.requests import (
     TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_MAX,
     Found,
+    Owner,
     ReadOptions,
     WriteOptions,
     Written,
@@ -194,6 +195,13 @@ class Coordinator:
                 self._judge(options, record)
             return found
         return await self._write(routing, plan, TOMBSTONE, b"", seen, options, deadline)
+
+    def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
+        """Who keeps the key, in the ring's order; costs no I/O. Raises what `get` raises before it asks
+        anybody."""
+        _, plan = self._plan(bucket_type, bucket, key)
+        reaches = self._transport.is_connected
+        return tuple(Owner(plan.partition, node, True, reaches(node)) for node in plan.primaries)
 
     # Steps --------------------------------------------------------------------------------------
 

@@ -46,6 +46,13 @@ class BadContext(DynamoError):
     outcome = "none"
 
 
+class BadCursor(DynamoError):
+    """A cursor that is cut, altered, or of another listing or cluster."""
+
+    code = "bad_cursor"
+    outcome = "none"
+
+
 class KeyTooLong(DynamoError):
     """Key, bucket or type over its limit; `details`: field, limit."""
 
@@ -128,6 +135,13 @@ class NotReady(DynamoError):
     """This node has not formed its ring or is stopping; nothing was done."""
 
     code = "not_ready"
+    outcome = "none"
+
+
+class TooManyListings(DynamoError):
+    """This node lists as much as it does at a time; `details`: limit, retry_after_s."""
+
+    code = "too_many_listings"
     outcome = "none"
 
 

@@ -30,6 +30,22 @@ def routing_key(bucket_type: bytes, bucket: bytes, key: bytes) -> bytes:
     return _LENGTHS.pack(len(bucket_type), len(bucket)) + bucket_type + bucket + key
 
 
+def bucket_prefix(bucket_type: bytes, bucket: bytes) -> bytes:
+    """What the routing keys of a bucket start with, and no other routing key does."""
+    return _LENGTHS.pack(len(bucket_type), len(bucket)) + bucket_type + bucket
+
+
+def first_bucket(bucket_type: bytes, bucket_bytes: int) -> bytes:
+    """Where, in byte order, a type's buckets with names of so many bytes begin: 0 to 256."""
+    return _LENGTHS.pack(len(bucket_type), bucket_bytes) + bucket_type
+
+
+def after_prefix(prefix: bytes) -> bytes:
+    """The first byte string, in byte order, after all that start with `prefix`; b"" for none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
+
+
 def split_routing_key(routing: bytes) -> tuple[bytes, bytes, bytes]:
     """(bucket type, bucket, key) of a routing key. Raises Malformed."""
     if len(routing) < _LENGTHS.size:

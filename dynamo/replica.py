@@ -52,6 +52,7 @@ from dynamo.rpc.messages import (
     Minted,
     Page,
     Refused,
+    Reply,
     Scan,
     Store,
     Synced,
@@ -254,7 +255,7 @@ class Replica:
             return
         mark = self.refilling.get(place)
         if mark is not None and not mark.serving:
-            self._refuse(call, Refused("refilling", True, "this partition is being refilled"))
+            self._refuse(call, REFILLING)
             return
         storage_key = prefix + message.key
         try:
@@ -308,14 +309,8 @@ class Replica:
             found = self._storage.scan(
                 "records", start, end, count_max=PAGE_ENTRIES_MAX, bytes_max=bytes_max
             )
-        except StorageCorrupt as error:
-            # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
-            self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
-            self.on_unreadable(place, error.message)
-            self._refuse_error(call, error)
-            return
         except DynamoError as error:
-            self._refuse_error(call, error)
+            self.refuse_unread(place, call, error)
             return
         entries: list[tuple[bytes, bytes]] = []
         skipped = 0
@@ -323,19 +318,44 @@ class Replica:
             try:
                 stored = decode_stored(storage_key, data)
             except StorageCorrupt:
-                self._quarantine(storage_key, data)
+                self.put_aside(storage_key, data)
                 skipped += 1
                 continue
             entries.append((storage_key[len(prefix) :], stored.record))
         size = sum(len(key) + len(data) for key, data in found)
         more = len(found) >= PAGE_ENTRIES_MAX or size >= bytes_max
         last = found[-1][0][len(prefix) :] if more else b""
-        page = Page(tuple(entries), more, skipped, last)
         self._count["scans"] += 1
+        self.reply_synced(call, Page(tuple(entries), more, skipped, last))
+
+    # For who reads many records (`dynamo.replica_listing`) --------------------------------------
+
+    def refuses_reads(self, place: Partition, epoch: int, call: Call) -> bool:
+        """True, and the call is answered, if this partition counts toward no read here."""
+        prefix = self._prefixes.get(place)
+        mark = self.refilling.get(place)
+        if prefix is None or epoch < self._changed_epochs[place]:
+            self._refuse(call, self._not_mine(place, prefix))
+        elif mark is not None and not mark.serving:
+            self._refuse(call, REFILLING)
+        else:
+            return False
+        return True
+
+    def refuse_unread(self, place: Partition, call: Call, error: DynamoError) -> None:
+        """A range of the partition could not be read."""
+        if isinstance(error, StorageCorrupt):
+            # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
+            self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
+            self.on_unreadable(place, error.message)
+        self._refuse_error(call, error)
+
+    def reply_synced(self, call: Call, reply: Reply) -> None:
+        """Answer once all that is stored now is on disk."""
 
         def synced(error: DynamoError | None) -> None:
             if error is None:
-                call.reply(page)
+                call.reply(reply)
             else:
                 self._refuse_unsynced(call, error)
 
@@ -350,7 +370,7 @@ class Replica:
             data = self._storage.get("records", storage_key)
             return None if data is None else decode_stored(storage_key, data)
         except StorageCorrupt:
-            self._quarantine(storage_key, data or b"")
+            self.put_aside(storage_key, data or b"")
             raise
 
     def _load_for_merge(self, storage_key: bytes) -> Stored | None:
@@ -508,7 +528,7 @@ class Replica:
 
     # Damage and refill --------------------------------------------------------------------------
 
-    def _quarantine(self, storage_key: bytes, data: bytes) -> None:
+    def put_aside(self, storage_key: bytes, data: bytes) -> None:
         """Put a damaged record aside, so that it is neither served nor lost. Its mark is on disk with
         the next sync; a crash that takes the mark back brings the damage back."""
         if storage_key not in self.damaged:
@@ -606,6 +626,7 @@ _TOLD: Final = {
 SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")
 ABSENT_DIGEST: Final = Digest((), b"")
+REFILLING: Final = Refused("refilling", True, "this partition is being refilled")
 DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and being mended")
 
 _encode_mark = msgspec.msgpack.Encoder().encode

@@ -18,6 +18,9 @@ Count = int | Literal["one", "quorum", "all", "default"]
 
 TIMEOUT_MS_DEFAULT = 10_000
 TIMEOUT_MS_MAX = 300_000
+LIST_TIMEOUT_MS_DEFAULT = 60_000
+#: What one page of a listing with a limit may hold.
+LIST_LIMIT_MAX = 1_000
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
@@ -59,6 +62,42 @@ class WriteOptions(msgspec.Struct, frozen=True):
     expires_ms: int = 0
     returnbody: bool = False
     condition: Condition | None = None
+
+
+class ListOptions(msgspec.Struct, frozen=True):
+    """How much of a bucket's keys, or of a type's buckets, to list.
+
+    `limit`: at most so many names, 0 for all. `cursor`: where an earlier listing of the same stopped,
+    b"" to begin at the first. `timeout_ms`: 0 for the default; above TIMEOUT_MS_MAX it is clamped.
+    """
+
+    limit: int = 0
+    cursor: bytes = b""
+    timeout_ms: int = 0
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A part of a listing. Only the last is `done`, and says whether all parts together are `complete`.
+
+    `names`: keys or buckets. `cursor`: goes on after this part, b"" where nothing follows. Complete:
+    of what lies before the cursor (all, without one) every name is there whose write was
+    acknowledged before the listing began and that was not deleted.
+    """
+
+    names: tuple[bytes, ...]
+    cursor: bytes = b""
+    done: bool = False
+    complete: bool = False
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """One of the nodes that keep a key. `primary`: it owns the partition, and does not stand in for one
+    that does. `connected`: a request would reach it now."""
+
+    partition: int
+    node: str
+    primary: bool
+    connected: bool
 
 
 class Found(msgspec.Struct, frozen=True):

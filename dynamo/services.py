@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from dynamo.cluster.topology import Known, Topology
@@ -17,7 +18,9 @@ from dynamo.commit import GroupCommit
 from dynamo.config import NodeConfig
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
+from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
+from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import Overview
 from dynamo.ports import Call, Handler
@@ -26,8 +29,29 @@ from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.replica import Partition, Replica
-from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-from dynamo.rpc.messages import AskRing, Fetch, Mint, Ping, Refused, Request, RingIs, Scan, Store
+from dynamo.replica_listing import ReplicaListing
+from dynamo.requests import (
+    Found,
+    Listed,
+    ListOptions,
+    Owner,
+    ReadOptions,
+    WriteOptions,
+    Written,
+)
+from dynamo.rpc.messages import (
+    AskRing,
+    Fetch,
+    ListBuckets,
+    ListKeys,
+    Mint,
+    Ping,
+    Refused,
+    Request,
+    RingIs,
+    Scan,
+    Store,
+)
 from dynamo.rpc.peers import PeerTransport
 from dynamo.status import NodeStatus
 from dynamo.version import incarnation_bytes
@@ -92,12 +116,18 @@ class NodeServices:
             standing=lambda: Known(directory.start, storage.synced_number, directory.random),
             metrics=metrics,
         )
+        listing = ReplicaListing(replica=replica, storage=storage, clock=clock, metrics=metrics)
+        self._reads: dict[type, Handler] = {
+            Fetch: replica.on_fetch,
+            ListKeys: listing.on_list_keys,
+            ListBuckets: listing.on_list_buckets,
+        }
         # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
         # tried, that nothing is here does not mean that nothing is there.
         self._handlers: dict[type, Handler] = {
             Mint: replica.on_mint,
             Store: replica.on_store,
-            Fetch: _refuse_new if is_new else replica.on_fetch,
+            **(dict.fromkeys(self._reads, _refuse_new) if is_new else self._reads),
             Scan: replica.on_scan,
             AskRing: self._on_ask_ring,
             Ping: topology.on_ping,
@@ -121,6 +151,15 @@ class NodeServices:
             metrics=metrics,
             value_bytes_max=config.value_bytes_max,
             heard=topology.acknowledged,
+        )
+        self._listing = Listing(
+            node_id=config.node_id,
+            datacenter=config.datacenter,
+            transport=transport,
+            clock=clock,
+            sealer=CursorSealer(cluster_id=config.cluster.id, secret=config.cluster.secret),
+            metrics=metrics,
+            read=self._coordinator.get,
         )
         self._recovery = recovery = Recovery(
             directory=directory,
@@ -208,6 +247,7 @@ class NodeServices:
         self._replica.adopt(ring)
         self._refill.adopt(ring)
         self._coordinator.adopt(ring)
+        self._listing.adopt(ring)
         self._recovery.on_ring()
 
     def _on_ring(self, ring: Ring) -> None:
@@ -219,7 +259,7 @@ class NodeServices:
     async def _run_refill(self) -> None:
         assert self._transport is not None
         await self._transport.first_attempts_done()
-        self._handlers[Fetch] = self._replica.on_fetch
+        self._handlers |= self._reads
         await self._refill.run()
 
     def _on_ask_ring(self, request: Request, call: Call) -> None:
@@ -261,6 +301,29 @@ class NodeServices:
         """As `Coordinator.delete`."""
         self._check_serves()
         return await self._coordinator.delete(bucket_type, bucket, key, context, options)
+
+    async def list_keys(
+        self, bucket_type: bytes, bucket: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        """As `Listing.list_keys`."""
+        self._check_serves()
+        async with aclosing(self._listing.list_keys(bucket_type, bucket, options)) as parts:
+            async for part in parts:
+                yield part
+
+    async def list_buckets(
+        self, bucket_type: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        """As `Listing.list_buckets`."""
+        self._check_serves()
+        async with aclosing(self._listing.list_buckets(bucket_type, options)) as parts:
+            async for part in parts:
+                yield part
+
+    def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
+        """As `Coordinator.preflist`."""
+        self._check_serves()
+        return self._coordinator.preflist(bucket_type, bucket, key)
 
     def _check_serves(self) -> None:
         if not self._serves:

@@ -47,6 +47,28 @@ def encode_stored(storage_key: bytes, birth: Birth, counter: int, record: bytes)
     return b"%b%b%b" % (_HEAD.pack(STORED_FORMAT, checksum), rest, record)
 
 
+def check_stored(storage_key: bytes, data: bytes) -> memoryview:
+    """The record in what `encode_stored` put under this key, in place: nothing is copied.
+
+    Raises StorageCorrupt for anything else.
+    """
+    if len(data) < _BIRTH_AT:
+        raise StorageCorrupt("a stored record is cut off")
+    found, checksum = _HEAD.unpack_from(data)
+    _, birth_bytes, record_bytes = _LENGTHS.unpack_from(data, _HEAD.size)
+    record_at = _BIRTH_AT + birth_bytes
+    whole = memoryview(data)
+    if (
+        found != STORED_FORMAT
+        or len(data) != record_at + record_bytes
+        or crc32(whole[_HEAD.size :], crc32(storage_key)) != checksum
+    ):
+        raise StorageCorrupt(
+            "a stored record fails its checksum, or is not of its length or format"
+        )
+    return whole[record_at:]
+
+
 def decode_stored(storage_key: bytes, data: bytes) -> Stored:
     """What `encode_stored` put under this key. Raises StorageCorrupt for anything else."""
     if len(data) < _BIRTH_AT:

@@ -33,10 +33,10 @@ MODULES = read_modules(ROOT)
 #: only: neither what is below it nor its neighbours.
 RANKS = """
     errors metrics counters latency status
-    varint keys strict_toml
+    varint keys strict_toml cursor
     version
     record stored context rpc.messages
-    resolve requests ports cluster_file
+    resolve requests ports cluster_file liveness listing_pages
     quorum config readiness properties
 
     rpc.codec rpc.handshake rpc.pending rpc.network
@@ -47,9 +47,10 @@ RANKS = """
     rpc.peers
 
     commit ask backlog
-    replica cluster.topology read_operation write_operation
-    coordinator refill world
-    recovery overview
+    replica cluster.topology read_operation write_operation listing_ask
+    coordinator refill world replica_listing key_listing
+    recovery overview bucket_listing
+    listing
     services
 
     clock cluster_disk rpc.tcp

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dynamo.errors import (
     BadContext,
+    BadCursor,
     DynamoError,
     InvalidArgument,
     KeyTooLong,
@@ -23,6 +24,7 @@ from dynamo.errors import (
     RecordFull,
     StorageFull,
     StorageRefusesWrites,
+    TooManyListings,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -41,6 +43,7 @@ logger = logging.getLogger(__name__)
 STATUSES: Final[dict[type[DynamoError], int]] = {
     InvalidArgument: 400,
     BadContext: 400,
+    BadCursor: 400,
     Malformed: 400,
     UnknownBucketType: 404,
     RecordFull: 409,
@@ -51,6 +54,7 @@ STATUSES: Final[dict[type[DynamoError], int]] = {
     ReadUncertain: 503,
     WriteUncertain: 503,
     NotReady: 503,
+    TooManyListings: 503,
     StorageFull: 507,
     StorageRefusesWrites: 507,
 }
@@ -118,6 +122,8 @@ def error_reply(request: Request, error: DynamoError) -> HttpReply:
     fields = b""
     if isinstance(error, RecordFull):
         details, fields = _record_details(request, error)
+    elif isinstance(error, TooManyListings):
+        fields = b"Retry-After: %d\r\n" % error.details.get("retry_after_s", 1)
     return json_reply(
         status,
         error_body(request, error.message, error.code, error.outcome, details),

@@ -16,7 +16,12 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from dynamo.keys import ROUTING_KEY_BYTES_MAX
+from dynamo.keys import (
+    BUCKET_BYTES_MAX,
+    KEY_BYTES_MAX,
+    ROUTING_KEY_BYTES_MAX,
+    TYPE_BYTES_MAX,
+)
 from dynamo.version import Counter, Vector
 
 DEADLINE_MS_MAX: Final = 3_600_000
@@ -24,6 +29,8 @@ NO_HINT: Final = -1
 #: What a scan may ask for in one page; well below the largest message.
 SCAN_BYTES_MAX: Final = 32 << 20
 CONDITION_TAGS_MAX: Final = 1_024
+#: What one page of a listing may name.
+LISTED_MAX: Final = 1_000
 
 _INT64_MAX: Final = (1 << 63) - 1
 
@@ -36,6 +43,13 @@ _WriteNumber = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Milliseconds = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Kind = Annotated[int, Meta(ge=0, le=1)]
 _MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
+_Key = Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)]
+_Bucket = Annotated[bytes, Meta(min_length=1, max_length=BUCKET_BYTES_MAX)]
+#: Between two routing keys, or at one: what follows a key directly is a byte longer than it.
+_Position = Annotated[bytes, Meta(max_length=ROUTING_KEY_BYTES_MAX + 1)]
+_ListedMax = Annotated[int, Meta(ge=1, le=LISTED_MAX)]
+_Skipped = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+_Digest = Annotated[bytes, Meta(max_length=64)]
 _Tags = Annotated[tuple[str, ...], Meta(max_length=CONDITION_TAGS_MAX)]
 
 
@@ -134,6 +148,40 @@ class AskRing(_Message, frozen=True, array_like=True, tag=6):
     deadline_ms: _DeadlineMs
 
 
+class ListKeys(_Message, frozen=True, array_like=True, tag=7):
+    """Ask for a page of a bucket's keys in one partition, from the key after `after` (b"": from the
+    first). Answered by Keys, or Refused.
+
+    `prefix`: `dynamo.keys.bucket_prefix`.
+    """
+
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
+    prefix: Annotated[bytes, Meta(min_length=5, max_length=ROUTING_KEY_BYTES_MAX - KEY_BYTES_MAX)]
+    after: _Key
+    count_max: _ListedMax
+
+
+class ListBuckets(_Message, frozen=True, array_like=True, tag=8):
+    """Ask for a page of a type's buckets in one partition, those that show a value. Answered by
+    Buckets, or Refused.
+
+    `start`, `end`: positions among routing keys, in byte order, from the one on and up to the other;
+    b"": from the type's first, to its last.
+    """
+
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
+    bucket_type: Annotated[bytes, Meta(min_length=1, max_length=TYPE_BYTES_MAX)]
+    start: _Position
+    end: _Position
+    count_max: _ListedMax
+
+
 # Replies ----------------------------------------------------------------------------------------
 
 
@@ -209,5 +257,32 @@ class RingIs(_Message, frozen=True, array_like=True, tag=71):
     ring: bytes
 
 
-Request = Ping | Mint | Store | Fetch | Scan | AskRing
-Reply = Pong | Minted | Synced | Body | Digest | Page | Refused | RingIs
+class Keys(_Message, frozen=True, array_like=True, tag=72):
+    """Keys of a bucket, on disk at the sender, each part in order. `more`: ask again, after `last`.
+
+    `live`: all that they hold is live. `dead`: nothing is. `mixed`: live values beside tombstones or
+    expired ones, each key with the digest of its record. `skipped`: damaged ones left out.
+    """
+
+    live: tuple[_Key, ...]
+    dead: tuple[_Key, ...]
+    mixed: tuple[tuple[_Key, _Digest], ...]
+    more: bool
+    last: _Key = b""
+    skipped: _Skipped = 0
+
+
+class Buckets(_Message, frozen=True, array_like=True, tag=73):
+    """Buckets in the order of their routing keys, each with its first key that shows a value, and
+    b"" where that key is live, or its record's digest where it is mixed, as in Keys.
+
+    `next`: the position from which to ask again, b"" at the end. `skipped` as in Keys.
+    """
+
+    entries: tuple[tuple[_Bucket, _Key, _Digest], ...]
+    next: _Position
+    skipped: _Skipped = 0
+
+
+Request = Ping | Mint | Store | Fetch | Scan | AskRing | ListKeys | ListBuckets
+Reply = Pong | Minted | Synced | Body | Digest | Page | Refused | RingIs | Keys | Buckets

@@ -15,15 +15,27 @@ from typing import Any
 from dynamo.commit import GroupCommit
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
+from dynamo.cursor import CursorSealer
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.keys import partition_prefix
+from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Failure, Family, Storage, Timer, Waiter, Write
 from dynamo.record import EMPTY, Content, Record, decode_record
 from dynamo.refill import Refill
 from dynamo.replica import Replica
+from dynamo.replica_listing import ReplicaListing
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-from dynamo.rpc.messages import Fetch, Mint, Reply, Request, Scan, Store
+from dynamo.rpc.messages import (
+    Fetch,
+    ListBuckets,
+    ListKeys,
+    Mint,
+    Reply,
+    Request,
+    Scan,
+    Store,
+)
 from dynamo.store.memory import MemoryStorage
 from dynamo.stored import decode_stored
 from dynamo.version import incarnation_bytes
@@ -295,6 +307,15 @@ class LittleNode:
             sealer=ContextSealer(cluster_id="little", secret=b"little secret"),
             metrics=self.metrics,
         )
+        self.listing = Listing(
+            node_id=self.id,
+            datacenter="dc1",
+            transport=self.transport,
+            clock=self.clock,
+            sealer=CursorSealer(cluster_id="little", secret=b"little secret"),
+            metrics=self.metrics,
+            read=self.coordinator.get,
+        )
         self.refill = Refill(
             node_id=self.id,
             replica=self.replica,
@@ -302,13 +323,18 @@ class LittleNode:
             clock=self.clock,
             metrics=self.metrics,
         )
-        for service in (self.replica, self.coordinator, self.refill):
+        for service in (self.replica, self.coordinator, self.listing, self.refill):
             service.adopt(self.ring)
+        lists = ReplicaListing(
+            replica=self.replica, storage=self.storage, clock=self.clock, metrics=self.metrics
+        )
         self.links.handlers[self.id] = {
             Mint: self.replica.on_mint,
             Store: self.replica.on_store,
             Fetch: self.replica.on_fetch,
             Scan: self.replica.on_scan,
+            ListKeys: lists.on_list_keys,
+            ListBuckets: lists.on_list_buckets,
         }
 
     def run(self) -> None:

@@ -12,6 +12,7 @@ from raw_http import RawHttp
 from dynamo import errors
 from dynamo.errors import (
     BadContext,
+    BadCursor,
     ConfigError,
     DataDirectoryError,
     DynamoError,
@@ -26,6 +27,7 @@ from dynamo.errors import (
     StorageError,
     StorageFull,
     StorageRefusesWrites,
+    TooManyListings,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -42,6 +44,7 @@ STATUSES: dict[type[DynamoError], int] = {
     Malformed: 400,
     InvalidArgument: 400,
     BadContext: 400,
+    BadCursor: 400,
     KeyTooLong: 414,
     ValueTooLarge: 413,
     UnknownBucketType: 404,
@@ -52,6 +55,7 @@ STATUSES: dict[type[DynamoError], int] = {
     WriteUncertain: 503,
     StorageFull: 507,
     NotReady: 503,
+    TooManyListings: 503,
     StorageError: 500,
     StorageCorrupt: 500,
     StorageRefusesWrites: 507,
