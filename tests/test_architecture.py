@@ -70,7 +70,8 @@ RANKS = """
     http.codes
     http.openapi
     http.metrics_page
-    http.objects
+    http.objects http.stream
+    http.listing
     http.routes
     http.server
     http.document

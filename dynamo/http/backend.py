@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from dynamo.readiness import Readiness
 from dynamo.record import Content
-from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.requests import (
+    Found,
+    Listed,
+    ListOptions,
+    Owner,
+    ReadOptions,
+    WriteOptions,
+    Written,
+)
 from dynamo.status import NodeStatus
 
 
@@ -46,6 +55,23 @@ class Backend(Protocol):
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
     ) -> Found | Written:
         """Written once a tombstone is on disk at w replicas; Found if there was nothing to do."""
+        ...
+
+    def list_keys(
+        self, bucket_type: bytes, bucket: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        """The live keys of a bucket, in parts, of which the last is `done`. What it raises it raises
+        before the first part. Whoever does not take all closes it."""
+        ...
+
+    def list_buckets(
+        self, bucket_type: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        """The buckets of a type that hold a live key; otherwise as `list_keys`."""
+        ...
+
+    def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
+        """The nodes that keep a key. Costs no I/O."""
         ...
 
     def ready(self) -> Readiness:

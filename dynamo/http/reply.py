@@ -90,7 +90,7 @@ class HttpReply(web.StreamResponse):
             transport.write(head)
             transport.write(body)
         if protocol.writing_paused:
-            await _drain(request, transport)
+            await drain(request, transport)
         if self._abort:
             protocol.force_close()
         return None
@@ -100,7 +100,7 @@ class HttpReply(web.StreamResponse):
         assert not data
 
 
-async def _drain(request: Request, transport: asyncio.Transport) -> None:
+async def drain(request: Request, transport: asyncio.Transport) -> None:
     """Wait until the client took most of the reply; end the connection once it takes nothing."""
     edge = request.edge
     # One task, waited for in turns: aiohttp's waiter does not survive a cancelled wait.

@@ -11,6 +11,7 @@ from typing import Final
 
 from dynamo.http import operations
 from dynamo.http.admin import get_status
+from dynamo.http.listing import get_buckets, get_keys, get_preflist
 from dynamo.http.metrics_page import get_metrics
 from dynamo.http.node import get_live, get_ping, get_ready, get_stats
 from dynamo.http.objects import create_object, delete_object, get_object, post_object, put_object
@@ -41,7 +42,8 @@ _OBJECT: Final[dict[str, Handler]] = {
     "POST": post_object,
     "DELETE": delete_object,
 }
-_KEYS: Final[dict[str, Handler]] = {"POST": create_object}
+_CREATE: Final[dict[str, Handler]] = {"POST": create_object}
+_KEYS: Final[dict[str, Handler]] = {**_read(get_keys), **_CREATE}
 
 ROUTES: Final = (
     Route(
@@ -71,22 +73,50 @@ ROUTES: Final = (
     Route(
         "/types/{type}/buckets/{bucket}/keys",
         _KEYS,
-        "riak_kv_wm_object",
+        "riak_kv_wm_keylist",
         "/types",
-        "A new object under a key that the node chooses.",
+        "The keys of a bucket, an expensive list; or a new object under a key that the node chooses.",
         operations.KEYS,
     ),
     Route(
         "/buckets/{bucket}/keys",
         _KEYS,
-        "riak_kv_wm_object",
+        "riak_kv_wm_keylist",
         "/buckets",
         "The same, in `default`.",
         operations.KEYS,
     ),
     Route(
+        "/types/{type}/buckets",
+        _read(get_buckets),
+        "riak_kv_wm_buckets",
+        "/types",
+        "The buckets of a type, an expensive list.",
+    ),
+    Route(
+        "/buckets",
+        _read(get_buckets),
+        "riak_kv_wm_buckets",
+        "/buckets",
+        "The same, of `default`.",
+    ),
+    Route(
+        "/types/{type}/buckets/{bucket}/keys/{key}/preflist",
+        _read(get_preflist),
+        "riak_kv_wm_preflist",
+        "/types",
+        "The nodes that keep a key.",
+    ),
+    Route(
+        "/buckets/{bucket}/keys/{key}/preflist",
+        _read(get_preflist),
+        "riak_kv_wm_preflist",
+        "/buckets",
+        "The same, in `default`.",
+    ),
+    Route(
         "/riak/{bucket}",
-        _KEYS,
+        _CREATE,
         "riak_kv_wm_object",
         "/riak",
         "The same, Riak's old way.",

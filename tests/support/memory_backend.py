@@ -6,11 +6,13 @@ counts as three primaries that all answer.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from dynamo.context import ContextSealer
+from dynamo.cursor import CursorSealer
 from dynamo.errors import PreconditionFailed, RecordFull
-from dynamo.keys import routing_key
+from dynamo.keys import bucket_prefix, routing_key, split_routing_key
 from dynamo.quorum import resolve_count
 from dynamo.readiness import Readiness
 from dynamo.record import (
@@ -23,7 +25,15 @@ from dynamo.record import (
     encode_content,
     mint,
 )
-from dynamo.requests import Found, ReadOptions, WriteOptions, Written
+from dynamo.requests import (
+    Found,
+    Listed,
+    ListOptions,
+    Owner,
+    ReadOptions,
+    WriteOptions,
+    Written,
+)
 from dynamo.resolve import holds, view
 from dynamo.status import MemberStatus, NodeStatus, RefillStatus, StorageStatus
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
@@ -41,6 +51,12 @@ class MemoryBackend:
         self.writes = 0
         self.read_options = ReadOptions()
         self.write_options = WriteOptions()
+        self.list_options = ListOptions()
+        #: Names in a part of a listing, how many listings run, and what one raises after its first part.
+        self.part_names = 2
+        self.listings = 0
+        self.fails_after_a_part: Exception | None = None
+        self._cursors = CursorSealer(cluster_id=cluster_id, secret=b"secret")
         self._sealer = ContextSealer(cluster_id=cluster_id, secret=b"secret")
         self._incarnation = incarnation_bytes(1, b"\x01" * 8)
         self._births: dict[bytes, bytes] = {}
@@ -86,6 +102,51 @@ class MemoryBackend:
                 return found
             seen = found.record.vector
         return self._write(routing, TOMBSTONE, b"", seen, options)
+
+    async def list_keys(
+        self, bucket_type: bytes, bucket: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        prefix = bucket_prefix(bucket_type, bucket)
+        live = [routing[len(prefix) :] for routing in self._live() if routing.startswith(prefix)]
+        async for part in self._listed(live, b"keys" + prefix, options):
+            yield part
+
+    async def list_buckets(
+        self, bucket_type: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        triples = [split_routing_key(routing) for routing in self._live()]
+        buckets = sorted({bucket for kind, bucket, _ in triples if kind == bucket_type})
+        async for part in self._listed(buckets, b"buckets" + bucket_type, options):
+            yield part
+
+    def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
+        return tuple(Owner(7, f"n{i}", True, i < N) for i in range(1, N + 1))
+
+    def _live(self) -> list[bytes]:
+        return [
+            key for key in sorted(self.records) if view(self.records[key], self.now_ms).siblings
+        ]
+
+    async def _listed(
+        self, names: list[bytes], scope: bytes, options: ListOptions
+    ) -> AsyncGenerator[Listed, None]:
+        """A part at a time, of `part_names`."""
+        self.list_options = options
+        after = self._cursors.open(scope, options.cursor) if options.cursor else b""
+        names = [name for name in names if name > after]
+        rest = names[options.limit :] if options.limit else []
+        names = names[: options.limit] if options.limit else names
+        self.listings += 1
+        try:
+            for start in range(0, len(names), self.part_names):
+                part = names[start : start + self.part_names]
+                yield Listed(tuple(part), self._cursors.seal(scope, part[-1]))
+                if self.fails_after_a_part is not None:
+                    raise self.fails_after_a_part
+            cursor = self._cursors.seal(scope, names[-1]) if rest else b""
+            yield Listed((), cursor, done=True, complete=True)
+        finally:
+            self.listings -= 1
 
     def ready(self) -> Readiness:
         return self.readiness
