@@ -27,6 +27,9 @@ _COALESCED_BYTES_MAX: Final = 64 << 10
 _BODYLESS: Final = (204, 304)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 JSON_TYPE: Final = b"Content-Type: application/json\r\n"
+#: Of an error. Clients made from a Smithy model (openriak) look for a class name of their own in
+#: what is exactly application/json, and fail without telling the status where there is none.
+ERROR_TYPE: Final = b"Content-Type: application/json; charset=utf-8\r\n"
 TEXT_TYPE: Final = b"Content-Type: text/plain\r\n"
 
 
@@ -127,7 +130,8 @@ def json_reply(
     abort: bool = False,
 ) -> HttpReply:
     """A reply with a JSON body."""
-    return HttpReply(status, JSON_TYPE + fields, to_json(value), close=close, abort=abort)
+    kind = JSON_TYPE if status < 400 else ERROR_TYPE
+    return HttpReply(status, kind + fields, to_json(value), close=close, abort=abort)
 
 
 def to_json(value: object) -> bytes:

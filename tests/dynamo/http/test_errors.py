@@ -145,3 +145,19 @@ async def test_details_that_json_cannot_say_do_not_hide_the_error(
 async def test_the_reply_to_a_head_that_fails_has_no_body(http: RawHttp) -> None:
     assert (await http.request("HEAD", KEY + "?r=0")).status == 400
     assert (await http.request("GET", "/ping")).body == b"OK"
+
+
+async def test_the_type_of_an_error_is_not_the_bare_one_that_hides_its_status(
+    http: RawHttp,
+) -> None:
+    for method, path, status in (
+        ("GET", KEY, 404),
+        ("GET", KEY + "?r=0", 400),
+        ("GET", "/nothing", 404),
+        ("PATCH", KEY, 405),
+        ("GET", "/buckets/b/keys/" + "k" * 1025, 414),
+    ):
+        reply = await http.request(method, path)
+        assert (reply.status, reply.json()["outcome"]) == (status, "none")
+        assert reply.headers["content-type"] == "application/json; charset=utf-8"
+    assert (await http.request("GET", "/")).headers["content-type"] == "application/json"
