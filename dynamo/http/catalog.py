@@ -13,7 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
-from dynamo.requests import TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX
+from dynamo.requests import (
+    LIST_LIMIT_MAX,
+    LIST_TIMEOUT_MS_DEFAULT,
+    TIMEOUT_MS_DEFAULT,
+    TIMEOUT_MS_MAX,
+)
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
@@ -115,6 +120,17 @@ def _flag(name: str, default: str, meaning: str) -> Parameter:
     )
 
 
+def _list_of(name: str) -> Parameter:
+    return Parameter(
+        name=name,
+        schema={"enum": ["true", "stream", "false"]},
+        allowed="true, stream, false",
+        default="false",
+        meaning=f"true: list the {name} in one JSON object; stream: in one after the other, as they "
+        "are found; false: do not list.",
+    )
+
+
 PARAMETERS: Final = _by_name(
     _count("r", 1, "quorum", "How many replicas must answer a read."),
     _count("w", 1, "quorum", "How many replicas must have a write on disk."),
@@ -127,7 +143,7 @@ PARAMETERS: Final = _by_name(
         name="timeout",
         schema={"type": "integer", "minimum": 1},
         allowed=f"1 to {TIMEOUT_MS_MAX}; what is above is clamped",
-        default=str(TIMEOUT_MS_DEFAULT),
+        default=f"{TIMEOUT_MS_DEFAULT}; of a listing {LIST_TIMEOUT_MS_DEFAULT}",
         meaning="Milliseconds until the request is given up. The one in use is told in "
         "X-Dynamo-Timeout.",
     ),
@@ -155,6 +171,22 @@ PARAMETERS: Final = _by_name(
         schema={"type": "string"},
         allowed="a vtag that a 300 named",
         meaning="Answer with this sibling alone.",
+    ),
+    _list_of("keys"),
+    _list_of("buckets"),
+    Parameter(
+        name="limit",
+        schema={"type": "integer", "minimum": 1},
+        allowed=f"1 to {LIST_LIMIT_MAX}; what is above is clamped",
+        default="all",
+        meaning="At most so many names. The limit in use is told in X-Dynamo-Limit; the cursor of "
+        "the reply goes on from there.",
+    ),
+    Parameter(
+        name="cursor",
+        schema={"type": "string"},
+        allowed="a cursor that a listing of the same told",
+        meaning="Go on where that listing stopped.",
     ),
 )
 
@@ -269,6 +301,11 @@ REPLY_HEADERS: Final = _headers(
         meaning="Milliseconds; the timeout in use, where one was asked for.",
         schema={"type": "integer", "minimum": 1, "maximum": TIMEOUT_MS_MAX},
     ),
+    Header(
+        name="X-Dynamo-Limit",
+        meaning="The limit in use, where one was asked for.",
+        schema={"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
+    ),
     Header(name="Allow", meaning="The methods there are, on a 405."),
     Header(name="Retry-After", meaning="Seconds after which to try again."),
     Header(
@@ -278,7 +315,8 @@ REPLY_HEADERS: Final = _headers(
     ),
     Header(name="Date", meaning="The node's clock; on every reply."),
     Header(name="Server", meaning="`dynamo`; on every reply."),
-    Header(name="Content-Length", meaning="On every reply but 204 and 304."),
+    Header(name="Content-Length", meaning="On every reply but 204, 304 and listings."),
+    Header(name="Transfer-Encoding", meaning="`chunked`, of a listing."),
     Header(name="Connection", meaning="`close` where the connection ends with the reply."),
 )
 #: Of REPLY_HEADERS, those that any reply may have.

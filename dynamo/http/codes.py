@@ -13,6 +13,7 @@ import msgspec
 
 from dynamo.errors import (
     BadContext,
+    BadCursor,
     DynamoError,
     InvalidArgument,
     KeyTooLong,
@@ -24,6 +25,7 @@ from dynamo.errors import (
     RecordFull,
     StorageFull,
     StorageRefusesWrites,
+    TooManyListings,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -84,6 +86,7 @@ _ROWS: Final = (
         "An X-Riak-Vclock that is cut, altered, too long, or of another key or cluster.",
         details=("limit",),
     ),
+    _of(BadCursor, "A cursor that is cut, altered, or of another listing or cluster."),
     _of(UnknownBucketType, "The cluster has no bucket type of this name."),
     ErrorCode(
         code="not_found",
@@ -140,6 +143,12 @@ _ROWS: Final = (
         details=_QUORUM,
     ),
     _of(NotReady, "The node has not formed its ring yet, or is stopping; ask another."),
+    _of(
+        TooManyListings,
+        "The node lists as much as it does at a time.",
+        details=("limit", "retry_after_s"),
+        headers=("Retry-After",),
+    ),
     _edge(
         503,
         "too_many_connections",

@@ -36,7 +36,7 @@ _DESCRIPTION: Final = (
 #: OpenAPI has its own place for these, or none.
 _NOT_PARAMETERS: Final = ("Accept", "Content-Type", "Expect", "Link")
 _NOT_REPLY_HEADERS: Final = (
-    *("Content-Type", "Content-Length", "Connection", "Date", "Server"),
+    *("Content-Type", "Content-Length", "Transfer-Encoding", "Connection", "Date", "Server"),
     "Allow",  # of a method that is no operation
 )
 

@@ -14,6 +14,8 @@ from dynamo.http.catalog import ANY, JSON, TEXT, Body, Operation, Reply
 Resource = Mapping[str, Operation]
 
 OBJECTS: Final = "Objects"
+LISTING: Final = "Listing"
+PREFLIST: Final = "Preference lists"
 NODE: Final = "The node"
 
 _VALUE_HEADERS: Final = (
@@ -163,7 +165,44 @@ OBJECT: Final[Resource] = {
     "POST": _store("The same as PUT."),
     "DELETE": _DELETE_OBJECT,
 }
-KEYS: Final[Resource] = {"POST": _CREATE_OBJECT}
+CREATE: Final[Resource] = {"POST": _CREATE_OBJECT}
+
+
+def _list(noun: str, schema: str) -> Operation:
+    return Operation(
+        section=LISTING,
+        summary=f"List {noun}.",
+        query=(noun, "limit", "cursor", "timeout"),
+        replies=(
+            Reply(
+                status=200,
+                meaning="JSON; with stream several objects, one after the other. The last, or the "
+                "only one, says whether the list is complete.",
+                headers=("Content-Type", "X-Dynamo-Limit", "X-Dynamo-Timeout", "Transfer-Encoding"),
+                body=_json(schema),
+            ),
+        ),
+        errors=(*_NAME_ERRORS, "bad_cursor", "not_ready", "too_many_listings"),
+    )
+
+
+KEYS: Final[Resource] = {"GET": _list("keys", "Keys"), **CREATE}
+BUCKETS: Final[Resource] = {"GET": _list("buckets", "Buckets")}
+PREFERENCE_LIST: Final[Resource] = {
+    "GET": Operation(
+        section=PREFLIST,
+        summary="Which nodes keep a key.",
+        replies=(
+            Reply(
+                status=200,
+                meaning="The nodes, in the order in which they are asked.",
+                headers=("Content-Type",),
+                body=_json("Preflist"),
+            ),
+        ),
+        errors=(*_NAME_ERRORS, "not_ready"),
+    )
+}
 
 
 def _get(summary: str, meaning: str, body: Body, *errors: str) -> Resource:

@@ -141,6 +141,7 @@ What is over a limit is refused before it is read where that can be known, and n
 - **Not built**: links (a `Link` other than `rel="up"` is a 400), secondary indexes
   (`X-Riak-Index-*` is a 400), MapReduce, search, hooks. They are refused by name where a client
   could believe that they had been stored.
+- **Listings say whether they are complete**, and can be cut into pages: `limit` and `cursor`.
 - **Ours alone**: `/openapi.json`, `/metrics`, `/admin/status`, `/health/*`, `read_repair=blocking`,
   `X-Dynamo-*`.
 """
@@ -152,6 +153,21 @@ An object is bytes with a `Content-Type`, and perhaps a `Content-Encoding` and `
 headers. They come back as they were sent; nothing is decoded or compressed. `/buckets/...` and
 `/riak/...` are the bucket type `default`. A POST to a key is a PUT; a POST to the keys of a bucket,
 or to an empty key, chooses a key.
+""",
+    "Listing": """\
+Expensive, as in Riak: the work grows with all keys of the bucket, or of the type. Every partition
+is asked at a read quorum, so that what was acknowledged is there. The last object says `complete`:
+`true`, or `false` where some partition could not be read in time or where `limit` ended the list; a
+`cursor` goes on from there. With `stream` no chunk nests an object, and the last is
+`{"keys":[],"complete":true}`. Names that are not UTF-8 come percent-encoded under `encoded_keys` or
+`encoded_buckets`. Without `keys=` or `buckets=` nothing is listed.
+
+    curl 'http://127.0.0.1:8098/buckets/carts/keys?keys=stream'
+    curl 'http://127.0.0.1:8098/buckets/carts/keys?keys=true&limit=100'       # and then &cursor=...
+    curl 'http://127.0.0.1:8098/buckets?buckets=true'
+""",
+    "Preference lists": """\
+Where a key lives, and which of its nodes this node can reach. Nobody else is asked.
 """,
     "The node": """\
 These say something of the node that is asked, and do not ask others. `/health/live` is for whoever

@@ -92,6 +92,7 @@ ROUTES: Final = (
         "riak_kv_wm_buckets",
         "/types",
         "The buckets of a type, an expensive list.",
+        operations.BUCKETS,
     ),
     Route(
         "/buckets",
@@ -99,6 +100,7 @@ ROUTES: Final = (
         "riak_kv_wm_buckets",
         "/buckets",
         "The same, of `default`.",
+        operations.BUCKETS,
     ),
     Route(
         "/types/{type}/buckets/{bucket}/keys/{key}/preflist",
@@ -106,6 +108,7 @@ ROUTES: Final = (
         "riak_kv_wm_preflist",
         "/types",
         "The nodes that keep a key.",
+        operations.PREFERENCE_LIST,
     ),
     Route(
         "/buckets/{bucket}/keys/{key}/preflist",
@@ -113,14 +116,15 @@ ROUTES: Final = (
         "riak_kv_wm_preflist",
         "/buckets",
         "The same, in `default`.",
+        operations.PREFERENCE_LIST,
     ),
     Route(
         "/riak/{bucket}",
         _CREATE,
         "riak_kv_wm_object",
         "/riak",
-        "The same, Riak's old way.",
-        operations.KEYS,
+        "A new object, Riak's old way.",
+        operations.CREATE,
     ),
     Route(
         "/ping",

@@ -68,6 +68,7 @@ _ERROR: Final = _object(
         "field": {"description": "What was out of range.", "type": "string"},
         "allowed": {"description": "What would do.", "anyOf": [_TEXT, _TEXTS]},
         "limit": _COUNT,
+        "retry_after_s": _COUNT,
         "cap": {"enum": ["siblings", "record_bytes", "context_bytes"]},
         "siblings": {"type": "array", "items": {"$ref": "#/components/schemas/Sibling"}},
         "context": {"type": "string", "contentEncoding": "base64"},
@@ -84,6 +85,28 @@ _ERROR: Final = _object(
     more=True,
 )
 
+
+def _names(noun: str) -> dict[str, Any]:
+    """A part of a list; only the last says whether all parts together are complete."""
+    return {
+        "type": "object",
+        "properties": {
+            noun: _TEXTS,
+            f"encoded_{noun}": {
+                "description": "Names that are not UTF-8, percent-encoded.",
+                **_TEXTS,
+            },
+            "complete": {
+                "description": "Every name is there whose write was acknowledged before the listing "
+                "began, and that was not deleted.",
+                "type": "boolean",
+            },
+            "cursor": {"description": "Where to go on.", "type": "string"},
+        },
+        "additionalProperties": False,
+    }
+
+
 (_STATUS,), _PARTS_OF_STATUS = msgspec.json.schema_components(
     [NodeStatus], ref_template="#/components/schemas/{name}"
 )
@@ -95,6 +118,23 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         {
             "siblings": {"type": "array", "items": {"$ref": "#/components/schemas/Sibling"}},
             "context": {"type": "string", "contentEncoding": "base64"},
+        }
+    ),
+    "Keys": _names("keys"),
+    "Buckets": _names("buckets"),
+    "Preflist": _object(
+        {
+            "preflist": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "partition": _COUNT,
+                        "node": _TEXT,
+                        "primary": {"type": "boolean"},
+                        "connected": {"type": "boolean"},
+                    }
+                ),
+            }
         }
     ),
     "Stats": _object(

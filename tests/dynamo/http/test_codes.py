@@ -15,6 +15,7 @@ from dynamo.errors import (
     ReadUncertain,
     StorageFull,
     StorageRefusesWrites,
+    TooManyListings,
     Unavailable,
     UnknownBucketType,
     WriteUncertain,
@@ -102,6 +103,7 @@ QUORUM = {"required": 2, "received": 1, "reasons": {"n2": "timed out"}}
 PROVOKED: dict[str, Provoke] = {
     "malformed": _sent("GET", "/buckets/b/keys/%zz"),
     "invalid_argument": _sent("GET", KEY + "?r=0"),
+    "bad_cursor": _sent("GET", "/buckets/b/keys?keys=true&cursor=AAAA"),
     "bad_context": _sent("PUT", KEY, {**TEXT, "X-Riak-Vclock": "AAAA"}),
     "unknown_bucket_type": _raised(UnknownBucketType),
     "not_found": _sent("GET", KEY),
@@ -118,6 +120,7 @@ PROVOKED: dict[str, Provoke] = {
     "read_uncertain": _raised(ReadUncertain, **QUORUM),
     "write_uncertain": _raised(WriteUncertain, **QUORUM),
     "not_ready": _raised(NotReady),
+    "too_many_listings": _raised(TooManyListings, limit=4, retry_after_s=1),
     "too_many_connections": _a_second_connection,
     "storage_full": _raised(StorageFull, reasons={"n2": "disk full"}),
     "storage_refuses_writes": _raised(StorageRefusesWrites, reason="disk_full"),
@@ -135,7 +138,7 @@ async def test_an_error_is_json_and_says_what_the_table_tells(
     reply = await PROVOKED[code](http, backend)
     error, body = ERRORS[code], reply.json()
     assert (reply.status, body["code"], body["outcome"]) == (error.status, code, error.outcome)
-    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["content-type"].partition(";")[0] == "application/json"
     assert body["request_id"] == reply.headers["x-request-id"]
     assert body["message"]
     assert set(body) - ALWAYS == set(error.details)
