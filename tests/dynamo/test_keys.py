@@ -14,6 +14,9 @@ from dynamo.keys import (
     KEY_BYTES_MAX,
     ROUTING_KEY_BYTES_MAX,
     TYPE_BYTES_MAX,
+    after_prefix,
+    bucket_prefix,
+    first_bucket,
     partition_prefix,
     partition_range,
     routing_key,
@@ -47,6 +50,22 @@ def test_keys_of_a_bucket_are_one_range(first: Triple, key: bytes, other: Triple
     bucket_type, bucket, _ = first
     low, high = sorted((routing_key(*first), routing_key(bucket_type, bucket, key)))
     assert not low < routing_key(*other) < high or other[:2] == (bucket_type, bucket)
+
+
+@given(triples, triples)
+def test_a_bucket_is_what_lies_between_its_prefix_and_the_next(one: Triple, other: Triple) -> None:
+    prefix = bucket_prefix(*one[:2])
+    assert (prefix <= routing_key(*other) < after_prefix(prefix)) == (one[:2] == other[:2])
+    assert first_bucket(one[0], len(one[1])) <= prefix < first_bucket(one[0], len(one[1]) + 1)
+
+
+@given(st.binary(max_size=4), st.binary(max_size=6))
+def test_what_follows_a_prefix_is_above_all_that_starts_with_it(prefix: bytes, data: bytes) -> None:
+    after = after_prefix(prefix)
+    if after:
+        assert (prefix <= data < after) == data.startswith(prefix)
+    else:
+        assert not prefix.strip(b"\xff")
 
 
 def test_the_longest_parts_fit() -> None:

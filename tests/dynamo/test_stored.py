@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from record_strategies import BIRTHS
 
 from dynamo.errors import StorageCorrupt
-from dynamo.stored import Stored, decode_stored, encode_stored
+from dynamo.stored import Stored, check_stored, decode_stored, encode_stored
 
 KEY = b"\x00\x00\x00\x00\x00\x01key"
 RECORD = b"\x93\x01\x90\x90"
@@ -34,6 +34,22 @@ def test_what_was_stored_is_read_back(
     data = encode_stored(key, birth, counter, record)
     assert decode_stored(key, data) == Stored(birth, counter, record)
     assert decode_stored(key, encode_stored(key, b"", 0, record)) == Stored(b"", 0, record)
+
+
+@given(st.data())
+def test_a_check_in_place_finds_what_decoding_finds(data: st.DataObject) -> None:
+    whole = bytearray(DATA)
+    for _ in range(data.draw(st.integers(0, 2))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    stored = bytes(whole)[: data.draw(st.sampled_from((len(DATA), len(DATA), 1, 18, 20)))]
+    key = data.draw(st.sampled_from((KEY, KEY, b"other")))
+    try:
+        record = decode_stored(key, stored).record
+    except StorageCorrupt:
+        with pytest.raises(StorageCorrupt):
+            check_stored(key, stored)
+    else:
+        assert check_stored(key, stored) == record
 
 
 def test_every_flipped_bit_is_found() -> None:

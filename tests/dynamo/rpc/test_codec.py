@@ -16,9 +16,13 @@ from dynamo.rpc.messages import (
     DEADLINE_MS_MAX,
     AskRing,
     Body,
+    Buckets,
     Condition,
     Digest,
     Fetch,
+    Keys,
+    ListBuckets,
+    ListKeys,
     Mint,
     Minted,
     Page,
@@ -45,6 +49,8 @@ REQUESTS: list[Request] = [
     Fetch(b"k", 0, 0, 0, 0, True),
     Scan(0, 1, 2, 3, b"", 1 << 20),
     AskRing(1),
+    ListKeys(0, 1, 2, 3, b"\x01\x00\x01tb", b"", 1),
+    ListBuckets(0, 1, 2, 3, b"t", b"start", b"end", 1000),
 ]
 REPLIES: list[Reply] = [
     Pong(),
@@ -55,6 +61,8 @@ REPLIES: list[Reply] = [
     Page(((b"k", b"r"),), True, 2, b"k"),
     Refused("not_owner", True, "why", 4, b"r", "siblings"),
     RingIs(b"ring"),
+    Keys((b"a",), (b"b",), ((b"c", b"digest"),), True, b"c", 1),
+    Buckets(((b"b", b"k", b""), (b"c", b"l", b"digest")), b"next", 1),
 ]
 
 
