@@ -20,7 +20,8 @@ import pytest
 from cluster_process import request
 from free_ports import LOOPBACK, HeldPorts
 
-from dynamo.cli import main
+from dynamo.cli import build_parser, main
+from dynamo.cli.cluster import make_cluster, plan_nodes, render_text
 from dynamo.cluster_disk import read_cluster_file
 
 SECONDS = 30.0
@@ -267,3 +268,14 @@ def test_the_lines_it_prints_to_try_work_as_they_are(supervised: Supervised) -> 
     codes = [line for line in done.stdout.splitlines() if line.startswith("[")]
     assert codes == ["[204]", "[200]", "[204]", "[300]", "[204]", "[204]", "[404]"]
     assert "X-Riak-Deleted: true" in done.stdout
+
+
+def test_what_nodes_are_told_about_logs_is_passed_on(tmp_path: Path) -> None:
+    arguments = build_parser().parse_args(
+        ["cluster", "--data-dir", str(tmp_path), "--log-format", "json", "--access-log"]
+    )
+    nodes = plan_nodes(make_cluster(arguments), tmp_path, tmp_path / "c.toml", arguments)
+    for node in nodes:
+        config = build_parser().parse_args(node.command[3:])
+        assert (config.log_format, config.access_log) == ("json", True)
+    assert all(f"--node http://{node.http}" in render_text(nodes) for node in nodes)
