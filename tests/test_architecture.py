@@ -59,7 +59,7 @@ RANKS = """
     store.opening
     store.rocks
     datadir
-    http.ids http.limits http.dates http.target http.backend http.exposition http.process
+    http.ids http.limits http.dates http.target http.backend http.exposition http.process http.strict_json
     http.catalog http.schemas http.prose
     http.request http.conditions http.write_headers http.parameters
     http.reply http.access_log
