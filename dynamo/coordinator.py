@@ -27,7 +27,14 @@ from dynamo.errors import (
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Transport
-from dynamo.properties import PropertiesOf, default_properties
+from dynamo.properties import (
+    DEFAULT_PROPERTIES,
+    PropertiesOf,
+    default_properties,
+    fill_delete,
+    fill_read,
+    fill_write,
+)
 from dynamo.quorum import ReadTally, WriteTally, resolve_count
 from dynamo.read_operation import ReadOperation, RepairWaiter
 from dynamo.record import (
@@ -113,6 +120,9 @@ class Coordinator:
         Raises InvalidArgument, KeyTooLong, UnknownBucketType, NotReady, Unavailable, ReadUncertain.
         """
         routing, plan = self._plan(bucket_type, bucket, key)
+        props = self._properties(bucket_type, bucket)
+        if props is not DEFAULT_PROPERTIES:
+            options = fill_read(options, props, len(plan.primaries))
         self._count["gets"] += 1
         return self._found(routing, await self._read(routing, plan, options))
 
@@ -136,6 +146,9 @@ class Coordinator:
                 f"the value is over {self._value_bytes_max} bytes", limit=self._value_bytes_max
             )
         seen = self._sealer.open(routing, context) if context else ()
+        props = self._properties(bucket_type, bucket)
+        if props is not DEFAULT_PROPERTIES:
+            options = fill_write(options, props, len(plan.primaries))
         self._count["puts"] += 1
         return await self._write(routing, plan, VALUE, encode_content(content), seen, options)
 
@@ -151,7 +164,8 @@ class Coordinator:
         routing, plan = self._plan(bucket_type, bucket, key)
         if context:
             self._sealer.open(routing, context)
-        _acks_needed(options, len(plan.primaries))
+        n = len(plan.primaries)
+        _acks_needed(fill_write(options, self._properties(bucket_type, bucket), n), n)
 
     async def delete(
         self,
@@ -169,6 +183,9 @@ class Coordinator:
         written since must meet the condition all the same. Raises as `put`.
         """
         routing, plan = self._plan(bucket_type, bucket, key)
+        props = self._properties(bucket_type, bucket)
+        if props is not DEFAULT_PROPERTIES:
+            options = fill_delete(options, props, len(plan.primaries))
         self._count["deletes"] += 1
         timeout_ms = _timeout_ms(options.timeout_ms)
         deadline = self._clock.monotonic() + timeout_ms / 1000
@@ -253,8 +270,8 @@ class Coordinator:
                 r=r,
                 pr=pr,
                 node_confirms=confirms,
-                notfound_ok=options.notfound_ok,
-                basic_quorum=options.basic_quorum,
+                notfound_ok=options.notfound_ok is not False,
+                basic_quorum=options.basic_quorum is True,
             ),
             holders_needed=n - r + 1 if options.read_repair == "blocking" else 0,
             transport=self._transport,

@@ -27,8 +27,9 @@ class ReadOptions(msgspec.Struct, frozen=True):
     """How many replicas a read asks for, after Riak KV's parameters of the same names.
 
     `r`: answers to collect (default `quorum`). `pr`: of them, from primaries (default 0).
-    `node_confirms`: distinct nodes (default 0). `notfound_ok`: an absent record counts as an answer.
-    `basic_quorum`: with notfound_ok off, give up once a majority has no record.
+    `node_confirms`: distinct nodes (default 0). `notfound_ok`: an absent record counts as an answer
+    (default true). `basic_quorum`: with notfound_ok off, give up once a majority has no record (default
+    false). What is "default" or None is the bucket's to say, then the default.
     `timeout_ms`: 0 for the default; above TIMEOUT_MS_MAX it is clamped.
     `read_repair`: "async", or "blocking": answer only once n - r + 1 primaries hold the merged record.
     """
@@ -36,8 +37,8 @@ class ReadOptions(msgspec.Struct, frozen=True):
     r: Count = "default"
     pr: Count = "default"
     node_confirms: Count = "default"
-    notfound_ok: bool = True
-    basic_quorum: bool = False
+    notfound_ok: bool | None = None
+    basic_quorum: bool | None = None
     timeout_ms: int = 0
     read_repair: Literal["async", "blocking"] = "async"
 

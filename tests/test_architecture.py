@@ -38,6 +38,7 @@ RANKS = """
     record stored context rpc.messages
     resolve requests ports cluster_file liveness listing_pages
     quorum config readiness properties
+    property_schema
 
     rpc.codec rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback

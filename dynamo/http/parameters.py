@@ -85,8 +85,8 @@ def _parameters(given: dict[str, Any]) -> Parameters:
             r=counts["r"],
             pr=counts["pr"],
             node_confirms=counts["node_confirms"],
-            notfound_ok=given.get("notfound_ok", True),
-            basic_quorum=given.get("basic_quorum", False),
+            notfound_ok=given.get("notfound_ok"),
+            basic_quorum=given.get("basic_quorum"),
             timeout_ms=timeout_ms,
             read_repair=given.get("read_repair", "async"),
         ),
@@ -144,6 +144,15 @@ def _boolean(field: str, text: str) -> bool:
     raise InvalidArgument(f"{field} is not a boolean", field=field, allowed="true, false")
 
 
+def _flag(field: str, text: str) -> bool | None:
+    """A boolean that a bucket may have too, and that `default` leaves to it."""
+    if text == "default":
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    raise InvalidArgument(f"{field} is not a boolean", field=field, allowed="true, false, default")
+
+
 def _repair(field: str, text: str) -> Literal["async", "blocking"]:
     if text == "async":
         return "async"
@@ -167,8 +176,8 @@ _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "node_confirms": _extra,
     "timeout": _timeout,
     "returnbody": _boolean,
-    "notfound_ok": _boolean,
-    "basic_quorum": _boolean,
+    "notfound_ok": _flag,
+    "basic_quorum": _flag,
     "read_repair": _repair,
     "vtag": _text,
 }

@@ -348,8 +348,8 @@ class Client:
             # It has read first, at the usual quorum if nothing else was asked.
             asked = options.r if isinstance(options.r, int) else 0
             operation.r = asked or (n if options.r == "all" else n // 2 + 1)
-        if isinstance(options, ReadOptions) and not options.notfound_ok and not record:
-            operation.weaken_not_found(cluster.replicas, basic_quorum=options.basic_quorum)
+        if isinstance(options, ReadOptions) and options.notfound_ok is False and not record:
+            operation.weaken_not_found(cluster.replicas, basic_quorum=options.basic_quorum is True)
         storage_key = cluster.storage_key(operation.key)
         stored = {
             owner: cluster.nodes[owner].disk.durable("records", storage_key)

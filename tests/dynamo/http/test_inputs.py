@@ -17,6 +17,7 @@ from dynamo.http.parameters import PARAMETER_NAMES
 from dynamo.http.siblings import accepted_form
 from dynamo.http.target import decode, encode
 from dynamo.keys import routing_key
+from dynamo.requests import ReadOptions
 
 KEY = "/buckets/b/keys/k"
 TEXT = {"Content-Type": "text/plain"}
@@ -156,6 +157,15 @@ async def test_a_parameter_that_is_malformed_is_400_by_name(
         assert reply.json()["field"] == field
         assert reply.json()["allowed"]
     assert not backend.records
+
+
+async def test_default_leaves_a_parameter_to_the_bucket(
+    http: RawHttp, backend: MemoryBackend
+) -> None:
+    await http.request("GET", f"{KEY}?r=default&notfound_ok=default&basic_quorum=default")
+    assert backend.read_options == ReadOptions()
+    await http.request("GET", f"{KEY}?notfound_ok=false&basic_quorum=true")
+    assert backend.read_options == ReadOptions(notfound_ok=False, basic_quorum=True)
 
 
 async def test_parameters_that_nobody_knows_are_ignored(http: RawHttp) -> None:
