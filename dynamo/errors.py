@@ -124,6 +124,24 @@ class WriteUncertain(DynamoError):
     outcome = "unknown"
 
 
+class PropertiesUncertain(DynamoError):
+    """Bucket properties are not on disk at every member of the ring: they may be in force at some, and
+    reach the others once those can be reached.
+
+    `details`: required, received, reasons (node -> why).
+    """
+
+    code = "properties_uncertain"
+    outcome = "unknown"
+
+
+class TooManyProperties(DynamoError):
+    """As many buckets were given properties as a cluster keeps; `details`: limit."""
+
+    code = "too_many_properties"
+    outcome = "none"
+
+
 class StorageFull(DynamoError):
     """Free space is below the watermark at every replica that could mint; nothing was written."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from dynamo.bucket_properties import PropertyStore
 from dynamo.cluster.topology import Known, Topology
 from dynamo.commit import GroupCommit
 from dynamo.config import NodeConfig
@@ -122,6 +123,9 @@ class NodeServices:
             ListKeys: listing.on_list_keys,
             ListBuckets: listing.on_list_buckets,
         }
+        self._properties = properties = PropertyStore(
+            node_id=config.node_id, blobs=directory, clock=clock, metrics=metrics
+        )
         # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
         # tried, that nothing is here does not mean that nothing is there.
         self._handlers: dict[type, Handler] = {
@@ -131,6 +135,7 @@ class NodeServices:
             Scan: replica.on_scan,
             AskRing: self._on_ask_ring,
             Ping: topology.on_ping,
+            **properties.handlers(),
         }
         self._transport = transport = world.transport(
             gate=topology, metrics=metrics, handlers=self._handlers
@@ -151,6 +156,7 @@ class NodeServices:
             metrics=metrics,
             value_bytes_max=config.value_bytes_max,
             heard=topology.acknowledged,
+            properties=properties.of,
         )
         self._listing = Listing(
             node_id=config.node_id,
@@ -185,14 +191,17 @@ class NodeServices:
         )
         replica.on_foreign_dot = recovery.renew_incarnation
         topology.attach(transport)
+        properties.attach(transport)
         topology.on_ring = self._on_ring
         topology.on_behind = recovery.on_behind
         topology.on_stranger = transport.disconnect
-        topology.on_connected = lambda node_id: refill.wake()
+        topology.on_connected = self._on_connected
         if topology.ring is not None:
             self._adopt(topology.ring)
         self._own("storage watch", recovery.watch(world.sleep))
         self._own("heartbeat", topology.run_heartbeat(world.sleep))
+        for name, run in properties.tasks(world.sleep).items():
+            self._own(name, run())
         self.rpc_address = await transport.start(config.rpc)
         transport.dial(topology.addresses)
         self._own("refill", self._run_refill())
@@ -248,6 +257,7 @@ class NodeServices:
         self._refill.adopt(ring)
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
+        self._properties.adopt(ring)
         self._recovery.on_ring()
 
     def _on_ring(self, ring: Ring) -> None:
@@ -255,6 +265,10 @@ class NodeServices:
         assert self._transport is not None
         self._adopt(ring)
         self._transport.dial(self._topology.addresses)
+
+    def _on_connected(self, node_id: str) -> None:
+        self._refill.wake()
+        self._properties.on_connected(node_id)
 
     async def _run_refill(self) -> None:
         assert self._transport is not None
@@ -325,6 +339,23 @@ class NodeServices:
         self._check_serves()
         return self._coordinator.preflist(bucket_type, bucket, key)
 
+    def properties(self, bucket_type: bytes, bucket: bytes) -> dict[str, object]:
+        """As `PropertyStore.show`."""
+        self._check_serves()
+        return self._properties.show(bucket_type, bucket)
+
+    async def set_properties(
+        self, bucket_type: bytes, bucket: bytes, given: Mapping[str, object], timeout_ms: int
+    ) -> None:
+        """As `PropertyStore.set`."""
+        self._check_serves()
+        await self._properties.set(bucket_type, bucket, given, timeout_ms)
+
+    async def reset_properties(self, bucket_type: bytes, bucket: bytes, timeout_ms: int) -> None:
+        """As `PropertyStore.reset`."""
+        self._check_serves()
+        await self._properties.reset(bucket_type, bucket, timeout_ms)
+
     def _check_serves(self) -> None:
         if not self._serves:
             raise NotReady("this node is starting or stopping")
@@ -373,6 +404,7 @@ class NodeServices:
             "writes that the storage cannot take yet": len(self._replica.backlog),
             "bytes of such writes": self._replica.backlog.bytes,
             "answers about damaged records": self._refill.unsettled,
+            "changes of properties that are not on disk yet": self._properties.unwritten,
         }
 
     def is_complete(self, place: Partition, storage_key: bytes) -> bool:

@@ -39,6 +39,7 @@ RANKS = """
     resolve requests ports cluster_file liveness listing_pages
     quorum config readiness properties
     property_schema
+    property_table
 
     rpc.codec rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback
@@ -49,7 +50,9 @@ RANKS = """
 
     commit ask backlog
     replica cluster.topology read_operation write_operation listing_ask
-    coordinator refill world replica_listing key_listing
+    coordinator refill world replica_listing key_listing property_keeper
+    property_learning
+    bucket_properties
     recovery overview bucket_listing
     listing
     services
@@ -60,8 +63,8 @@ RANKS = """
     store.opening
     store.rocks
     datadir
-    http.ids http.limits http.dates http.target http.backend http.exposition http.process http.strict_json
-    http.catalog http.schemas http.prose
+    http.ids http.limits http.dates http.target http.backend http.exposition http.process
+    http.strict_json http.catalog http.schemas http.prose
     http.request http.conditions http.write_headers http.parameters
     http.reply http.access_log
     http.operations http.route

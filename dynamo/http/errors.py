@@ -20,11 +20,13 @@ from dynamo.errors import (
     NotReady,
     Outcome,
     PreconditionFailed,
+    PropertiesUncertain,
     ReadUncertain,
     RecordFull,
     StorageFull,
     StorageRefusesWrites,
     TooManyListings,
+    TooManyProperties,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -53,10 +55,12 @@ STATUSES: Final[dict[type[DynamoError], int]] = {
     Unavailable: 503,
     ReadUncertain: 503,
     WriteUncertain: 503,
+    PropertiesUncertain: 503,
     NotReady: 503,
     TooManyListings: 503,
     StorageFull: 507,
     StorageRefusesWrites: 507,
+    TooManyProperties: 507,
 }
 
 

@@ -31,6 +31,11 @@ SCAN_BYTES_MAX: Final = 32 << 20
 CONDITION_TAGS_MAX: Final = 1_024
 #: What one page of a listing may name.
 LISTED_MAX: Final = 1_000
+#: What one message carries of bucket properties: entries, and bytes of what one says.
+PROPERTY_ENTRIES_MAX: Final = 500
+PROPERTY_BYTES_MAX: Final = 1_024
+#: Of a change of bucket properties: what is added to it still fits 64 bits.
+CHANGE_MAX: Final = 1 << 62
 
 _INT64_MAX: Final = (1 << 63) - 1
 
@@ -51,6 +56,9 @@ _ListedMax = Annotated[int, Meta(ge=1, le=LISTED_MAX)]
 _Skipped = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Digest = Annotated[bytes, Meta(max_length=64)]
 _Tags = Annotated[tuple[str, ...], Meta(max_length=CONDITION_TAGS_MAX)]
+_BucketType = Annotated[bytes, Meta(min_length=1, max_length=TYPE_BYTES_MAX)]
+_BucketOrNone = Annotated[bytes, Meta(max_length=BUCKET_BYTES_MAX)]
+_PropertyEntries = Annotated["tuple[PropertyEntry, ...]", Meta(max_length=PROPERTY_ENTRIES_MAX)]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=False):
@@ -182,6 +190,43 @@ class ListBuckets(_Message, frozen=True, array_like=True, tag=8):
     count_max: _ListedMax
 
 
+class PropertyEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a bucket, or (`bucket` b"") a bucket type, was given last.
+
+    (`number`, `node`): the stamp of the change, its number, above all that its maker knew of, and who
+    made it; the highest wins. `values`: what `dynamo.property_schema` encodes, b"" once they were reset.
+    """
+
+    bucket_type: _BucketType
+    bucket: _BucketOrNone
+    number: Annotated[int, Meta(ge=0, le=CHANGE_MAX)]
+    node: Annotated[str, Meta(max_length=255)]
+    values: Annotated[bytes, Meta(max_length=PROPERTY_BYTES_MAX)] = b""
+
+    @property
+    def name(self) -> tuple[bytes, bytes]:
+        """(bucket type, bucket)."""
+        return self.bucket_type, self.bucket
+
+
+class StoreProperties(_Message, frozen=True, array_like=True, tag=9):
+    """Keep these bucket properties where they are newer. Answered by Synced once they are on disk; by
+    Properties with those that the receiver has newer, on its disk, if there are any; or Refused."""
+
+    deadline_ms: _DeadlineMs
+    entries: _PropertyEntries
+
+
+class AskProperties(_Message, frozen=True, array_like=True, tag=10):
+    """Ask for a page of all bucket properties, in order of name, from the one after `after_type`,
+    `after_bucket`. Answered by Properties, an empty one if `digest` is that of what the receiver has."""
+
+    deadline_ms: _DeadlineMs
+    digest: Annotated[bytes, Meta(max_length=64)] = b""
+    after_type: Annotated[bytes, Meta(max_length=TYPE_BYTES_MAX)] = b""
+    after_bucket: _BucketOrNone = b""
+
+
 # Replies ----------------------------------------------------------------------------------------
 
 
@@ -238,7 +283,8 @@ class Refused(_Message, frozen=True, array_like=True, tag=70):
 
     `code`: stale_epoch, not_owner, hint_refused, disk_full, damaged, storage_busy, sync_failed,
     storage_error, corrupt, refilling, precondition_failed, record_full, malformed, not_ready,
-    unknown_operation, deadline_past, internal. `record`: for record_full, the record that is there.
+    unknown_operation, deadline_past, internal; of bucket properties also unknown_bucket_type,
+    number_ahead, too_many_properties, busy. `record`: for record_full, the record that is there.
     `detail`: one line for people. `limit`: for record_full, "siblings", "record_bytes" or
     "context_bytes".
     """
@@ -284,5 +330,25 @@ class Buckets(_Message, frozen=True, array_like=True, tag=73):
     skipped: _Skipped = 0
 
 
-Request = Ping | Mint | Store | Fetch | Scan | AskRing | ListKeys | ListBuckets
-Reply = Pong | Minted | Synced | Body | Digest | Page | Refused | RingIs | Keys | Buckets
+class Properties(_Message, frozen=True, array_like=True, tag=74):
+    """Bucket properties on the sender's disk. `more`: ask again, after the last of them."""
+
+    entries: _PropertyEntries
+    more: bool = False
+
+
+Request = (
+    Ping
+    | Mint
+    | Store
+    | Fetch
+    | Scan
+    | AskRing
+    | ListKeys
+    | ListBuckets
+    | StoreProperties
+    | AskProperties
+)
+Reply = (
+    Pong | Minted | Synced | Body | Digest | Page | Refused | RingIs | Keys | Buckets | Properties
+)

@@ -14,6 +14,7 @@ from dynamo.errors import Malformed
 from dynamo.rpc.codec import UnknownOperation, decode_reply, decode_request, encode
 from dynamo.rpc.messages import (
     DEADLINE_MS_MAX,
+    AskProperties,
     AskRing,
     Body,
     Buckets,
@@ -28,12 +29,15 @@ from dynamo.rpc.messages import (
     Page,
     Ping,
     Pong,
+    Properties,
+    PropertyEntry,
     Refused,
     Reply,
     Request,
     RingIs,
     Scan,
     Store,
+    StoreProperties,
     Synced,
 )
 from dynamo.version import birth_bytes, incarnation_bytes
@@ -51,6 +55,9 @@ REQUESTS: list[Request] = [
     AskRing(1),
     ListKeys(0, 1, 2, 3, b"\x01\x00\x01tb", b"", 1),
     ListBuckets(0, 1, 2, 3, b"t", b"start", b"end", 1000),
+    StoreProperties(1, (PropertyEntry(b"t", b"\xff", 1 << 62, "n1", b"v"),)),
+    AskProperties(1),
+    AskProperties(1, b"digest", b"t", b"b"),
 ]
 REPLIES: list[Reply] = [
     Pong(),
@@ -63,6 +70,8 @@ REPLIES: list[Reply] = [
     RingIs(b"ring"),
     Keys((b"a",), (b"b",), ((b"c", b"digest"),), True, b"c", 1),
     Buckets(((b"b", b"k", b""), (b"c", b"l", b"digest")), b"next", 1),
+    Properties(()),
+    Properties((PropertyEntry(b"t", b"", 0, "n1"), PropertyEntry(b"t", b"b", 1, "n2", b"v")), True),
 ]
 
 
@@ -124,6 +133,12 @@ MALFORMED_REQUESTS = {
     ),
     "2**31 elements in ten bytes": b"\xdd\x80\x00\x00\x00\x04\xc4\x01k\0",
     "2**31 bytes of key": b"\x97\x04\xc6\x80\x00\x00\x00k\0\0",
+    "properties of no type": raw(9, 1, ((b"", b"b", 1, "n1", b""),)),
+    "properties of a long bucket": raw(9, 1, ((b"t", b"b" * 257, 1, "n1", b""),)),
+    "properties without a stamp": raw(9, 1, ((b"t", b"b"),)),
+    "properties numbered over 2**62": raw(9, 1, ((b"t", b"b", (1 << 62) + 1, "n1", b""),)),
+    "properties of over 1 KiB": raw(9, 1, ((b"t", b"b", 1, "n1", b"v" * 1025),)),
+    "properties of 501 buckets": raw(9, 1, ((b"t", b"b", 1, "n1", b""),) * 501),
     "nested a million times": b"\x98" + fetch()[1:] + b"\x91" * 1_000_000,
 }
 
