@@ -75,6 +75,7 @@ RANKS = """
     http.openapi
     http.metrics_page
     http.objects http.stream
+    http.buckets
     http.listing
     http.routes
     http.server

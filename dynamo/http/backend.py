@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from dynamo.readiness import Readiness
@@ -72,6 +72,21 @@ class Backend(Protocol):
 
     def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
         """The nodes that keep a key. Costs no I/O."""
+        ...
+
+    def properties(self, bucket_type: bytes, bucket: bytes) -> dict[str, object]:
+        """The properties of a bucket, or (`bucket` b"") of a type, by name, as plain JSON values, but
+        for its names. Costs no I/O."""
+        ...
+
+    async def set_properties(
+        self, bucket_type: bytes, bucket: bytes, given: Mapping[str, object], timeout_ms: int
+    ) -> None:
+        """These properties are in force and on disk at every node. `timeout_ms`: 0 for the default."""
+        ...
+
+    async def reset_properties(self, bucket_type: bytes, bucket: bytes, timeout_ms: int) -> None:
+        """It has none of its own any more, at any node."""
         ...
 
     def ready(self) -> Readiness:

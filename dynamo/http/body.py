@@ -15,8 +15,8 @@ from dynamo.http.errors import Refusal
 from dynamo.http.request import Request
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body, undecoded.
+async def read_body(request: Request, limit: int | None = None) -> bytes:
+    """The whole body, undecoded, of at most `limit` bytes; None for what a value may have.
 
     Raises ValueTooLarge, before reading anything where the length is declared; Refusal: 408 after a
     silence or below the least rate, 400 for a body that is cut off or malformed, or in a transfer
@@ -25,7 +25,7 @@ async def read_body(request: Request) -> bytes:
     if request._message.chunked:
         _check_coding(request)
     payload = request._payload
-    limit = request.edge.limits.value_bytes_max
+    limit = request.edge.limits.value_bytes_max if limit is None else limit
     if payload.is_eof():
         if payload.total_bytes > limit:
             raise _too_large(limit)

@@ -11,6 +11,7 @@ from typing import Final
 
 from dynamo.http import operations
 from dynamo.http.admin import get_status
+from dynamo.http.buckets import delete_props, get_props, put_props
 from dynamo.http.listing import get_buckets, get_keys, get_preflist
 from dynamo.http.metrics_page import get_metrics
 from dynamo.http.node import get_live, get_ping, get_ready, get_stats
@@ -44,6 +45,7 @@ _OBJECT: Final[dict[str, Handler]] = {
 }
 _CREATE: Final[dict[str, Handler]] = {"POST": create_object}
 _KEYS: Final[dict[str, Handler]] = {**_read(get_keys), **_CREATE}
+_PROPS: Final[dict[str, Handler]] = {**_read(get_props), "PUT": put_props, "DELETE": delete_props}
 
 ROUTES: Final = (
     Route(
@@ -69,6 +71,27 @@ ROUTES: Final = (
         "/riak",
         "The same, Riak's old way.",
         operations.OBJECT,
+    ),
+    Route(
+        "/types/{type}/buckets/{bucket}/props",
+        _PROPS,
+        "riak_kv_wm_props",
+        "/types",
+        "The properties of a bucket.",
+    ),
+    Route(
+        "/buckets/{bucket}/props",
+        _PROPS,
+        "riak_kv_wm_buckets",
+        "/buckets",
+        "The properties of a bucket of the bucket type `default`.",
+    ),
+    Route(
+        "/types/{type}/props",
+        _PROPS,
+        "riak_kv_wm_bucket_type",
+        "/types",
+        "The properties of a bucket type.",
     ),
     Route(
         "/types/{type}/buckets/{bucket}/keys",

@@ -6,13 +6,14 @@ counts as three primaries that all answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from dynamo.context import ContextSealer
 from dynamo.cursor import CursorSealer
-from dynamo.errors import PreconditionFailed, RecordFull
+from dynamo.errors import PreconditionFailed, RecordFull, UnknownBucketType
 from dynamo.keys import bucket_prefix, routing_key, split_routing_key
+from dynamo.property_schema import NOTHING, Own, change, read_properties, show
 from dynamo.quorum import resolve_count
 from dynamo.readiness import Readiness
 from dynamo.record import (
@@ -57,6 +58,9 @@ class MemoryBackend:
         self.listings = 0
         self.fails_after_a_part: Exception | None = None
         self._cursors = CursorSealer(cluster_id=cluster_id, secret=b"secret")
+        #: What was given to (type, bucket); all types but `unknown` are there.
+        self.given: dict[tuple[bytes, bytes], Own] = {}
+        self.properties_timeout_ms = 0
         self._sealer = ContextSealer(cluster_id=cluster_id, secret=b"secret")
         self._incarnation = incarnation_bytes(1, b"\x01" * 8)
         self._births: dict[bytes, bytes] = {}
@@ -147,6 +151,27 @@ class MemoryBackend:
             yield Listed((), cursor, done=True, complete=True)
         finally:
             self.listings -= 1
+
+    def properties(self, bucket_type: bytes, bucket: bytes) -> dict[str, object]:
+        return show(*self._layers(bucket_type, bucket), N)
+
+    async def set_properties(
+        self, bucket_type: bytes, bucket: bytes, given: Mapping[str, object], timeout_ms: int
+    ) -> None:
+        self.properties_timeout_ms = timeout_ms
+        own, of_type = self._layers(bucket_type, bucket)
+        self.given[bucket_type, bucket] = change(own, of_type, read_properties(given, N))
+
+    async def reset_properties(self, bucket_type: bytes, bucket: bytes, timeout_ms: int) -> None:
+        self._layers(bucket_type, bucket)
+        self.properties_timeout_ms = timeout_ms
+        self.given.pop((bucket_type, bucket), None)
+
+    def _layers(self, bucket_type: bytes, bucket: bytes) -> tuple[Own, Own]:
+        if bucket_type == b"unknown":
+            raise UnknownBucketType("no such bucket type")
+        own = self.given.get((bucket_type, bucket), NOTHING)
+        return own, self.given.get((bucket_type, b""), NOTHING) if bucket else NOTHING
 
     def ready(self) -> Readiness:
         return self.readiness

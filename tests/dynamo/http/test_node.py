@@ -46,11 +46,13 @@ async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> No
         "dynamo_openapi": "/openapi.json",
         "dynamo_metrics": "/metrics",
         "dynamo_resources": "/",
-        "riak_kv_wm_buckets": "/types",
+        "riak_kv_wm_bucket_type": "/types",
+        "riak_kv_wm_buckets": "/buckets",
         "riak_kv_wm_keylist": "/types",
         "riak_kv_wm_object": "/types",
         "riak_kv_wm_ping": "/ping",
         "riak_kv_wm_preflist": "/types",
+        "riak_kv_wm_props": "/types",
         "riak_kv_wm_stats": "/stats",
     }
 
