@@ -6,20 +6,23 @@ The hot path uses a `Waiter` of its own instead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dynamo.ports import Failure, Transport
 from dynamo.rpc.messages import Reply, Request
 
 
 class _Ask:
-    """Collects final answers; one future for all of them."""
+    """Collects final answers; one future for all of them, or for the first that ends the wait."""
 
-    __slots__ = ("_missing", "answers", "done")
+    __slots__ = ("_ends", "_missing", "answers", "done")
 
-    def __init__(self, expected: int) -> None:
+    def __init__(
+        self, expected: int, ends: Callable[[Reply | Failure], bool] | None = None
+    ) -> None:
         self.answers: list[tuple[str, Reply | Failure]] = []
         self._missing = expected
+        self._ends = ends
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_reply(self, node: str, reply: Reply) -> None:
@@ -29,9 +32,11 @@ class _Ask:
         self._end(node, failure)
 
     def _end(self, node: str, answer: Reply | Failure) -> None:
+        if self.done.done():
+            return
         self.answers.append((node, answer))
         self._missing -= 1
-        if self._missing == 0 and not self.done.done():
+        if self._missing == 0 or (self._ends is not None and self._ends(answer)):
             self.done.set_result(None)
 
 
@@ -46,12 +51,17 @@ async def ask(
 
 
 async def ask_all(
-    transport: Transport, targets: tuple[str, ...], message: Request, timeout: float
+    transport: Transport,
+    targets: tuple[str, ...],
+    message: Request,
+    timeout: float,
+    *,
+    ends: Callable[[Reply | Failure], bool] | None = None,
 ) -> dict[str, Reply | Failure]:
-    """What each of several nodes answered to one message."""
+    """What each of several nodes answered to one message; only those until one that `ends` it."""
     if not targets:
         return {}
-    waiter = _Ask(len(targets))
+    waiter = _Ask(len(targets), ends)
     transport.request(targets, message, waiter, timeout)
     await waiter.done
     return dict(waiter.answers)

@@ -162,13 +162,13 @@ class PropertyStore:
             raise InvalidArgument("timeout must be 1 or more", field="timeout", allowed="1 or more")
         timeout = min(timeout_ms or TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX) / 1000
         deadline = self._clock.monotonic() + timeout
-        newer, missed = await self._push_once(name, make, deadline)
+        newer, missed = await self._push_once(name, make, deadline, is_first=True)
         if newer:
             # Somebody has a change that this node had not heard of: go above it, once. What is newer
             # still after that was made meanwhile, and has taken this one's place.
             self._count["properties_pushed_again"] += 1
             self._keeper.merge(newer.values())
-            newer, missed = await self._push_once(name, make, deadline)
+            newer, missed = await self._push_once(name, make, deadline, is_first=False)
         for node, held in newer.items():
             objection = self._keeper.objection(held)
             if objection is not None:
@@ -184,9 +184,10 @@ class PropertyStore:
             )
 
     async def _push_once(
-        self, name: Name, make: _Make, deadline: float
+        self, name: Name, make: _Make, deadline: float, *, is_first: bool
     ) -> tuple[dict[str, PropertyEntry], dict[str, str]]:
-        """Issue an entry and push it: what members have that is newer, and why others miss it."""
+        """Issue an entry and push it: what members have that is newer, and why others miss it. The
+        first push ends with the first that has; nobody else is waited for then."""
         assert self._transport is not None
         bucket_type, bucket = name
         own = own_of(self._keeper.latest(name))
@@ -194,10 +195,14 @@ class PropertyStore:
         entry = self._keeper.issue(name, encode_own(make(own, of_type)))
         timeout = max(0.0, deadline - self._clock.monotonic())
         message = StoreProperties(int(timeout * 1000), (entry,))
-        answers = await ask_all(self._transport, self._members, message, timeout)
+
+        def ends(answer: Reply | Failure) -> bool:
+            return is_first and _newer(answer, entry) is not None
+
+        answers = await ask_all(self._transport, self._members, message, timeout, ends=ends)
         newer: dict[str, PropertyEntry] = {}
         missed: dict[str, str] = {}
-        for node in self._members:
+        for node in filter(answers.__contains__, self._members):
             answer = answers[node]
             held = _newer(answer, entry)
             if held is not None:

@@ -34,7 +34,10 @@ from dynamo.requests import ReadOptions, WriteOptions
 
 N = 3
 POLICY = ("allow_mult", "last_write_wins", "dvv_enabled")
-T, F, _ = True, False, None
+T, F = True, False
+_: None = None
+NO_COUNTS: list[object] = [4, 10**30, True, 1.0, None, "2", "two", "ONE", "", [], {}, [1]]
+NO_FLAGS: list[object] = [0, 1, "true", None, [], {}, 1.0]
 
 
 def after(*requests: dict[str, object], of_type: Own = NOTHING) -> Own:
@@ -142,13 +145,9 @@ def test_siblings_do_not_come_back_without_version_vectors_when_the_type_changes
         *(
             (name, value)
             for name in ("r", "w", "pr", "pw", "dw", "rw", "node_confirms")
-            for value in (4, 10**30, True, False, 1.0, None, "2", "two", "ONE", "", [], {}, [1])
+            for value in NO_COUNTS
         ),
-        *(
-            (name, value)
-            for name in (*POLICY, "notfound_ok", "basic_quorum")
-            for value in (0, 1, "true", None, [], {}, 1.0)
-        ),
+        *((name, value) for name in (*POLICY, "notfound_ok", "basic_quorum") for value in NO_FLAGS),
         *(("n_val", value) for value in (1, 2, 4, 0, -3, True, 3.0, "3", None)),
         *((name, "x") for name in ("precommit", "search_index", "datatype", "consistent")),
         *((name, []) for name in ("precommit", "postcommit", "linkfun", "R", "r ", "")),
@@ -212,11 +211,11 @@ def test_a_bucket_without_properties_shares_the_default() -> None:
 
 
 def test_the_largest_properties_fit_what_a_message_carries() -> None:
-    most = Own(
-        **dict.fromkeys(POLICY, True),
-        **dict.fromkeys(("notfound_ok", "basic_quorum"), False),
+    values: dict[str, Any] = {
+        **dict.fromkeys((*POLICY, "notfound_ok", "basic_quorum"), False),
         **dict.fromkeys(("r", "w", "pr", "pw", "dw", "rw", "node_confirms"), "quorum"),
-    )
+    }
+    most = Own(**values)
     assert len(encode_own(most)) < VALUES_BYTES_MAX
 
 
