@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from cluster_process import ClusterProcess
 
@@ -25,4 +26,12 @@ def wait_stat(cluster: ClusterProcess, i: int, name: str, least: int) -> None:
     until = time.monotonic() + SECONDS
     while cluster.stats(i).get(name, 0) < least:
         assert time.monotonic() < until, cluster.stats(i)
+        time.sleep(0.02)
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Until that is so."""
+    until = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < until, f"not within {SECONDS} s: {what}"
         time.sleep(0.02)
