@@ -113,8 +113,8 @@ def _count(name: str, least: int, default: str, meaning: str) -> Parameter:
 def _flag(name: str, default: str, meaning: str) -> Parameter:
     return Parameter(
         name=name,
-        schema={"type": "boolean"},
-        allowed="true, false",
+        schema={"enum": ["true", "false", "default"]},
+        allowed="true, false, default",
         default=default,
         meaning=meaning,
     )
@@ -147,10 +147,12 @@ PARAMETERS: Final = _by_name(
         meaning="Milliseconds until the request is given up. The one in use is told in "
         "X-Dynamo-Timeout.",
     ),
-    _flag(
-        "returnbody",
-        "false",
-        "A write answers with what the key now holds, as a GET would, context included.",
+    Parameter(
+        name="returnbody",
+        schema={"type": "boolean"},
+        allowed="true, false",
+        default="false",
+        meaning="A write answers with what the key now holds, as a GET would, context included.",
     ),
     _flag("notfound_ok", "true", "A replica that has no record counts toward r."),
     _flag(
@@ -306,6 +308,7 @@ REPLY_HEADERS: Final = _headers(
         meaning="The limit in use, where one was asked for.",
         schema={"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
     ),
+    Header(name="Accept", meaning="The media type that a body has to have, on a 415."),
     Header(name="Allow", meaning="The methods there are, on a 405."),
     Header(name="Retry-After", meaning="Seconds after which to try again."),
     Header(

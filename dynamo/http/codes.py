@@ -21,11 +21,13 @@ from dynamo.errors import (
     NotReady,
     Outcome,
     PreconditionFailed,
+    PropertiesUncertain,
     ReadUncertain,
     RecordFull,
     StorageFull,
     StorageRefusesWrites,
     TooManyListings,
+    TooManyProperties,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -119,6 +121,14 @@ _ROWS: Final = (
     ),
     _of(ValueTooLarge, "The value is over the node's limit.", details=("limit",)),
     _of(KeyTooLong, "Type, bucket or key is over its limit.", details=("field", "limit")),
+    ErrorCode(
+        code="unsupported_media_type",
+        status=415,
+        outcome="none",
+        when="A body whose Content-Type is not JSON where JSON is due.",
+        details=("field", "allowed"),
+        headers=("Accept",),
+    ),
     _edge(417, "expectation_failed", "An Expect other than 100-continue."),
     ErrorCode(
         code="internal",
@@ -142,6 +152,12 @@ _ROWS: Final = (
         "or be gone. Read before you write again.",
         details=_QUORUM,
     ),
+    _of(
+        PropertiesUncertain,
+        "The properties are not on disk at every member: they may be in force at some, and reach the "
+        "others once those are back. `reasons` names who has not confirmed.",
+        details=_QUORUM,
+    ),
     _of(NotReady, "The node has not formed its ring yet, or is stopping; ask another."),
     _of(
         TooManyListings,
@@ -156,6 +172,11 @@ _ROWS: Final = (
         headers=("Retry-After",),
     ),
     _of(StorageFull, "Every replica that answered is out of disk space.", details=("reasons",)),
+    _of(
+        TooManyProperties,
+        "As many buckets have properties of their own as a cluster keeps.",
+        details=("limit",),
+    ),
     _of(StorageRefusesWrites, "The node's storage takes no writes.", details=("reason",)),
 )
 

@@ -14,6 +14,7 @@ from dynamo.http.catalog import ANY, JSON, TEXT, Body, Operation, Reply
 Resource = Mapping[str, Operation]
 
 OBJECTS: Final = "Objects"
+PROPERTY: Final = "Properties"
 LISTING: Final = "Listing"
 PREFLIST: Final = "Preference lists"
 NODE: Final = "The node"
@@ -164,6 +165,51 @@ OBJECT: Final[Resource] = {
     "PUT": _store("Store an object."),
     "POST": _store("The same as PUT."),
     "DELETE": _DELETE_OBJECT,
+}
+_SET_ERRORS: Final = (*_NAME_ERRORS, "properties_uncertain", "too_many_properties", "not_ready")
+PROPERTIES: Final[Resource] = {
+    "GET": Operation(
+        section=PROPERTY,
+        summary="Read all properties that apply.",
+        query=("timeout",),
+        replies=(
+            Reply(
+                status=200,
+                meaning="Under `props`; where nothing was given, those of the type, then the defaults.",
+                headers=("Content-Type", "X-Dynamo-Timeout"),
+                body=_json("Properties"),
+            ),
+        ),
+        errors=(*_NAME_ERRORS, "not_ready"),
+    ),
+    "PUT": Operation(
+        section=PROPERTY,
+        summary="Set some properties; the others stay as they are.",
+        query=("timeout",),
+        headers=("Content-Type", "Expect"),
+        body=Body(media={JSON: "PropertiesGiven"}, meaning='`{"props": {...}}`, read strictly.'),
+        replies=(
+            Reply(
+                status=204,
+                meaning="In force, and on disk at every member.",
+                headers=("X-Dynamo-Timeout",),
+            ),
+        ),
+        errors=(*_SET_ERRORS, "unsupported_media_type", "request_timeout"),
+    ),
+    "DELETE": Operation(
+        section=PROPERTY,
+        summary="Forget all that were given here.",
+        query=("timeout",),
+        replies=(
+            Reply(
+                status=204,
+                meaning="Those of the type, and the defaults, are in force at every member.",
+                headers=("X-Dynamo-Timeout",),
+            ),
+        ),
+        errors=_SET_ERRORS,
+    ),
 }
 CREATE: Final[Resource] = {"POST": _CREATE_OBJECT}
 

@@ -121,7 +121,8 @@ What is over a limit is refused before it is read where that can be known, and n
 ## What differs from Riak
 
 - **Siblings are the default**, for every bucket type. Riak's `default` type keeps the last write by
-  the clock.
+  the clock; `{"props": {"allow_mult": false}}` does here too.
+- **Properties that are not honoured are refused**: there are no hooks, backends or `small_vclock`.
 - **300**: `text/plain` and `multipart/mixed` are Riak's; `application/json` is ours. There is no
   406.
 - **Contexts are sealed.** Nothing binds a vector clock of Riak to its key; a context of another key
@@ -153,6 +154,29 @@ An object is bytes with a `Content-Type`, and perhaps a `Content-Encoding` and `
 headers. They come back as they were sent; nothing is decoded or compressed. `/buckets/...` and
 `/riak/...` are the bucket type `default`. A POST to a key is a PUT; a POST to the keys of a bucket,
 or to an empty key, chooses a key.
+""",
+    "Properties": """\
+What applies to the requests of a bucket where they are silent. A bucket has what it was given
+itself; behind it stands its bucket type, and behind that the defaults. A change is in force once
+every member has it on disk: then comes the 204. If some member cannot confirm, the answer is 503
+`properties_uncertain`, which names it; the change reaches it once it is back.
+
+| property | default | what it is |
+|---|---|---|
+| `n_val` | of the type | how many replicas; shown, and cannot be changed |
+| `allow_mult` | true | concurrent values are kept as siblings |
+| `last_write_wins` | false | of concurrent values the one with the latest stamp is shown |
+| `dvv_enabled` | true | siblings rest on dotted version vectors |
+| `r`, `w`, `rw` | quorum | as the parameters of these names |
+| `pr`, `pw`, `dw`, `node_confirms` | 0 | as the parameters of these names |
+| `notfound_ok`, `basic_quorum` | true, false | as the parameters of these names |
+
+`allow_mult`, `last_write_wins` and `dvv_enabled` say one thing together, siblings or the last
+write, and have to fit. Any other property is refused by name, and then nothing is changed.
+
+    curl -X PUT -H 'Content-Type: application/json' -d '{"props": {"w": "all"}}' \\
+        http://127.0.0.1:8098/buckets/carts/props
+    curl http://127.0.0.1:8098/buckets/carts/props
 """,
     "Listing": """\
 Expensive, as in Riak: the work grows with all keys of the bucket, or of the type. Every partition

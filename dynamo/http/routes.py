@@ -78,6 +78,7 @@ ROUTES: Final = (
         "riak_kv_wm_props",
         "/types",
         "The properties of a bucket.",
+        operations.PROPERTIES,
     ),
     Route(
         "/buckets/{bucket}/props",
@@ -85,6 +86,7 @@ ROUTES: Final = (
         "riak_kv_wm_buckets",
         "/buckets",
         "The properties of a bucket of the bucket type `default`.",
+        operations.PROPERTIES,
     ),
     Route(
         "/types/{type}/props",
@@ -92,6 +94,7 @@ ROUTES: Final = (
         "riak_kv_wm_bucket_type",
         "/types",
         "The properties of a bucket type.",
+        operations.PROPERTIES,
     ),
     Route(
         "/types/{type}/buckets/{bucket}/keys",

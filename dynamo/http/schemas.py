@@ -107,6 +107,27 @@ def _names(noun: str) -> dict[str, Any]:
     }
 
 
+def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those that can be given, and those that are there to read."""
+    flag = {"type": "boolean"}
+    settable: dict[str, Any] = {"n_val": {"description": "That of the bucket type.", **_COUNT}}
+    settable |= dict.fromkeys(("allow_mult", "last_write_wins", "dvv_enabled"), flag)
+    for name in ("r", "w", "pr", "pw", "dw", "rw", "node_confirms"):
+        least = 1 if name in ("r", "w", "rw") else 0
+        number = {"type": "integer", "minimum": least}
+        settable[name] = {"anyOf": [number, {"enum": ["one", "quorum", "all", "default"]}]}
+    settable |= dict.fromkeys(("notfound_ok", "basic_quorum"), flag)
+    names = {
+        "name": {"description": "The bucket, if it is UTF-8.", "type": "string"},
+        "encoded_name": {"description": "The bucket, if it is not UTF-8.", "type": "string"},
+        "bucket_type": _TEXT,
+    }
+    given = {"props": _object({}, {**settable, **names})}
+    return _object(given), _object({"props": _object(settable, names)})
+
+
+_GIVEN, _SHOWN = _properties()
+
 (_STATUS,), _PARTS_OF_STATUS = msgspec.json.schema_components(
     [NodeStatus], ref_template="#/components/schemas/{name}"
 )
@@ -120,6 +141,8 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             "context": {"type": "string", "contentEncoding": "base64"},
         }
     ),
+    "PropertiesGiven": _GIVEN,
+    "Properties": _SHOWN,
     "Keys": _names("keys"),
     "Buckets": _names("buckets"),
     "Preflist": _object(
