@@ -310,13 +310,13 @@ async def test_a_preflist_names_who_keeps_the_key(http: RawHttp) -> None:
 class EndlessBackend(MemoryBackend):
     """A store with a bucket that has no end."""
 
-    given = 0
+    offered = 0
 
     async def list_keys(self, bucket_type: bytes, bucket: bytes, options: ListOptions) -> Any:
         self.listings += 1
         try:
             while True:
-                self.given += 1
+                self.offered += 1
                 yield Listed((b"k" * 1000,) * 20)
                 await asyncio.sleep(0)
         finally:
@@ -348,11 +348,11 @@ async def test_a_client_that_does_not_read_holds_up_the_listing_and_is_let_go(
         idler.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await idler.send(b"GET /buckets/b/keys?keys=stream" + HOST)
         async with asyncio.timeout(10):
-            while not backend.given:
+            while not backend.offered:
                 await asyncio.sleep(0.01)
             given = -1
-            while given < backend.given:  # what fits into the buffers of both sides
-                given = backend.given
+            while given < backend.offered:  # what fits into the buffers of both sides
+                given = backend.offered
                 await asyncio.sleep(0.1)
             while backend.listings:
                 await asyncio.sleep(0.01)
