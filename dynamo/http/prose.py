@@ -181,10 +181,10 @@ write, and have to fit. Any other property is refused by name, and then nothing 
     "Listing": """\
 Expensive, as in Riak: the work grows with all keys of the bucket, or of the type. Every partition
 is asked at a read quorum, so that what was acknowledged is there. The last object says `complete`:
-`true`, or `false` where some partition could not be read in time or where `limit` ended the list; a
-`cursor` goes on from there. With `stream` no chunk nests an object, and the last is
-`{"keys":[],"complete":true}`. Names that are not UTF-8 come percent-encoded under `encoded_keys` or
-`encoded_buckets`. Without `keys=` or `buckets=` nothing is listed.
+`true` if all of them are there, up to the `cursor` where `limit` ended the list, which goes on from
+there; `false` where some partition could not be read in time. With `stream` no chunk nests an
+object, and the last is `{"keys":[],"complete":true}`. Names that are not UTF-8 come percent-encoded
+under `encoded_keys` or `encoded_buckets`. Without `keys=` or `buckets=` nothing is listed.
 
     curl 'http://127.0.0.1:8098/buckets/carts/keys?keys=stream'
     curl 'http://127.0.0.1:8098/buckets/carts/keys?keys=true&limit=100'       # and then &cursor=...

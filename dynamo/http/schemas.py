@@ -97,8 +97,8 @@ def _names(noun: str) -> dict[str, Any]:
                 **_TEXTS,
             },
             "complete": {
-                "description": "Every name is there whose write was acknowledged before the listing "
-                "began, and that was not deleted.",
+                "description": "Up to the cursor, every name is there whose write was "
+                "acknowledged before the listing began, and that was not deleted.",
                 "type": "boolean",
             },
             "cursor": {"description": "Where to go on.", "type": "string"},
