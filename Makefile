@@ -13,8 +13,10 @@ NODES ?=
 SEED ?=
 PLAN ?=
 SECONDS ?= 60
+# More for a measurement: FLAGS="--nodes 3 --rounds 10".
+FLAGS ?=
 
-.PHONY: help run test sim sim-shrink sim-planted check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench-floor check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
@@ -24,6 +26,8 @@ help:
 	@echo "             SEED=7 runs that one, PLAN=shrunk-7.json the plan in a file"
 	@echo "make sim-shrink SEED=7    the least of a seed (or PLAN=) that still fails"
 	@echo "make sim-planted          does the simulator find the bugs that are planted to try it?"
+	@echo "make bench-floor          requests a second of the store and of the floor, the least that any"
+	@echo "             quorum store does, interleaved; some minutes, or FLAGS=--quick"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 
@@ -57,6 +61,9 @@ sim-shrink: $(STAMP)
 
 sim-planted: $(STAMP)
 	@$(BIN)/python -m dynamo.sim planted
+
+bench-floor: $(STAMP)
+	@$(BIN)/python -m bench floor $(FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

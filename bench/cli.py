@@ -15,6 +15,12 @@ class _Command(NamedTuple):
     run: Callable[[list[str]], int]
 
 
+def _floor(arguments: list[str]) -> int:
+    from bench.versus import main
+
+    return main(arguments)
+
+
 def _hotpath(arguments: list[str]) -> int:
     from bench.hotpath import main
 
@@ -36,6 +42,7 @@ def _placement(arguments: list[str]) -> int:
 
 
 COMMANDS: Final = {
+    "floor": _Command("requests a second of the store and of the floor, in one run", _floor),
     "hotpath": _Command("Python calls and blocks per get and put, counted", _hotpath),
     "memory": _Command("resident memory of a node with a million small objects", _memory),
     "placement": _Command("what it costs to place a large ring and to plan a key", _placement),
