@@ -14,6 +14,7 @@ import math
 import random
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,6 +29,7 @@ from bench.workload import Exchange, Workload, stream, wrk_script
 
 #: Beyond its time, before it is given up.
 PATIENCE_SECONDS: Final = 20.0
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -133,15 +135,30 @@ def send(
     connections: int,
     seconds: float = math.inf,
 ) -> Result:
-    """Send the requests until none is left or the time is up. Raises DriverFailed."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_send(exchanges, addresses, connections, seconds))
+    """Send the requests until none is left or the time is up; for the main thread.
+
+    Raises DriverFailed, and KeyboardInterrupt for a signal to stop.
+    """
+    handlers = [(number, signal.getsignal(number)) for number in _STOPS]
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_send(exchanges, addresses, connections, seconds))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
 
 
 async def _send(
     exchanges: Iterator[Exchange], addresses: Sequence[str], connections: int, seconds: float
 ) -> Result:
     loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for stop in _STOPS:
+        # What a handler raises within a callback would be taken for an error of its connection.
+        loop.add_signal_handler(stop, task.cancel)
     began = time.perf_counter()
     load = _Load(exchanges, began + seconds)
     clients = []
@@ -219,6 +236,10 @@ class _Client(asyncio.Protocol):
             return
         self._buffer = buffer[end:]
         load, exchange, now = self._load, self._exchange, time.perf_counter()
+        if not buffer.startswith(b"HTTP/1.1 "):
+            load.errors["no HTTP"] += 1
+            self._end()
+            return
         load.latencies.append(now - self._sent_at)
         status = int(buffer[9:12])
         if status != exchange.status:

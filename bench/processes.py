@@ -7,6 +7,7 @@ the `with` block ends. Knows nothing of loads.
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from ring.member import Member
 LOOPBACK: Final = "127.0.0.1"
 REPLICAS: Final = 3
 READY_SECONDS: Final = 60.0
+#: Below those that outgoing connections get, so that none of these takes a node's port.
+PORTS: Final = range(12_000, 32_000)
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,7 +55,8 @@ def _cpu_seconds(pid: int) -> float:
 def store(count: int, parent: Path) -> Iterator[Cluster]:
     """`count` nodes of the store with a cluster file, n = 3; their data below `parent` meanwhile."""
     with _directory(parent) as directory:
-        rpc, http = free_addresses(count), free_addresses(count)
+        addresses = free_addresses(2 * count)
+        rpc, http = addresses[:count], addresses[count:]
         members = [Member(f"n{number + 1}", rpc[number]) for number in range(count)]
         path = directory / "cluster.toml"
         write_cluster_file(
@@ -86,7 +90,8 @@ def store(count: int, parent: Path) -> Iterator[Cluster]:
 def floor(count: int, parent: Path, *, synced: bool) -> Iterator[Cluster]:
     """`count` nodes of the floor; their data below `parent` meanwhile."""
     with _directory(parent) as directory:
-        rpc, http = free_addresses(count), free_addresses(count)
+        addresses = free_addresses(2 * count)
+        rpc, http = addresses[:count], addresses[count:]
         nodes = []
         for number in range(count):
             node = NodeProcess(
@@ -125,11 +130,21 @@ def _running(nodes: Sequence[NodeProcess]) -> Iterator[None]:
 
 
 def free_addresses(count: int) -> list[str]:
-    """Different addresses on loopback that nobody listens at now."""
-    held = [socket.socket() for _ in range(count)]
+    """Different addresses on loopback that nobody listens at now. Raises OSError if there are none."""
+    held: list[socket.socket] = []
     try:
-        for one in held:
-            one.bind((LOOPBACK, 0))
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(held) == count:
+                break
+            one = socket.socket()
+            try:
+                one.bind((LOOPBACK, port))
+            except OSError:
+                one.close()
+            else:
+                held.append(one)
+        else:
+            raise OSError(f"no {count} free ports from {PORTS.start} to {PORTS.stop - 1}")
         return [f"{LOOPBACK}:{one.getsockname()[1]}" for one in held]
     finally:
         for one in held:

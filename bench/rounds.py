@@ -5,20 +5,21 @@ Pure; knows nothing of how anything was measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
 
 class Measured(NamedTuple):
     """One load at one cluster: requests a second, CPU time of its nodes a request (microseconds),
-    latency (milliseconds), replies that were wrong."""
+    latency (milliseconds), what went wrong and how often."""
 
     rate: float
     cpu_micros: float
     p50: float
     p99: float
-    errors: int
+    errors: Mapping[str, int]
 
 
 class Spread(NamedTuple):
@@ -46,7 +47,15 @@ def cpu_ratios(floors: Sequence[Measured], stores: Sequence[Measured]) -> Spread
     return Spread.of([yours.cpu_micros / (mine.cpu_micros or 1.0) for yours, mine in pairs])
 
 
-_WIDTHS = (5, 8, 5, 18, 22, 22, 18, 11, 13, 6)
+def total(measured: Iterable[Measured]) -> Counter[str]:
+    """What went wrong in all of them together."""
+    errors: Counter[str] = Counter()
+    for one in measured:
+        errors.update(one.errors)
+    return errors
+
+
+_WIDTHS = (5, 8, 5, 17, 22, 22, 16, 11, 20, 6)
 _NAMES = (
     *("nodes", "writes", "load", "RATIO store/floor", "floor req/s", "store req/s"),
     *("CPU floor/store", "us/request", "p50/p99 ms", "errors"),
@@ -55,8 +64,9 @@ _NAMES = (
 
 def header() -> str:
     """Two lines: the names of the columns, and what is in pairs."""
-    under = ("", "", "", "median min..max", *(("median min..max",) * 3))
-    return f"{_line(_NAMES)}\n{_line((*under, 'floor store', 'floor store', 'both'))}"
+    spread = "median min..max"
+    under = ("", "", "", spread, spread, spread, spread, "floor store", "floor store", "both")
+    return f"{_line(_NAMES)}\n{_line(under)}"
 
 
 def row(
@@ -69,7 +79,7 @@ def row(
         f"{median(one.p50 for one in some):.1f}/{median(one.p99 for one in some):.1f}"
         for some in both
     )
-    errors = sum(one.errors for some in both for one in some)
+    errors = total((*floors, *stores)).total()
     return _line(
         (
             *(str(nodes), writes, load, _ratio(ratios(floors, stores))),

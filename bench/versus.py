@@ -1,14 +1,15 @@
 """`make bench-floor`: the store against the floor (`bench.floor`), in one interleaved run.
 
-Both clusters are up at once; in every round each load is driven at the one and at once at the other,
-so that what else the machine does meets both alike. Of the ratios of the rounds the median is the
-result. Rates are of all nodes together with the load generator on the same cores; CPU time is user
+Both clusters are up at once; in every round each load is driven at the one and then at the other, so
+that what else the machine does meets both alike. The median of the ratios of the rounds is the
+result. Rates are of all nodes together, with the load generator on the same cores; CPU time is user
 and system of the node processes alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import random
@@ -16,7 +17,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -24,14 +26,29 @@ from typing import Final, NamedTuple
 
 from bench.driver import DriverFailed, Result, drive, find_wrk, send
 from bench.processes import Cluster, floor, store
-from bench.rounds import Measured, header, row
-from bench.workload import WORKLOADS, Workload, loading, sample, value_of
+from bench.pyspy import find_pyspy, recorded
+from bench.rounds import Measured, header, row, total
+from bench.workload import (
+    KEYS,
+    VALUE_BYTES,
+    WORKLOADS,
+    Exchange,
+    Workload,
+    last_write_wins,
+    loading,
+    sample,
+    value_of,
+)
 from dynamo.errors import DynamoError
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for private directories
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory; the directories are private
+#: Loaded values that are read back at the end, byte by byte.
 SAMPLE: Final = 500
-LOAD_CONNECTIONS: Final = 48
+#: After a load: the third replica's part is of what a request costs.
 SETTLE_SECONDS: Final = 0.2
+SECONDS_MAX: Final = 3600.0
+
+Rows = list[tuple[Workload, list[Measured], list[Measured]]]
 
 
 class Setting(NamedTuple):
@@ -41,26 +58,60 @@ class Setting(NamedTuple):
     synced: bool
 
     @property
+    def writes(self) -> str:
+        """Its name in the table."""
+        return "synced" if self.synced else "unsynced"
+
+    @property
     def parent(self) -> Path:
-        """Where the data goes: on the disk of temporary files, or in memory."""
+        """Where the data goes: to the disk of temporary files, or into memory."""
         return Path(tempfile.gettempdir()) if self.synced else MEMORY
 
 
+def compare(setting: Setting, asked: argparse.Namespace, chance: random.Random) -> Rows:
+    """Each load with what floor and store did, a pair a round. Raises DriverFailed, DynamoError,
+    OSError."""
+    value = value_of(chance)
+    workloads = [one._replace(value=value, puts=asked.puts, keys=asked.keys) for one in WORKLOADS]
+    rows: Rows = [(workload, [], []) for workload in workloads]
+    with ExitStack() as running:
+        the_floor = running.enter_context(
+            floor(setting.nodes, setting.parent, synced=setting.synced)
+        )
+        the_store = running.enter_context(store(setting.nodes, setting.parent))
+        if asked.puts == "lww":
+            _ask(
+                the_store, "making a bucket whose last write wins", [last_write_wins(workloads[0])]
+            )
+        for cluster in (the_floor, the_store):
+            _ask(cluster, "loading", list(loading(workloads[0])), asked.connections)
+        for number in range(asked.rounds):
+            for workload, floors, stores in rows:
+                pair = [(the_floor, floors), (the_store, stores)]
+                for cluster, found in pair if number % 2 == 0 else reversed(pair):
+                    found.append(measure(cluster, workload, asked, chance))
+        for cluster in (the_floor, the_store):
+            _ask(cluster, "reading back", list(sample(workloads[0], chance, SAMPLE)))
+        if asked.profile is not None:
+            _profile(the_store, setting, workloads, asked, chance)
+    return rows
+
+
 def measure(
-    cluster: Cluster, workload: Workload, asked: argparse.Namespace, random_: random.Random
+    cluster: Cluster, workload: Workload, asked: argparse.Namespace, chance: random.Random
 ) -> Measured:
     """One load at one cluster, for its time. Raises DriverFailed."""
-    workload = workload._replace(run=f"{random_.randrange(1 << 40):x}")
+    workload = workload._replace(run=f"{chance.randrange(1 << 40):x}")
     before = cluster.cpu_seconds()
     result = drive(
         workload,
         cluster.addresses,
         connections=asked.connections,
         seconds=asked.seconds,
-        seed=random_.randrange(1 << 30),
+        seed=chance.randrange(1 << 30),
         wrk=asked.wrk,
     )
-    time.sleep(SETTLE_SECONDS)  # the third replica's answer is part of what a request costs
+    time.sleep(SETTLE_SECONDS)
     spent = cluster.cpu_seconds() - before
     if not result.requests:
         raise DriverFailed(f"the {cluster.name} answered nothing: {result.errors}")
@@ -69,120 +120,125 @@ def measure(
         cpu_micros=spent / result.requests * 1e6,
         p50=result.p50,
         p99=result.p99,
-        errors=sum(result.errors.values()),
+        errors=result.errors,
     )
 
 
-def rounds_of(
-    setting: Setting, asked: argparse.Namespace, random_: random.Random
-) -> Iterator[tuple[Workload, list[Measured], list[Measured]]]:
-    """Each load with what floor and store did, a pair a round. Raises DriverFailed, DynamoError."""
-    value = value_of(random_)
-    workloads = [one._replace(value=value, puts=asked.puts) for one in WORKLOADS]
-    found: list[tuple[list[Measured], list[Measured]]] = [([], []) for _ in workloads]
-    with ExitStack() as running:
-        pair = [
-            running.enter_context(floor(setting.nodes, setting.parent, synced=setting.synced)),
-            running.enter_context(store(setting.nodes, setting.parent)),
-        ]
-        for cluster in pair:
-            check(cluster, "loading", send_all(cluster, workloads[0]))
-        for number in range(asked.rounds):
-            for workload, both in zip(workloads, found, strict=True):
-                order = (0, 1) if number % 2 == 0 else (1, 0)
-                for which in order:
-                    both[which].append(measure(pair[which], workload, asked, random_))
-        for cluster in pair:
-            exchanges = sample(workloads[0], random_, SAMPLE)
-            check(cluster, "reading back", send(exchanges, cluster.addresses, connections=1))
-    for workload, (floors, stores) in zip(workloads, found, strict=True):
-        yield workload, floors, stores
+def _ask(
+    cluster: Cluster, what: str, exchanges: Sequence[Exchange], connections: int = 1
+) -> Result:
+    """Every request has had the reply that is due. Raises DriverFailed."""
+    result = send(iter(exchanges), cluster.addresses, connections=connections)
+    if result.errors or result.requests < len(exchanges):
+        raise DriverFailed(
+            f"{what} at the {cluster.name}: {result.requests} of {len(exchanges)} answered, "
+            f"of them wrong: {json.dumps(result.errors)}"
+        )
+    return result
 
 
-def send_all(cluster: Cluster, workload: Workload) -> Result:
-    """Every key is written once."""
-    return send(loading(workload), cluster.addresses, connections=LOAD_CONNECTIONS)
-
-
-def check(cluster: Cluster, what: str, result: Result) -> None:
-    """Raises DriverFailed unless everything went as it must."""
-    if result.errors:
-        raise DriverFailed(f"{what} at the {cluster.name}: {result.errors}")
+def _profile(
+    cluster: Cluster,
+    setting: Setting,
+    workloads: Sequence[Workload],
+    asked: argparse.Namespace,
+    chance: random.Random,
+) -> None:
+    """A flame graph of one node for each load, in a round of its own: sampling costs time."""
+    asked.profile.mkdir(parents=True, exist_ok=True)
+    pid = cluster.nodes[0].pid
+    assert pid is not None
+    for workload in workloads:
+        name = f"{setting.nodes}-{setting.writes}-{workload.name.replace('/', '-')}.svg"
+        with recorded(asked.pyspy, pid, asked.seconds, asked.profile / name):
+            measure(cluster, workload, asked, chance)
 
 
 def run(asked: argparse.Namespace) -> int:
     """Measure and print; 1 if anything went wrong on the way."""
-    settings = [
-        Setting(nodes, synced)
-        for nodes in asked.nodes
-        for synced in (True, False)
-        if asked.writes in ("both", "synced" if synced else "unsynced")
-    ]
-    random_ = random.Random(asked.seed)
+    chance = random.Random(asked.seed)
     print_conditions(asked)
     print(header(), flush=True)
-    errors = 0
-    for setting in settings:
-        if not setting.parent.is_dir():
-            print(f"{setting.nodes} nodes, unsynced: left out, there is no {MEMORY}")
-            continue
-        for workload, floors, stores in rounds_of(setting, asked, random_):
-            kind = "synced" if setting.synced else "unsynced"
-            print(row(setting.nodes, kind, workload.name, floors, stores), flush=True)
-            errors += sum(one.errors for one in (*floors, *stores))
+    errors: Counter[str] = Counter()
+    for nodes in asked.nodes:
+        for setting in (Setting(nodes, True), Setting(nodes, False)):
+            if asked.writes not in ("both", setting.writes):
+                continue
+            if not setting.parent.is_dir():
+                print(f"{nodes} nodes, {setting.writes}: left out, there is no {setting.parent}")
+                continue
+            for workload, floors, stores in compare(setting, asked, chance):
+                print(row(nodes, setting.writes, workload.name, floors, stores), flush=True)
+                errors += total((*floors, *stores))
     if errors:
-        print(f"\n{errors} requests went wrong: the rows that have any are worth nothing")
+        print(f"\nworth nothing, since requests went wrong: {json.dumps(errors)}")
     return 1 if errors else 0
 
 
 def print_conditions(asked: argparse.Namespace) -> None:
-    """What was measured, and how."""
+    """What is measured, and how."""
     puts = "to new keys" if asked.puts == "new" else "to the loaded keys, last write wins"
+    driver = asked.wrk or "sockets of our own, without wrk"
     print(
-        f"driver: {asked.wrk or 'sockets of our own (wrk is not installed)'}; "
-        f"{asked.connections} connections over all nodes; {asked.rounds} rounds of "
-        f"{asked.seconds:g} s; n=3 r=2 w=2; 10,000 keys, 100-byte values; PUT {puts}\n"
-        "synced: data on disk, a reply after two syncs. unsynced: data of both in memory; the floor "
-        "acknowledges before any sync, the store still makes its syncs, which are free there\n"
+        f"driver: {driver}; {asked.connections} connections over all nodes; {asked.rounds} rounds "
+        f"of {asked.seconds:g} s;\nn=3 r=2 w=2; {asked.keys:,} keys, {VALUE_BYTES}-byte values; "
+        f"PUT {puts}\n"
+        "synced: data on disk, a PUT is answered after two syncs\n"
+        "unsynced: data of both in memory; the floor answers before any sync, the store after two "
+        "that cost nothing there\n"
         f"Python {platform.python_version()}, {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f} before; seed {asked.seed}\n"
     )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; `seconds`, `rounds` and `nodes` are filled in."""
+    """The arguments, with `wrk` and `pyspy`: where they are, or None."""
     parser = argparse.ArgumentParser(
-        prog="dynamo-bench floor", description="The store against the floor, interleaved."
+        prog="dynamo-bench floor",
+        description="Requests a second of the store and of the floor, interleaved.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--nodes", type=int, nargs="+", default=[3, 6], help="(default: 3 6)")
+    add("--nodes", type=int, nargs="+", metavar="N", help="(default: 3 6)")
     add("--writes", choices=("both", "synced", "unsynced"), default="both", help="(default: both)")
     add("--puts", choices=("new", "lww"), default="new", help="which keys (default: new)")
-    add("--rounds", type=int, help="(default: 5)")
-    add("--seconds", type=float, help="of each load (default: 2)")
+    add("--keys", type=int, default=KEYS, metavar="N", help="that are loaded (default: 10,000)")
+    add("--rounds", type=int, metavar="N", help="(default: 5)")
+    add("--seconds", type=float, metavar="S", help="of each load; whole ones with wrk (default: 2)")
     add("--quick", action="store_true", help="three nodes, two rounds of a second")
-    add("--connections", type=int, default=48, help="over all nodes (default: 48)")
+    add("--connections", type=int, default=48, metavar="N", help="over all nodes (default: 48)")
     add("--no-wrk", action="store_true", help="drive over sockets of our own")
-    add("--seed", type=int, default=1)
+    add(
+        "--profile", type=Path, metavar="DIR", help="flame graphs of a node of the store, by py-spy"
+    )
+    add("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     asked = parser.parse_args(arguments)
-    if asked.quick:
-        asked.nodes = [3]
-    asked.rounds = asked.rounds or (2 if asked.quick else 5)
-    asked.seconds = asked.seconds or (1.0 if asked.quick else 2.0)
-    if min(asked.nodes) < 3 or asked.rounds < 1 or asked.seconds <= 0 or asked.connections < 1:
-        parser.error("at least 3 nodes, one round, some time and one connection")
+    asked.nodes = asked.nodes or ([3] if asked.quick else [3, 6])
+    asked.rounds = (2 if asked.quick else 5) if asked.rounds is None else asked.rounds
+    asked.seconds = (1.0 if asked.quick else 2.0) if asked.seconds is None else asked.seconds
+    counts = (asked.rounds, asked.connections, asked.keys)
+    if min(asked.nodes) < 3 or min(counts) < 1 or not 0 < asked.seconds <= SECONDS_MAX:
+        parser.error(
+            "at least 3 nodes, a key, a connection, a round, and some time, an hour at most"
+        )
     asked.wrk = None if asked.no_wrk else find_wrk()
+    asked.pyspy = find_pyspy()
+    if asked.profile is not None and asked.pyspy is None:
+        parser.error("--profile needs py-spy: pip install py-spy")
     return asked
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    # Once: what tidies up is not to be broken off, and is bounded itself.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole run; its exit code."""
     asked = parse(arguments)
-    signal.signal(signal.SIGTERM, _stop)
+    before = [(one, signal.signal(one, _stop)) for one in (signal.SIGINT, signal.SIGTERM)]
     try:
         return run(asked)
     except (DriverFailed, DynamoError, OSError) as error:
@@ -191,6 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dynamo-bench: stopped", file=sys.stderr)
         return 130
+    finally:
+        for one, handler in before:
+            signal.signal(one, handler)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,16 @@ def value_of(random: chance.Random, size: int = VALUE_BYTES) -> bytes:
     return bytes(random.choices(letters, k=size))
 
 
+def last_write_wins(workload: Workload) -> Exchange:
+    """Makes it so in the bucket of the workload."""
+    body = b'{"props":{"last_write_wins":true}}'
+    head = (
+        f"PUT /buckets/{workload.bucket}/props HTTP/1.1\r\nHost: bench\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return Exchange(head.encode() + body, 204)
+
+
 def loading(workload: Workload) -> Iterator[Exchange]:
     """Every key once."""
     for number in range(workload.keys):

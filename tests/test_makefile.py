@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 def make(*arguments: str, directory: Path = ROOT, **variables: str) -> str:
     """What a make of its own, with no variable but these, prints."""
     ours = {"PORT", "RPC_PORT", "NODES", "DATA_DIR", "MAKEFLAGS", "MAKELEVEL", "PYTHON"}
-    ours |= {"SEED", "PLAN", "SECONDS"}
+    ours |= {"SEED", "PLAN", "SECONDS", "FLAGS"}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         ["make", *arguments],
@@ -70,6 +70,15 @@ def test_run_passes_on_what_it_is_told() -> None:
 def test_the_simulator_is_told_what_make_is_told(arguments: tuple[str, ...], command: str) -> None:
     (line,) = (one for one in make("-n", *arguments).splitlines() if "dynamo.sim" in one)
     assert shlex.split(line) == [".venv/bin/python", "-m", "dynamo.sim", *shlex.split(command)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [((), "floor"), (("FLAGS=--nodes 3 --rounds 9",), "floor --nodes 3 --rounds 9")],
+)
+def test_a_measurement_is_told_what_make_is_told(arguments: tuple[str, ...], command: str) -> None:
+    (line,) = (one for one in make("-n", "bench-floor", *arguments).splitlines() if "bench" in one)
+    assert shlex.split(line) == [".venv/bin/python", "-m", "bench", *shlex.split(command)]
 
 
 @pytest.mark.parametrize("has_ensurepip", [True, False])
