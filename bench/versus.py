@@ -203,9 +203,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--writes", choices=("both", "synced", "unsynced"), default="both", help="(default: both)")
     add("--puts", choices=("new", "lww"), default="new", help="which keys (default: new)")
     add("--keys", type=int, default=KEYS, metavar="N", help="that are loaded (default: 10,000)")
-    add("--rounds", type=int, metavar="N", help="(default: 5)")
-    add("--seconds", type=float, metavar="S", help="of each load; whole ones with wrk (default: 2)")
-    add("--quick", action="store_true", help="three nodes, two rounds of a second")
+    add("--rounds", type=int, metavar="N", help="(default: 9)")
+    add(
+        "--seconds",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="of each load; whole ones with wrk (default: 1)",
+    )
+    add("--quick", action="store_true", help="three nodes, two rounds")
     add("--connections", type=int, default=48, metavar="N", help="over all nodes (default: 48)")
     add("--no-wrk", action="store_true", help="drive over sockets of our own")
     add(
@@ -214,8 +220,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     asked = parser.parse_args(arguments)
     asked.nodes = asked.nodes or ([3] if asked.quick else [3, 6])
-    asked.rounds = (2 if asked.quick else 5) if asked.rounds is None else asked.rounds
-    asked.seconds = (1.0 if asked.quick else 2.0) if asked.seconds is None else asked.seconds
+    asked.rounds = (2 if asked.quick else 9) if asked.rounds is None else asked.rounds
     counts = (asked.rounds, asked.connections, asked.keys)
     if min(asked.nodes) < 3 or min(counts) < 1 or not 0 < asked.seconds <= SECONDS_MAX:
         parser.error(
