@@ -124,6 +124,7 @@ class ReadTally:
     """
 
     __slots__ = (
+        "_agreeing",
         "_basic_quorum",
         "_bodies",
         "_digests",
@@ -154,6 +155,8 @@ class ReadTally:
         self._digests: dict[str, bytes] = {}
         self._vectors: dict[str, Vector] = {}
         self._bodies: set[str] = set()
+        #: How many answered with the very record that the merged bodies make: nearly always, all.
+        self._agreeing = 0
         self.merged: Record = EMPTY
         self.merged_digest = b""
         #: Why a node did not answer, by node.
@@ -171,35 +174,46 @@ class ReadTally:
     def add_body(self, node: str, record: Record) -> None:
         """The node's whole record (EMPTY if it has none)."""
         digest = record_digest(record)
-        self._digests[node] = digest
-        self._vectors[node] = record.vector
         self._bodies.add(node)
-        self.reasons.pop(node, None)
-        if digest == self.merged_digest:
-            return
-        if self.merged:
-            self.merged = merge(self.merged, record)
-            self.merged_digest = digest if self.merged == record else record_digest(self.merged)
-        else:
-            self.merged, self.merged_digest = record, digest
+        if self.reasons:
+            self.reasons.pop(node, None)
+        if digest != self.merged_digest:
+            if self.merged.vector:
+                self.merged = merge(self.merged, record)
+                self.merged_digest = digest if self.merged == record else record_digest(self.merged)
+            else:
+                self.merged, self.merged_digest = record, digest
+            self._agreeing = list(self._digests.values()).count(self.merged_digest)
+        self._note(node, record.vector, digest)
 
     def add_digest(self, node: str, vector: Vector, digest: bytes) -> None:
         """The node's vector and digest (() and b"" if it has no record)."""
+        self._note(node, vector, digest)
+
+    def _note(self, node: str, vector: Vector, digest: bytes) -> None:
+        merged = self.merged_digest
+        before = self._digests.get(node)
+        if before is not None and before == merged:
+            self._agreeing -= 1
+        if digest == merged:
+            self._agreeing += 1
         self._digests[node] = digest
         self._vectors[node] = vector
 
     def fail(self, node: str, reason: str) -> None:
         """The node will not answer (again): what it had announced without a body is withdrawn."""
         if node not in self._bodies:
-            self._digests.pop(node, None)
+            withdrawn = self._digests.pop(node, None)
+            if withdrawn is not None and withdrawn == self.merged_digest:
+                self._agreeing -= 1
             self._vectors.pop(node, None)
             self.reasons[node] = reason
 
     def wanting(self) -> list[str]:
         """Nodes whose body is needed before their answer counts."""
-        merged = self.merged_digest
-        if list(self._digests.values()).count(merged) == len(self._digests):
+        if self._agreeing == len(self._digests):
             return []
+        merged = self.merged_digest
         vector = self.merged.vector
         return [
             node
@@ -212,12 +226,13 @@ class ReadTally:
     @property
     def received(self) -> int:
         """Answers that count."""
-        digests = list(self._digests.values())
-        counted = len(digests) - len(self.wanting())
+        counted = len(self._digests)
+        if self._agreeing < counted:
+            counted -= len(self.wanting())
         if self._notfound_ok:
             return counted
         # A replica without a record is never one that is wanted: it has nothing to give.
-        return counted - digests.count(b"")
+        return counted - list(self._digests.values()).count(b"")
 
     @property
     def not_found(self) -> bool:
@@ -230,9 +245,13 @@ class ReadTally:
         return not self.reasons
 
     @property
+    def agreed(self) -> bool:
+        """True if all who have answered hold the merged record."""
+        return self._agreeing == len(self._digests)
+
+    @property
     def state(self) -> State:
-        received = self.received
-        if received >= self._need:
+        if self.received >= self._need:
             return MET
         hopeless = len(self.reasons)
         if not self._notfound_ok:
@@ -252,6 +271,8 @@ class ReadTally:
 
     def stale(self) -> tuple[str, ...]:
         """Nodes that answered with something other than the merged record."""
+        if self._agreeing == len(self._digests):
+            return ()
         return stale(self._digests, self.merged_digest)
 
     def digest_of(self, node: str) -> bytes | None:

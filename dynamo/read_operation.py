@@ -156,13 +156,13 @@ class ReadOperation:
                 self._met(tally.merged)
             elif state is LOST:
                 self._lost()
-        wanting = tally.wanting()
+        wanting = () if tally.agreed else tally.wanting()
         if wanting:
             self._want_bodies(wanting)
         elif not self._open:
             self._settled()
 
-    def _want_bodies(self, wanting: list[str]) -> None:
+    def _want_bodies(self, wanting: Sequence[str]) -> None:
         """Ask whoever is ahead for the body, of several that hold the same record one: at once,
         unless it is on its way. What does not come is asked of another after the hedge delay."""
         tally = self._tally
@@ -176,7 +176,7 @@ class ReadOperation:
         if self._hedge is None and self._candidates(tally.wanting(), set()):
             self._hedge = self._clock.call_later(HEDGE_DELAY, self._hedged)
 
-    def _candidates(self, wanting: list[str], on_the_way: set[bytes | None]) -> list[str]:
+    def _candidates(self, wanting: Sequence[str], on_the_way: set[bytes | None]) -> list[str]:
         """Of each record that is wanted and not on its way, one node that was not asked yet."""
         found: list[str] = []
         for node in wanting:
@@ -237,7 +237,7 @@ class ReadOperation:
             self._fail_lost()
         if self.done.done():
             self._timer.cancel()
-        if not tally.merged:
+        if tally.agreed or not tally.merged:
             return
         already: Sequence[str] = ()
         if self._repaired is not None and tally.merged == self._merged:

@@ -205,9 +205,13 @@ def record_digest(record: Record) -> bytes:
     """
     if not record.vector:
         return b""
-    named = [(s.birth, s.counter, s.expires_ms, s.content_hash) for s in record.siblings]
-    head = _encoder.encode((record.vector, named))
-    return blake2b(head, digest_size=HASH_BYTES).digest()
+    siblings = record.siblings
+    if len(siblings) == 1:
+        s = siblings[0]
+        named = [(s.birth, s.counter, s.expires_ms, s.content_hash)]
+    else:
+        named = [(s.birth, s.counter, s.expires_ms, s.content_hash) for s in siblings]
+    return blake2b(_encoder.encode((record.vector, named)), digest_size=HASH_BYTES).digest()
 
 
 def merge(left: Record, right: Record) -> Record:
