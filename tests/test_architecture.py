@@ -78,6 +78,8 @@ RANKS = """
     http.buckets
     http.listing
     http.routes
+    http.refusals
+    http.connection
     http.server
     http.document
     http

@@ -150,7 +150,7 @@ def failure_reply(request: Request, error: BaseException, outcome: Outcome) -> H
 
 def _client_waits_to_send(request: Request) -> bool:
     # It asked for a 100 and got a final answer: whether a body follows is now anybody's guess.
-    return "Expect" in request.headers and not request.content.is_eof()
+    return "Expect" in request.headers and not request._payload.is_eof()
 
 
 def _record_details(request: Request, error: RecordFull) -> tuple[dict[str, Any], bytes]:

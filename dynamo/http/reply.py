@@ -15,7 +15,6 @@ from typing import Final
 
 import orjson
 from aiohttp import HttpVersion10, web
-from aiohttp.abc import AbstractStreamWriter
 
 from dynamo.http.request import Request
 
@@ -33,11 +32,13 @@ ERROR_TYPE: Final = b"Content-Type: application/json; charset=utf-8\r\n"
 TEXT_TYPE: Final = b"Content-Type: text/plain\r\n"
 
 
-class HttpReply(web.StreamResponse):
+class HttpReply:
     """A reply. `fields`: header lines, each with its CRLF. `close`: the connection ends with it.
 
     `abort`: it ends at once, without reading what the client still sends.
     """
+
+    __slots__ = ("_abort", "_close", "_content", "_fields", "keep_alive", "status")
 
     def __init__(
         self,
@@ -48,33 +49,29 @@ class HttpReply(web.StreamResponse):
         close: bool = False,
         abort: bool = False,
     ) -> None:
-        self._status = status
+        self.status = status
         self._fields = fields
         self._content = body
         self._close = close or abort
         self._abort = abort
+        #: Known once it is written: whether the connection goes on.
+        self.keep_alive = False
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(self, request: Request) -> None:
         """Write all of it. Raises ConnectionResetError if the client is gone."""
-        assert isinstance(request, Request)
         message = request._message
         edge = request.edge
         protocol = request._protocol
         transport = protocol.transport
-        edge.times.note(request.operation, self._status, request.began)
-        if edge.access_log is not None:
-            edge.access_log(request, self._status, len(self._content))
+        self.note(request, len(self._content))
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
-        last = getattr(protocol, "ended", False) and not protocol._messages
-        self._keep_alive = not (self._close or message.should_close or edge.closing or last)
-        if not self._keep_alive:
+        if self._close or message.should_close or edge.closing or is_last(protocol):
             connection = b"Connection: close\r\n"
-        elif message.version == HttpVersion10:
-            connection = b"Connection: keep-alive\r\n"
         else:
-            connection = b""
-        status, body = self._status, self._content
+            self.keep_alive = True
+            connection = b"Connection: keep-alive\r\n" if message.version == HttpVersion10 else b""
+        status, body = self.status, self._content
         head = b"%b%bX-Request-Id: %b\r\n%b%b%b\r\n" % (
             _STATUS_LINES[status],
             edge.stamp(),
@@ -83,8 +80,6 @@ class HttpReply(web.StreamResponse):
             b"" if status in _BODYLESS else b"Content-Length: %d\r\n" % len(body),
             connection,
         )
-        # aiohttp must not add an error page of its own to what is sent here.
-        request._payload_writer.output_size += len(head)
         if message.method == "HEAD" or status in _BODYLESS:
             transport.write(head)
         elif len(body) <= _COALESCED_BYTES_MAX:
@@ -96,18 +91,29 @@ class HttpReply(web.StreamResponse):
             await drain(request, transport)
         if self._abort:
             protocol.force_close()
-        return None
+
+    def note(self, request: Request, body_bytes: int) -> None:
+        """Count and log this reply, whoever still reads it."""
+        edge = request.edge
+        edge.times.note(request.operation, self.status, request.began)
+        if edge.access_log is not None:
+            edge.access_log(request, self.status, body_bytes)
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
+        """Nothing is left to write. (aiohttp calls it in some cases.)"""
         assert not data
+
+
+def is_last(protocol: web.RequestHandler) -> bool:
+    """True if the client sends nothing more, and all it has sent is answered with this reply."""
+    return getattr(protocol, "ended", False) and not protocol._messages
 
 
 async def drain(request: Request, transport: asyncio.Transport) -> None:
     """Wait until the client took most of the reply; end the connection once it takes nothing."""
     edge = request.edge
     # One task, waited for in turns: aiohttp's waiter does not survive a cancelled wait.
-    drained = asyncio.ensure_future(request._payload_writer.drain())
+    drained = asyncio.ensure_future(request._protocol._drain_helper())
     left = transport.get_write_buffer_size()
     try:
         while not (await asyncio.wait({drained}, timeout=edge.limits.reply_stall_s))[0]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from multidict import istr
@@ -69,35 +68,33 @@ class Edge:
         return self._stamp
 
 
-class Request(web.BaseRequest):
+class Request:
     """A parsed request. `segments`: its path, split, undecoded; `raw_query`: what follows `?`.
 
-    `id`: the client's X-Request-Id if that can be one (`dynamo.http.ids.accepted`), else one of this
-    server's. `began`: when its headers were read (monotonic). `operation`: of `dynamo.latency`; set
-    once the store is asked about an object.
+    `headers`: by name, without case; `raw_headers`: pairs of bytes, as sent. `task`: of its
+    connection. `id`: the client's X-Request-Id if that can be one (`dynamo.http.ids.accepted`), else
+    one of this server's. `began`: when its headers were read (monotonic). `operation`: of
+    `dynamo.latency`; set once the store is asked about an object.
     """
 
-    # aiohttp's initialiser is not called on purpose; these are all the attributes that its
-    # connection handler and the inherited properties in use (`headers`, `method`, `content`,
-    # `writer`, ...) touch.
+    __slots__ = (
+        *("_message", "_payload", "_protocol", "began", "edge", "headers", "id", "operation"),
+        *("raw_query", "segments", "task"),
+    )
+
     def __init__(
         self,
         message: RawRequestMessage,
         payload: StreamReader,
         protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
+        task: asyncio.Task[None] | None,
         edge: Edge,
     ) -> None:
         self._message = message
         self._payload = payload
         self._protocol = protocol
-        self._payload_writer = writer
-        self._headers = message.headers
-        self._method = message.method
-        self._version = message.version
-        self._task = task
-        self._cache = {}
+        self.headers = message.headers
+        self.task = task
         self.edge = edge
         self.began = edge.monotonic()
         self.operation = OTHER
@@ -105,3 +102,18 @@ class Request(web.BaseRequest):
         self.id: bytes = (given and accepted(given)) or edge.ids.request_id()
         self.segments: list[str] = []
         self.raw_query = ""
+
+    @property
+    def method(self) -> str:
+        return self._message.method
+
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return self._message.raw_headers
+
+    def _cancel(self, exc: BaseException) -> None:
+        """What aiohttp calls when the client is gone: whoever reads the body is told."""
+        self._payload.set_exception(exc)
+
+    def _finish(self) -> None:
+        """What aiohttp calls after a reply, to remove files that nobody makes here."""

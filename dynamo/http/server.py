@@ -7,24 +7,20 @@ On aiohttp's low-level server, which parses; what to do with a request is decide
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, cast
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
+from aiohttp import HttpVersion10, HttpVersion11, hdrs
 
 from dynamo.errors import ConfigError, DynamoError
 from dynamo.http.access_log import log_access
 from dynamo.http.backend import Backend
+from dynamo.http.connection import Connections
 from dynamo.http.errors import Refusal, error_reply, failure_reply, refusal_reply
 from dynamo.http.ids import Ids
 from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Limits
-from dynamo.http.reply import ERROR_TYPE, HttpReply, to_json
+from dynamo.http.refusals import no_such_resource, not_allowed
+from dynamo.http.reply import JSON_TYPE, HttpReply, to_json
 from dynamo.http.request import Edge, Load, Request
 from dynamo.http.routes import ALL_METHODS, ROUTER
 from dynamo.http.target import split_target
@@ -35,12 +31,6 @@ BACKLOG: Final = 1024
 FLUSH_S: Final = 1.0
 #: Of a stop; with all that comes after it below the 10 s after which supervisors lose patience.
 DRAIN_S: Final = 5.0
-_NOT_HTTP: Final = "the request is not well-formed HTTP"
-_TOO_LONG: Final = (
-    f"the request target is over {TARGET_BYTES_MAX} bytes, or a header over {FIELD_BYTES_MAX}"
-)
-#: A request line with a method and a target that HTTP allows (RFC 9110, 9.1), whoever knows them.
-_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.[01]\r\n")
 
 
 class HttpServer:
@@ -73,7 +63,7 @@ class HttpServer:
         #: The connection's task of each running request; a client that left does not end it.
         self._running: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
-        self._web: _WebServer | None = None
+        self._web: Connections | None = None
         self._listener: asyncio.Server | None = None
 
     async def start(self, address: str) -> str:
@@ -85,10 +75,9 @@ class HttpServer:
         host, port = parse_address(address)
         limits = self._edge.limits
         loop = asyncio.get_running_loop()
-        self._web = _WebServer(
+        self._web = Connections(
             self._handle,
-            request_factory=self._request,
-            access_log=None,
+            edge=self._edge,
             auto_decompress=False,
             keepalive_timeout=limits.header_timeout_s,
             lingering_time=limits.lingering_s,
@@ -139,28 +128,17 @@ class HttpServer:
 
     def _connect(self) -> asyncio.BaseProtocol:
         assert self._web is not None
-        if len(self._web._connections) < self._edge.limits.connections_max:
+        if len(self._web) < self._edge.limits.connections_max:
             return self._web()
         self._edge.metrics.count["http_connections_turned_away"] += 1
         return _TurnedAway(self._edge)
 
-    def _request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> Request:
-        return Request(message, payload, protocol, writer, task, self._edge)
-
     def _load(self) -> Load:
-        connections = 0 if self._web is None else len(self._web._connections)
-        return Load(connections, len(self._running))
+        return Load(0 if self._web is None else len(self._web), len(self._running))
 
-    async def _handle(self, request: web.BaseRequest) -> HttpReply:
-        assert isinstance(request, Request)
-        self._running.add(request._task)
+    async def _handle(self, request: Request) -> HttpReply:
+        assert request.task is not None
+        self._running.add(request.task)
         try:
             return await self._route(request)
         except DynamoError as error:
@@ -170,7 +148,7 @@ class HttpServer:
         except Exception as error:  # noqa: BLE001  # logged with its traceback, told as a 500
             return failure_reply(request, error, "unknown")
         finally:
-            self._running.discard(request._task)
+            self._running.discard(request.task)
             if self._edge.closing and not self._running:
                 self._idle.set()
 
@@ -181,100 +159,18 @@ class HttpServer:
             raise Refusal(400, "malformed", "the request names no HTTP/1 version", close=True)
         method = message.method
         if method == "CONNECT" or message.path == "*":
-            raise _not_allowed(ALL_METHODS, close=True)
-        path, request.raw_query = split_target(message.path, request.headers.get("Host"))
+            raise not_allowed(ALL_METHODS, close=True)
+        path, request.raw_query = split_target(message.path, request.headers.get(hdrs.HOST))
         request.segments = segments = path.split("/")
         route = ROUTER.find(segments)
         if route is None:
-            raise _no_such_resource()
+            raise no_such_resource()
         handler = route.methods.get(method)
         if handler is None:
-            raise _not_allowed(route.methods)
+            raise not_allowed(route.methods)
         if hdrs.EXPECT in message.headers:
             _check_expectation(message.headers.getall(hdrs.EXPECT))
         return await handler(request)
-
-
-class _WebServer(web.Server):
-    """aiohttp's server, with connections of ours."""
-
-    def __call__(self) -> web.RequestHandler:
-        connection = _Connection(self, loop=self._loop, **self._kwargs)
-        connection._unread = connection._arriving = None
-        connection.ended = False
-        return connection
-
-    def transports(self) -> list[asyncio.Transport]:
-        """The open connections."""
-        return list(self._connections.values())
-
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """The task of each connection that still has one."""
-        return [
-            connection._task_handler
-            for connection in self._connections
-            if connection._task_handler is not None
-        ]
-
-
-class _Connection(web.RequestHandler):
-    """aiohttp's connection, which here answers bad HTTP in JSON, and at once."""
-
-    __slots__ = ("_arriving", "_unread", "ended")
-    #: The request line that what the parser could not read begins with, if it is one.
-    _unread: re.Match[bytes] | None
-    #: The body of the latest request.
-    _arriving: StreamReader | None
-    #: Set once the client sends no more: the last reply that is due closes the connection.
-    ended: bool
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; if that fails within a body, its reader is told rather than left to wait."""
-        super().data_received(data)
-        messages = self._messages
-        if not messages:
-            return
-        self._arriving = messages[-1][1]
-        if isinstance(messages[-1][0], _ErrInfo):
-            # The parser knows a list of methods, and says no more of others than that it fails.
-            self._unread = _REQUEST_LINE.match(data)
-        request = self._current_request
-        if request is not None and not request._payload.is_eof():
-            # What follows an unfinished body can only be the parser's error.
-            request._payload.set_exception(RequestPayloadError("malformed body"))
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """True, and the connection stays for the replies that are due: a client may end what it
-        sends and still read. Not for one that broke off in the middle of a body."""
-        waiter = self._waiter
-        if self._arriving is None or not self._arriving.is_eof():
-            return False
-        if waiter is not None and not waiter.done() and not self._messages:
-            return False  # it waits for a request, which will not come
-        self.ended = True
-        return True
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The reply to bytes that are not HTTP (400), or to a failure outside of any handler.
-
-        A method that the parser does not know is answered as any other that is not built.
-        """
-        assert isinstance(request, Request)
-        if isinstance(exc, BadHttpMethod) and self._unread is not None:
-            method, target = self._unread[1].decode("ascii"), self._unread[2].decode("ascii")
-            # Of several requests sent at once, what failed is not the first if that is one of ours.
-            if method not in ALL_METHODS:
-                return refusal_reply(request, _refuse_method(target))
-        if status == 400:
-            what = _TOO_LONG if isinstance(exc, LineTooLong) else _NOT_HTTP
-            return refusal_reply(request, Refusal(400, "malformed", what, close=True))
-        return failure_reply(request, exc or RuntimeError(message), "unknown")
 
 
 def _check_expectation(expectations: Sequence[str]) -> None:
@@ -307,32 +203,9 @@ class _TurnedAway(asyncio.Protocol):
         transport.write(
             b"HTTP/1.1 503 Service Unavailable\r\n%bX-Request-Id: %b\r\nRetry-After: 1\r\n"
             b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-            % (self._edge.stamp(), request_id, ERROR_TYPE, len(body), body)
+            % (self._edge.stamp(), request_id, JSON_TYPE, len(body), body)
         )
         transport.close()
-
-
-def _refuse_method(target: str) -> Refusal:
-    path, _, _ = target.partition("?")
-    route = ROUTER.find(path.split("/"))
-    if route is None:
-        return _no_such_resource(close=True)
-    return _not_allowed(route.methods, close=True)
-
-
-def _no_such_resource(*, close: bool = False) -> Refusal:
-    return Refusal(404, "no_such_resource", "there is nothing at this path", close=close)
-
-
-def _not_allowed(methods: Iterable[str], *, close: bool = False) -> Refusal:
-    return Refusal(
-        405,
-        "method_not_allowed",
-        "this method is not built here",
-        fields=b"Allow: %b\r\n" % ", ".join(methods).encode("ascii"),
-        close=close,
-        allowed=list(methods),
-    )
 
 
 def parse_address(address: str) -> tuple[str, int]:

@@ -11,10 +11,9 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import HttpVersion10, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import HttpVersion10
 
-from dynamo.http.reply import HttpReply, drain
+from dynamo.http.reply import HttpReply, drain, is_last
 from dynamo.http.request import Request
 
 logger = logging.getLogger(__name__)
@@ -23,10 +22,13 @@ logger = logging.getLogger(__name__)
 class StreamReply(HttpReply):
     """A 200 in pieces. Its handler sends it, while the server counts the request as running."""
 
+    __slots__ = ("_broken", "_sent")
+
     def __init__(self, fields: bytes) -> None:
         """`fields`: header lines, each with its CRLF."""
         super().__init__(200, fields)
         self._broken = False
+        self._sent = 0
 
     async def send(self, request: Request, body: AsyncGenerator[bytes, None]) -> None:
         """Send all of it, close `body` in any case. Never raises for a client that is gone, or reads
@@ -44,27 +46,26 @@ class StreamReply(HttpReply):
             request.edge.metrics.count["http_failures"] += 1
             logger.error("request %s failed", request.id.decode("ascii"), exc_info=error)
             self._abort_stream(request)
+        finally:
+            self.note(request, self._sent)
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(self, request: Request) -> None:
         """It has been sent. Raises ConnectionResetError where that was cut off."""
         if self._broken:
             raise ConnectionResetError("the client went away")
-        return None
 
     async def _send(self, request: Request, body: AsyncGenerator[bytes, None]) -> None:
         message, protocol, edge = request._message, request._protocol, request.edge
-        last = getattr(protocol, "ended", False) and not protocol._messages
         chunked = message.version != HttpVersion10
-        self._keep_alive = chunked and not (message.should_close or edge.closing or last)
+        closes = message.should_close or edge.closing or is_last(protocol)
+        self.keep_alive = chunked and not closes
         head = b"HTTP/1.1 200 OK\r\n%bX-Request-Id: %b\r\n%b%b%b\r\n" % (
             edge.stamp(),
             request.id,
             self._fields,
             b"Transfer-Encoding: chunked\r\n" if chunked else b"",
-            b"" if self._keep_alive else b"Connection: close\r\n",
+            b"" if self.keep_alive else b"Connection: close\r\n",
         )
-        # aiohttp must not add an error page of its own to what is sent here.
-        request._payload_writer.output_size += len(head)
         transport = _open(request)
         transport.write(head)
         if message.method == "HEAD":
@@ -72,6 +73,7 @@ class StreamReply(HttpReply):
         async for piece in body:
             transport = _open(request)
             if piece:
+                self._sent += len(piece)
                 transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 if protocol.writing_paused:
                     await drain(request, transport)
