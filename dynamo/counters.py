@@ -60,6 +60,28 @@ COUNTERS: Final[Mapping[str, str]] = {
     "writes_waited_in_vain": "Of them, those whose time was up.",
     "flushes": "Syncs of the log, each for all who waited.",
     "flushes_failed": "Syncs that failed.",
+    # Listings
+    "listings": "Lists of keys or buckets that this node began.",
+    "listings_refused": "Lists refused, since the node made as many as it does at a time.",
+    "listing_keys_read": "Keys read for a list, since replicas did not agree on them.",
+    "listing_keys_unread": "Of them, those that could not be read.",
+    "listing_buckets_read": "Keys read to know whether a bucket shows a value.",
+    "listing_pages_incomplete": "Pages of a list that fewer replicas than a quorum gave.",
+    "listing_pages_missed": "Pages of a list that a replica did not answer.",
+    "listing_pages_partial": "Pages of a list that lack records, damaged at the replica.",
+    "listing_pages_refused": "Pages of a list that a replica refused.",
+    "key_pages_listed": "Pages of keys that this node gave, to itself or a peer.",
+    "bucket_pages_listed": "Pages of buckets that this node gave, to itself or a peer.",
+    # Bucket properties
+    "properties_set": "Times that this node gave a bucket or type properties.",
+    "properties_reset": "Times that this node reset the properties of a bucket or type.",
+    "properties_uncertain": "Of both, those that a member missed.",
+    "properties_pushed_again": "Of both, those made anew above a change that a member knew.",
+    "properties_learnt": "Properties that a peer told of and this node did not have.",
+    "properties_asked_in_vain": "Times that a peer did not tell its properties.",
+    "properties_pages_malformed": "Pages of properties that do not follow the one before.",
+    "properties_damaged": "Alarm: the properties on disk cannot be read; the peers tell them.",
+    "properties_unwritten": "Times that properties could not be written to the disk.",
     # Damage and refill
     "alarms": "Alarms of any kind; the log has a line for each.",
     "dots_with_two_values": "Alarm: one dot with two values; both are kept.",
@@ -131,6 +153,8 @@ COUNTERS: Final[Mapping[str, str]] = {
     # HTTP
     "http_bodies_cut_off": "Requests whose body ended early.",
     "http_bodies_too_slow": "Requests whose body came too slowly.",
+    "http_listings_failed": "Lists that met an error after they had begun.",
+    "http_streams_cut_off": "Replies in pieces that ended early: the client left, or a bug.",
     "http_connections_turned_away": "Connections of clients above the limit.",
     "http_failures": "Requests that met a bug, or an error without a status of its own: 500.",
     "http_replies_stalled": "Replies that the client did not read.",
@@ -143,6 +167,7 @@ ALARMS: Final = (
     "foreign_dots",
     "marks_damaged",
     "partitions_damaged",
+    "properties_damaged",
     "records_damaged",
 )
 
@@ -165,6 +190,18 @@ FAMILIES: Final = (
         "storage_stopped",
         "reason",
         "Times that the storage stopped taking writes, by reason.",
+    ),
+    Family(
+        "listings_ended_",
+        "listings_ended",
+        "how",
+        "Lists of keys or buckets that ended: complete, incomplete (and said so), or abandoned.",
+    ),
+    Family(
+        "properties_refused_",
+        "properties_refused",
+        "code",
+        "Properties of peers that this node does not take, by code.",
     ),
     Family(
         "refused_",

@@ -136,14 +136,14 @@ class Listing:
             )
         self._running += 1
         self._count["listings"] += 1
-        ended = "listings_abandoned"
+        ended = "abandoned"
         try:
             async with aclosing(parts):
                 async for names, position, done in parts:
                     cursor = b"" if position is None else self._sealer.seal(scope, position)
                     if done:
-                        ended = "listings_complete" if run.whole else "listings_incomplete"
+                        ended = "complete" if run.whole else "incomplete"
                     yield Listed(names, cursor, done, done and run.whole)
         finally:
             self._running -= 1
-            self._count[ended] += 1
+            self._count[f"listings_ended_{ended}"] += 1

@@ -73,6 +73,7 @@ class PropertyKeeper:
             data = self._blobs.read_blob(BLOB)
             return PropertyTable() if data is None else decode_table(data)
         except (StorageCorrupt, Malformed) as error:
+            self._count["alarms"] += 1
             self._count["properties_damaged"] += 1
             log.error(
                 "ALARM the bucket properties on disk are damaged; the peers tell them: %s", error
@@ -146,7 +147,6 @@ class PropertyKeeper:
             self._wake.set()
 
     def _refuse(self, objection: Refused) -> None:
-        self._count["properties_refused"] += 1
         self._count[f"properties_refused_{objection.code}"] += 1
 
     # Disk ---------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ async def test_with_one_owner_of_three_the_list_says_that_it_is_not_complete() -
         names, complete, cursor = await keys(cluster)
         assert (sorted(names), complete, cursor) == (KEYS, False, b"")
         assert (await buckets(cluster))[:2] == ([b"b"], False)
-        assert cluster.nodes["a"].metrics.count["listings_incomplete"] == 2
+        assert cluster.nodes["a"].metrics.count["listings_ended_incomplete"] == 2
 
 
 @pytest.mark.parametrize("limit", [1, 7, 60, 61, 1000])
@@ -225,7 +225,7 @@ async def test_a_listing_that_is_closed_leaves_no_task() -> None:
         await parts.aclose()
         assert asyncio.all_tasks() <= before
         assert cluster.nodes["a"].listing.running == 0
-        assert cluster.nodes["a"].metrics.count["listings_abandoned"] == 1
+        assert cluster.nodes["a"].metrics.count["listings_ended_abandoned"] == 1
 
 
 async def test_no_more_is_asked_for_than_is_taken() -> None:

@@ -97,7 +97,7 @@ def test_lists_are_the_same_however_they_are_asked_for_and_true_after_a_node_was
         assert set(keys[50:]) <= set(found)
         assert len(found) == len(set(found))
         assert cluster.http(2, "GET", "/buckets?buckets=true").json()["complete"] is False
-        assert cluster.stats(2)["listings_incomplete"] == 2
+        assert cluster.stats(2)["listings_ended_incomplete"] == 2
 
 
 def test_a_preflist_says_which_owners_can_be_reached() -> None:
