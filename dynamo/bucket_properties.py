@@ -23,7 +23,7 @@ from dynamo.errors import (
 from dynamo.keys import BUCKET_BYTES_MAX
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Failure, Handler, Transport
-from dynamo.properties import BucketProperties
+from dynamo.properties import PropertiesOf
 from dynamo.property_keeper import PropertyKeeper
 from dynamo.property_learning import PropertyLearner
 from dynamo.property_schema import NOTHING, Own, change, encode_own, read_properties, show
@@ -55,6 +55,8 @@ class PropertyStore:
         self._learner = PropertyLearner(
             node_id=node_id, keeper=self._keeper, clock=clock, metrics=metrics
         )
+        #: What applies to requests for a bucket now; the table's own, since each request asks.
+        self.of: PropertiesOf = self._keeper.table.of
         self._transport: Transport | None = None
         self._members: tuple[str, ...] = ()
 
@@ -95,11 +97,7 @@ class PropertyStore:
         """Changes that wait for this node's disk."""
         return self._keeper.unwritten
 
-    # For the coordinator and for clients --------------------------------------------------------
-
-    def of(self, bucket_type: bytes, bucket: bytes) -> BucketProperties:
-        """What applies to requests for a bucket now."""
-        return self._keeper.table.of(bucket_type, bucket)
+    # For clients ----------------------------------------------------------------------------------
 
     def show(self, bucket_type: bytes, bucket: bytes) -> dict[str, object]:
         """All properties of a bucket, or (`bucket` b"") of a type, by name, as plain JSON values.

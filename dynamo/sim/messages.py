@@ -13,13 +13,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from dynamo.ports import Call, Clock, Handler
-from dynamo.rpc.messages import AskRing, Fetch, Ping, Reply, Request, Scan, Store
+from dynamo.rpc.messages import (
+    AskProperties,
+    AskRing,
+    Fetch,
+    Ping,
+    Reply,
+    Request,
+    Scan,
+    Store,
+    StoreProperties,
+)
 from dynamo.sim.chance import stream
 from dynamo.sim.loop import SimLoop
 from dynamo.sim.trace import Trace
 
 #: What may be done twice.
-REPEATABLE: Final = (Store, Fetch, Scan, Ping, AskRing)
+REPEATABLE: Final = (Store, Fetch, Scan, Ping, AskRing, StoreProperties, AskProperties)
 #: Messages of a link that can come again.
 REPLAY_MESSAGES: Final = 100
 
