@@ -32,7 +32,7 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors metrics counters latency status
+    errors metrics counters latency status hybrid_clock
     varint keys strict_toml cursor
     version
     record stored context rpc.messages
