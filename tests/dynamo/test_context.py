@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_strategies import BIRTHS, any_vectors
 
-from dynamo.context import CONTEXT_BYTES_MAX, ContextSealer, context_bytes
+from dynamo.context import CONTEXT_BYTES_MAX, ContextSealer, context_bytes, stamp_of
 from dynamo.errors import BadContext, RecordFull
 from dynamo.version import Vector, birth_bytes, incarnation_bytes, vector_of
 
@@ -15,6 +15,8 @@ SEALER = ContextSealer(cluster_id="cluster", secret=b"secret")
 KEY = b"\x07\x00\x05defaultcartsalice"
 VECTOR = vector_of({BIRTHS[0]: 1, BIRTHS[3]: 300})
 TOKEN = SEALER.seal(KEY, VECTOR)
+STAMP = (1 << 63) - 1
+STAMPED = SEALER.seal(KEY, VECTOR, STAMP)
 
 
 def wide_vector(entries: int) -> Vector:
@@ -29,11 +31,17 @@ def test_a_context_has_these_bytes() -> None:
     )
 
 
-@given(st.binary(max_size=40), any_vectors())
-def test_a_context_opens_to_what_was_sealed(key: bytes, vector: Vector) -> None:
-    token = SEALER.seal(key, vector)
+def test_a_context_with_a_stamp_has_it_before_the_vector() -> None:
+    assert STAMPED[:1] == b"\x02"
+    assert STAMPED[17:] == STAMP.to_bytes(8) + TOKEN[17:]
+
+
+@given(st.binary(max_size=40), any_vectors(), st.just(0) | st.integers(0, STAMP))
+def test_a_context_opens_to_what_was_sealed(key: bytes, vector: Vector, stamp: int) -> None:
+    token = SEALER.seal(key, vector, stamp)
     assert SEALER.open(key, token) == vector
-    assert len(token) == context_bytes(vector)
+    assert stamp_of(token) == stamp
+    assert len(token) == context_bytes(vector, stamp)
 
 
 def test_every_node_of_the_cluster_opens_it() -> None:
@@ -41,16 +49,18 @@ def test_every_node_of_the_cluster_opens_it() -> None:
     assert other.open(KEY, TOKEN) == VECTOR
 
 
-def test_every_flipped_bit_is_refused() -> None:
-    for bit in range(8 * len(TOKEN)):
-        flipped = bytearray(TOKEN)
+@pytest.mark.parametrize("token", [TOKEN, STAMPED])
+def test_every_flipped_bit_is_refused(token: bytes) -> None:
+    for bit in range(8 * len(token)):
+        flipped = bytearray(token)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BadContext):
             SEALER.open(KEY, bytes(flipped))
 
 
 def test_every_shorter_or_longer_token_is_refused() -> None:
-    for token in (*(TOKEN[:size] for size in range(len(TOKEN))), TOKEN + b"\x00"):
+    cut = [whole[:size] for whole in (TOKEN, STAMPED) for size in range(len(whole))]
+    for token in (*cut, TOKEN + b"\x00", STAMPED + b"\x00"):
         with pytest.raises(BadContext):
             SEALER.open(KEY, token)
 
@@ -94,6 +104,13 @@ def test_a_context_is_never_over_its_limit() -> None:
     fits, over = wide_vector(most), wide_vector(most + 1)
     assert context_bytes(fits) <= CONTEXT_BYTES_MAX < context_bytes(over)
     assert SEALER.open(KEY, SEALER.seal(KEY, fits)) == fits
+    # With six bytes more, and a stamp's eight, it is one byte over.
+    wide = vector_of({**dict(fits), fits[0][0]: 1 << 42})
+    assert context_bytes(wide) <= CONTEXT_BYTES_MAX < context_bytes(wide, 1)
+    assert SEALER.open(KEY, SEALER.seal(KEY, wide)) == wide
+    assert SEALER.open(KEY, SEALER.seal(KEY, fits, 1)) == fits
+    with pytest.raises(RecordFull):
+        SEALER.seal(KEY, wide, 1)
     with pytest.raises(RecordFull) as refused:
         SEALER.seal(KEY, over)
     assert refused.value.details == {"cap": "context_bytes", "limit": CONTEXT_BYTES_MAX}
