@@ -59,8 +59,9 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
     """One write that nothing in the record has replaced.
 
     `kind`: VALUE or TOMBSTONE. `written_ms`: wall clock of the mint, milliseconds since 1970, for
-    people only. `stamp`: hybrid-clock stamp for `lww` buckets, else 0. `expires_ms`: absolute, 0
-    for never. `content`: encoded Content, or None once the body of an expired value is gone.
+    people and for what tells a wrong clock. `stamp`: of the hybrid clock, where the last write wins,
+    else 0; it is above the stamps of all that the write covers. `expires_ms`: absolute, 0 for never.
+    `content`: encoded Content, or None once the body of an expired value is gone.
     """
 
     birth: Birth
@@ -195,6 +196,15 @@ def content_hash(kind: int, written_ms: int, stamp: int, content: bytes) -> byte
     digest = blake2b(stamps, digest_size=HASH_BYTES)
     digest.update(content)
     return digest.digest()
+
+
+def highest_stamp(record: Record) -> int:
+    """The highest stamp in a record; 0 if there is none."""
+    highest = 0
+    for sibling in record.siblings:
+        if sibling.stamp > highest:
+            highest = sibling.stamp
+    return highest
 
 
 def record_digest(record: Record) -> bytes:

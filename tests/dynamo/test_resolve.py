@@ -16,6 +16,7 @@ from dynamo.record import (
     Sibling,
     content_hash,
     encode_content,
+    merge,
     record_digest,
 )
 from dynamo.resolve import View, etag, holds, view
@@ -125,3 +126,65 @@ def test_a_date_covers_its_whole_second() -> None:
 def test_a_tombstone_written_later_is_no_modification() -> None:
     held = record(OLDER, sibling(2, kind=TOMBSTONE, written_ms=NOW_MS + 5000))
     assert holds(Condition(unmodified_since_ms=SECOND), held, NOW_MS)
+
+
+def stamped(birth: int, stamp: int, *, kind: int = VALUE, expires_ms: int = 0) -> Sibling:
+    content = encode_content(Content(b"%d" % birth)) if kind == VALUE else b""
+    hashed = content_hash(kind, NOW_MS, stamp, content)
+    return Sibling(BIRTHS[birth], 1, kind, NOW_MS, stamp, expires_ms, hashed, content)
+
+
+LOW, HIGH, EVEN = stamped(0, 5), stamped(1, 7), stamped(2, 7)
+GONE_LAST, EXPIRED_LAST = stamped(3, 9, kind=TOMBSTONE), stamped(3, 9, expires_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        (EMPTY, View((), False)),
+        (record(LOW), View((LOW,), False)),
+        (record(LOW, HIGH), View((HIGH,), False)),
+        (record(LIVE, HIGH), View((HIGH,), False)),
+        (record(LOW, HIGH, EVEN), View((EVEN,), False)),
+        (record(LOW, HIGH, GONE_LAST), View((), True)),
+        (record(LOW, HIGH, EXPIRED_LAST), View((), True)),
+        (Record(FORMAT, ((BIRTHS[0], 1),), ()), View((), True)),
+    ],
+)
+def test_where_the_last_write_wins_the_highest_is_all_there_is(held: Record, shown: View) -> None:
+    assert view(held, NOW_MS, True) == shown
+    if shown.siblings:
+        assert etag(held, shown.siblings) == shown.siblings[0].vtag()
+
+
+@given(records(), records())
+def test_the_last_write_of_a_merge_is_the_last_of_either(left: Record, right: Record) -> None:
+    """Unless one side has seen the other's and replaced it."""
+    merged = merge(left, right)
+    shown = view(merged, NOW_MS, True)
+    live = [one for one in merged.siblings if one.is_live(NOW_MS)]
+    assert len(shown.siblings) <= 1
+    if merged.siblings:
+        last = max(
+            merged.siblings,
+            key=lambda s: (s.stamp, s.dot, s.content_hash, s.expires_ms),
+        )
+        assert shown.siblings == ((last,) if last in live else ())
+    assert shown.deleted == (bool(merged) and not shown.siblings)
+
+
+def test_a_condition_goes_by_the_highest_where_the_last_write_wins() -> None:
+    held = record(LOW, HIGH)
+    for condition, lww, siblings in (
+        (Condition(if_match=(HIGH.vtag(),)), True, False),
+        (Condition(if_match=(LOW.vtag(),)), False, False),
+        (Condition(if_match=(record_digest(held).hex(),)), False, True),
+        (Condition(if_none_match=(LOW.vtag(),)), True, True),
+    ):
+        assert (holds(condition, held, NOW_MS, True), holds(condition, held, NOW_MS)) == (
+            lww,
+            siblings,
+        )
+    gone = record(LOW, GONE_LAST)
+    assert holds(Condition(if_none_match=("*",)), gone, NOW_MS, True)
+    assert not holds(Condition(if_none_match=("*",)), gone, NOW_MS)

@@ -62,10 +62,12 @@ def siblings_of(draw: st.DrawFn, birth: Birth, counter: int, honest: bool) -> Si
     expires_ms = draw(st.sampled_from(_EXPIRIES)) if kind == VALUE else 0
     written_ms = draw(st.sampled_from((NOW_MS - 9_000_000, NOW_MS - 8_000_000)))
     content = draw(st.sampled_from(_CONTENTS)) if kind == VALUE else b""
+    stamp = draw(st.sampled_from((0, 0, 1, 2)))
     hashed_kind, hashed = (kind, content) if honest else (VALUE, _CONTENTS[0])
-    name = content_hash(hashed_kind, written_ms if honest else 0, 0, hashed)
+    hashed_ms, hashed_stamp = (written_ms, stamp) if honest else (0, 0)
+    name = content_hash(hashed_kind, hashed_ms, hashed_stamp, hashed)
     kept = None if expires_ms and draw(st.booleans()) else content
-    return Sibling(birth, counter, kind, written_ms, 0, expires_ms, name, kept)
+    return Sibling(birth, counter, kind, written_ms, stamp, expires_ms, name, kept)
 
 
 @st.composite
