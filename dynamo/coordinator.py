@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from dynamo.context import ContextSealer
+from dynamo.context import STAMPED, ContextSealer, stamp_of
 from dynamo.errors import (
     InvalidArgument,
     KeyTooLong,
@@ -45,6 +45,7 @@ from dynamo.record import (
     Record,
     encode_content,
     encode_record,
+    highest_stamp,
     read_record,
 )
 from dynamo.requests import (
@@ -59,7 +60,7 @@ from dynamo.requests import (
 from dynamo.resolve import holds, view
 from dynamo.rpc.messages import Fetch, Mint, Minted
 from dynamo.version import Vector, descends
-from dynamo.write_operation import WriteOperation
+from dynamo.write_operation import TellWaiter, WriteOperation
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
@@ -100,6 +101,7 @@ class Coordinator:
         self._heard = {} if heard is None else heard
         self._properties = properties
         self._repair = RepairWaiter(metrics)
+        self._tell = TellWaiter(metrics)
         self._planner: Planner | None = None
         self._classes: dict[bytes, ReplicationClass] = {}
 
@@ -123,8 +125,9 @@ class Coordinator:
         props = self._properties(bucket_type, bucket)
         if props is not DEFAULT_PROPERTIES:
             options = fill_read(options, props, len(plan.primaries))
+        lww = props.conflict == "lww"
         self._count["gets"] += 1
-        return self._found(routing, await self._read(routing, plan, options))
+        return self._found(routing, await self._read(routing, plan, options), lww)
 
     async def put(
         self,
@@ -135,7 +138,8 @@ class Coordinator:
         context: bytes = b"",
         options: WriteOptions = WRITE,
     ) -> Written:
-        """Store a value. It replaces what `context` covers and nothing else; b"" covers nothing.
+        """Store a value. It replaces what `context` covers and nothing else; b"" covers nothing. In an
+        `lww` bucket it replaces all there is.
 
         Raises as `get`, and BadContext, ValueTooLarge, RecordFull, PreconditionFailed, StorageFull
         (nothing was written), WriteUncertain (it may have been).
@@ -149,8 +153,12 @@ class Coordinator:
         props = self._properties(bucket_type, bucket)
         if props is not DEFAULT_PROPERTIES:
             options = fill_write(options, props, len(plan.primaries))
+        lww = props.conflict == "lww"
+        above = stamp_of(context) if context[:1] == STAMPED else 0
         self._count["puts"] += 1
-        return await self._write(routing, plan, VALUE, encode_content(content), seen, options)
+        return await self._write(
+            routing, plan, VALUE, encode_content(content), seen, options, lww=lww, above=above
+        )
 
     def check_put(
         self,
@@ -180,12 +188,14 @@ class Coordinator:
         Returns Found where there was nothing to delete: the key is absent, or as many replicas as a
         write would have to reach have seen all that the context names (without one, all there is) and
         hold none of it any more, so that a delete sent twice leaves one tombstone. What others have
-        written since must meet the condition all the same. Raises as `put`.
+        written since must meet the condition all the same. In an `lww` bucket a delete replaces all
+        there is, as any write does, so it is made unless nothing is shown. Raises as `put`.
         """
         routing, plan = self._plan(bucket_type, bucket, key)
         props = self._properties(bucket_type, bucket)
         if props is not DEFAULT_PROPERTIES:
             options = fill_delete(options, props, len(plan.primaries))
+        lww = props.conflict == "lww"
         self._count["deletes"] += 1
         timeout_ms = _timeout_ms(options.timeout_ms)
         deadline = self._clock.monotonic() + timeout_ms / 1000
@@ -201,17 +211,21 @@ class Coordinator:
             record, holders = EMPTY, 0  # what the context names is deleted all the same
         # Gone at a few only, say after a delete that was left uncertain, is not gone.
         gone = holders >= needed
+        above = max(highest_stamp(record), stamp_of(context))
         if seen is None:
-            found = self._found(routing, record)
+            found = self._found(routing, record, lww)
             if not record or (gone and not found.siblings):
                 return found
             seen = record.vector
-        elif gone and descends(record.vector, seen) and not _covered(record, seen):
-            found = self._found(routing, record)
-            if found.siblings:
-                self._judge(options, record)
-            return found
-        return await self._write(routing, plan, TOMBSTONE, b"", seen, options, deadline)
+        elif gone and descends(record.vector, seen):
+            found = self._found(routing, record, lww)
+            if not (found.siblings if lww else _covered(record, seen)):
+                if found.siblings:
+                    self._judge(options, record, lww)
+                return found
+        return await self._write(
+            routing, plan, TOMBSTONE, b"", seen, options, deadline, lww=lww, above=above
+        )
 
     def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
         """Who keeps the key, in the ring's order; costs no I/O. Raises what `get` raises before it asks
@@ -293,7 +307,11 @@ class Coordinator:
         seen: Vector,
         options: WriteOptions,
         deadline: float | None = None,
+        *,
+        lww: bool,
+        above: int,
     ) -> Written:
+        """`above`: the highest stamp of what `seen` is of."""
         nodes = self._best_first(plan.primaries)
         n = len(nodes)
         w = resolve_count("w", options.w, n, lowest=1, default=n // 2 + 1)
@@ -308,7 +326,7 @@ class Coordinator:
         merged = b""
         if options.condition is not None:
             record = await self._read(routing, plan, _read_of(options, timeout_ms))
-            self._judge(options, record)
+            self._judge(options, record, lww)
             merged = encode_record(record) if record else b""
             timeout_ms = self._left_ms(deadline)
         tally = WriteTally(n, w=max(w, dw), pw=pw, node_confirms=confirms)
@@ -326,6 +344,8 @@ class Coordinator:
                 options.expires_ms,
                 merged,
                 options.condition,
+                lww=lww,
+                above=above,
             ),
             candidates=nodes,
             tally=tally,
@@ -335,13 +355,14 @@ class Coordinator:
             deadline=deadline,
             done=done,
             heard=self._heard,
+            tell=self._tell,
         )
         operation.start()
         try:
-            return self._written(routing, await done, tally, options.returnbody)
+            return self._written(routing, await done, tally, options.returnbody, lww)
         except RecordFull as error:
             found = self._found(
-                routing, error.record if isinstance(error.record, Record) else EMPTY
+                routing, error.record if isinstance(error.record, Record) else EMPTY, lww
             )
             raise RecordFull(error.message, record=found, **error.details) from None
         except Malformed as error:
@@ -354,10 +375,10 @@ class Coordinator:
                 reasons=dict(tally.reasons),
             ) from None
 
-    def _judge(self, options: WriteOptions, record: Record) -> None:
+    def _judge(self, options: WriteOptions, record: Record, lww: bool) -> None:
         """Raises PreconditionFailed if there is a condition that `record` does not meet."""
         condition = options.condition
-        if condition is not None and not holds(condition, record, self._clock.wall_ms()):
+        if condition is not None and not holds(condition, record, self._clock.wall_ms(), lww):
             raise PreconditionFailed("the condition does not hold")
 
     def _left_ms(self, deadline: float) -> int:
@@ -383,22 +404,24 @@ class Coordinator:
 
     # Answers ------------------------------------------------------------------------------------
 
-    def _found(self, routing: bytes, record: Record) -> Found:
+    def _found(self, routing: bytes, record: Record, lww: bool) -> Found:
         if not record:
             return ABSENT
-        seen = view(record, self._clock.wall_ms())
-        return Found(record, seen.siblings, seen.deleted, self._context(routing, record.vector))
+        seen = view(record, self._clock.wall_ms(), lww)
+        return Found(record, seen.siblings, seen.deleted, self._context(routing, record))
 
-    def _context(self, routing: bytes, vector: Vector) -> bytes:
+    def _context(self, routing: bytes, record: Record) -> bytes:
         """The token for what was shown; b"", counted, if merges have made it too long to give."""
+        siblings = record.siblings
+        stamp = siblings[0].stamp if len(siblings) == 1 else highest_stamp(record)
         try:
-            return self._sealer.seal(routing, vector)
+            return self._sealer.seal(routing, record.vector, stamp)
         except RecordFull:
             self._count["contexts_too_long"] += 1
             return b""
 
     def _written(
-        self, routing: bytes, minted: Minted, tally: WriteTally, returnbody: bool
+        self, routing: bytes, minted: Minted, tally: WriteTally, returnbody: bool, lww: bool
     ) -> Written:
         """Raises Malformed if the minter's record is none, or does not hold the dot it names."""
         record = read_record(minted.record)
@@ -411,8 +434,8 @@ class Coordinator:
         primaries, fallbacks = tally.primaries, tally.fallbacks
         if not returnbody:
             return Written(record, (), False, b"", vtag, primaries, fallbacks)
-        seen = view(record, self._clock.wall_ms())
-        context = self._context(routing, record.vector)
+        seen = view(record, self._clock.wall_ms(), lww)
+        context = self._context(routing, record)
         return Written(record, seen.siblings, seen.deleted, context, vtag, primaries, fallbacks)
 
 

@@ -24,6 +24,7 @@ from dynamo.errors import (
     StorageError,
     StorageRefusesWrites,
 )
+from dynamo.hybrid_clock import AHEAD_MS_MAX, HybridClock
 from dynamo.keys import partition_prefix, partition_range, split_routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Handler, Storage, Write
@@ -37,12 +38,13 @@ from dynamo.record import (
     Record,
     decode_record,
     encode_record,
+    highest_stamp,
     merge,
     mint,
     read_record,
     record_digest,
 )
-from dynamo.resolve import holds
+from dynamo.resolve import holds, newest, rank
 from dynamo.rpc.messages import (
     NO_HINT,
     Body,
@@ -58,7 +60,7 @@ from dynamo.rpc.messages import (
     Synced,
 )
 from dynamo.stored import Stored, decode_stored, encode_stored
-from dynamo.version import Vector, birth_bytes, birth_sequence
+from dynamo.version import Vector, birth_bytes, birth_sequence, join
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,8 @@ class Replica:
         self._count = metrics.count
         self._incarnation = incarnation
         self._sequence = 0
+        #: Begins anew with each process: a mint goes above the record that it reads from disk.
+        self._stamps = HybridClock()
         #: Writes that the storage cannot take yet.
         self.backlog = Backlog(clock=clock, metrics=metrics)
         self._unsynced: dict[bytes, int] = {}
@@ -167,7 +171,9 @@ class Replica:
             if message.seen:
                 record = merge(record, decode_record(message.seen))
             now_ms = self._clock.wall_ms()
-            if message.condition is not None and not holds(message.condition, record, now_ms):
+            if message.condition is not None and not holds(
+                message.condition, record, now_ms, message.lww
+            ):
                 self._count["preconditions_failed"] += 1
                 self._refuse(
                     call,
@@ -184,15 +190,31 @@ class Replica:
             self._check_births(message.context, stored)
             if message.seen:
                 self._check_births(record.vector, stored)
+            covers, stamp, above = message.context, 0, message.above
+            for sibling in record.siblings:
+                if sibling.stamp > above:
+                    above = sibling.stamp
+            # A key that has stamps goes on with them while its bucket shows siblings: were the last
+            # write to win again, what was written meanwhile would lose to all from before.
+            if message.lww or above:
+                # However far ahead `above` is: below it the write would be hidden by what it replaces.
+                next_stamp = self._stamps.next(now_ms, above)
+                if next_stamp is None:
+                    self._refuse(call, STAMPS_USED_UP)
+                    return
+                stamp = next_stamp
+            if message.lww:
+                covers = join(covers, record.vector)
             birth, counter = self._next_dot(stored)
             minted = mint(
                 record,
-                message.context,
+                covers,
                 birth=birth,
                 counter=counter,
                 kind=message.kind,
                 content=message.content,
                 written_ms=now_ms,
+                stamp=stamp,
                 expires_ms=message.expires_ms,
             )
             encoded = encode_record(minted)
@@ -222,7 +244,13 @@ class Replica:
         self._reply_synced(number, storage_key, call)
 
     def on_store(self, message: Store, call: Call) -> None:
-        """Merge a record into this node's, answer Synced once the result is on disk."""
+        """Merge a record into this node's, answer Synced once the result is on disk.
+
+        A client's write (`lww`) that the result hides is refused as `older` then: what is on disk does
+        not show it, so it must not count. One by a clock that is too far ahead is not stored. Repairs
+        and refills are never refused for their stamps: what has been acknowledged once must get
+        wherever it may have been lost, and replicas must agree.
+        """
         place = (message.cls, message.partition)
         prefix = self._prefixes.get(place)
         reserve = False
@@ -243,6 +271,8 @@ class Replica:
         self._count["repairs_stored" if message.repair else "stores"] += 1
         if number is None:
             call.reply(SYNCED)
+        elif isinstance(number, Refused):
+            self._refuse_synced(storage_key, number, call)
         else:
             self._reply_synced(number, storage_key, call)
 
@@ -386,8 +416,9 @@ class Replica:
                 ) from None
             return None
 
-    def _merge_in(self, storage_key: bytes, message: Store, reserve: bool) -> int | None:
-        """Write number to wait for, or None if what is on disk already covers the message."""
+    def _merge_in(self, storage_key: bytes, message: Store, reserve: bool) -> int | Refused | None:
+        """Write number to wait for, or None if what is on disk already covers the message. A refusal if
+        it is a client's write that does not count, for its stamp."""
         stored = self._load_for_merge(storage_key)
         if stored is not None and stored.record == message.record:
             return self._unsynced.get(storage_key)
@@ -396,17 +427,46 @@ class Replica:
         if not incoming:
             raise Malformed("a store of an empty record")
         self._check_births(incoming.vector, stored)
+        if message.lww or message.repair:
+            refused = self._look_at_stamps(incoming, is_write=message.lww)
+            if refused is not None:
+                return refused
         if stored is None:
             return self._put(storage_key, b"", 0, message.record, reserve)
         local = read_record(stored.record)
         merged = merge(local, incoming)
         if merged == local:
+            if message.lww:
+                return _older(incoming, merged) or self._unsynced.get(storage_key)
             return self._unsynced.get(storage_key)
         dots = {(s.birth, s.counter) for s in merged.siblings}
         if len(dots) < len(merged.siblings):
             self._alarm("dots_with_two_values", "one dot has two values; both are kept")
         encoded = message.record if merged == incoming else encode_record(merged)
-        return self._put(storage_key, stored.birth, stored.counter, encoded, reserve)
+        number = self._put(storage_key, stored.birth, stored.counter, encoded, reserve)
+        if message.lww:
+            return _older(incoming, merged) or number
+        return number
+
+    def _look_at_stamps(self, incoming: Record, *, is_write: bool) -> Refused | None:
+        """Follow the stamps that come in, or refuse a write that was stamped by a clock too far ahead.
+
+        The clock is told by when the minter says that it wrote: what had to be stamped above a record
+        from the future, by a clock that is right, is taken. So a key that a wrong clock has left with
+        such stamps can be written at once, by those whose clocks are right.
+        """
+        stamp = highest_stamp(incoming)
+        if not stamp:
+            return None
+        now_ms = self._clock.wall_ms()
+        if is_write:
+            ahead_ms = newest(incoming.siblings).written_ms - now_ms
+            if ahead_ms > AHEAD_MS_MAX:
+                detail = f"the clock that stamped the write is {ahead_ms} ms ahead of this node's"
+                return Refused("ahead", True, detail, stamp=stamp)
+        if not self._stamps.adopt(stamp, now_ms):
+            self._count["stamps_not_adopted"] += 1
+        return None
 
     def _put(
         self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
@@ -476,6 +536,23 @@ class Replica:
         if prefix is None:
             return Refused("not_owner", True, "not an owner of this partition", epoch=self._epoch)
         return Refused("stale_epoch", True, "the partition has new owners", epoch=self._epoch)
+
+    def _refuse_synced(self, storage_key: bytes, refused: Refused, call: Call) -> None:
+        """Refuse a write for its stamp; once what is told of is on disk, if it is not yet."""
+        pending = self._unsynced.get(storage_key) if refused.code == "older" else None
+        if pending is None:
+            self._refuse(call, refused)
+            return
+
+        def synced(error: DynamoError | None) -> None:
+            if error is not None:
+                self._refuse_unsynced(call, error)
+                return
+            if self._unsynced.get(storage_key, pending + 1) <= pending:
+                del self._unsynced[storage_key]
+            self._refuse(call, refused)
+
+        self._commit.when_synced(pending, synced)
 
     def _refuse(self, call: Call, refused: Refused) -> None:
         self._count["refused_" + refused.code] += 1
@@ -627,6 +704,7 @@ SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")
 ABSENT_DIGEST: Final = Digest((), b"")
 REFILLING: Final = Refused("refilling", True, "this partition is being refilled")
+STAMPS_USED_UP: Final = Refused("stamps_used_up", True, "the record has the highest stamp there is")
 DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and being mended")
 
 _encode_mark = msgspec.msgpack.Encoder().encode
@@ -644,6 +722,17 @@ def _decode_mark(data: bytes) -> RefillMark:
         raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None
 
 
+def _older(write: Record, merged: Record) -> Refused | None:
+    """Why a write does not count with which this record is the result, or None: another is shown."""
+    if not write.siblings or not merged.siblings:
+        return None  # what no minter sends; there is nothing that could be hidden
+    shown, wrote = newest(merged.siblings), newest(write.siblings)
+    if rank(shown) <= rank(wrote):
+        return None
+    detail = f"older than {shown.stamp}, which this node has: another write hides this one"
+    return Refused("older", False, detail, record=encode_record(merged), stamp=shown.stamp)
+
+
 def _is_deleted(encoded: bytes) -> bool:
     """True for a record of nothing but tombstones; False for what is no record."""
     try:
@@ -659,7 +748,7 @@ def _cap_passed(record: Record, encoded: bytes) -> str:
     if len(encoded) > RECORD_BYTES_MAX:
         return "record_bytes"
     if len(record.vector) > VECTOR_ENTRIES_SAFE and (
-        context_bytes(record.vector) > CONTEXT_BYTES_MAX
+        context_bytes(record.vector, highest_stamp(record)) > CONTEXT_BYTES_MAX
     ):
         return "context_bytes"
     return ""

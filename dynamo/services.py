@@ -25,6 +25,7 @@ from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import Overview
 from dynamo.ports import Call, Handler
+from dynamo.properties import PropertiesOf
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.recovery import Recovery
@@ -75,7 +76,16 @@ class Debts(NamedTuple):
 class NodeServices:
     """One start of one node: its replica, its coordinator and what keeps them going."""
 
-    def __init__(self, config: NodeConfig, *, world: World, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        world: World,
+        metrics: Metrics,
+        properties: PropertiesOf | None = None,
+    ) -> None:
+        """`properties`: of a bucket, in place of those that the cluster keeps."""
+        self._given_properties = properties
         self.config = config
         self.metrics = metrics
         self._world = world
@@ -156,7 +166,7 @@ class NodeServices:
             metrics=metrics,
             value_bytes_max=config.value_bytes_max,
             heard=topology.acknowledged,
-            properties=properties.of,
+            properties=self._given_properties or properties.of,
         )
         self._listing = Listing(
             node_id=config.node_id,

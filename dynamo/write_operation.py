@@ -3,6 +3,8 @@
 Fed by the transport, straight from the bytes that arrive; one future tells the client's task. A
 write is minted once: it goes to another primary only if the first certainly did not execute it, and
 no answer means unknown. After the answer, stragglers go on to their deadline and are counted.
+Where the last write wins, a replica that shows another one does not count; the minter is sent what
+that replica has, so that the next write goes above it.
 Knows nothing of sockets or storage.
 """
 
@@ -25,7 +27,7 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.metrics import Metrics
-from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport
+from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, WriteTally
 from dynamo.record import EMPTY, Record, decode_record
 from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store, Synced
@@ -33,6 +35,23 @@ from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store, Synced
 #: Once w is out of reach, answers that are on their way are still waited for so long (seconds), so
 #: that the error says who has the write and who has not.
 LOST_GRACE: Final = 0.5
+#: How long (seconds) a minter has to take a record that it was behind of.
+TELL_TIMEOUT: Final = 10.0
+
+
+class TellWaiter:
+    """Counts what becomes of records that minters are sent; nobody waits for them."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._count = metrics.count
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        self._count["minters_told" if type(reply) is Synced else "minters_refused_to_be_told"] += 1
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        self._count["minters_not_told"] += 1
 
 
 class WriteOperation:
@@ -51,7 +70,9 @@ class WriteOperation:
         "_primaries",
         "_refused",
         "_tally",
+        "_tell",
         "_timer",
+        "_told",
         "_transport",
         "deadline",
     )
@@ -68,8 +89,10 @@ class WriteOperation:
         deadline: float,
         done: asyncio.Future[Minted],
         heard: dict[str, int],
+        tell: Waiter,
     ) -> None:
-        """`candidates`: the primaries, best minter first. `done`: gets the minter's first answer."""
+        """`candidates`: the primaries, best minter first. `done`: gets the minter's first answer.
+        `tell`: gets the answers of a minter that was behind, and was sent what it had missed."""
         self._mint = mint
         self._primaries = candidates
         self._candidates = iter(candidates)
@@ -79,6 +102,8 @@ class WriteOperation:
         self._count = metrics.count
         self._done = done
         self._heard = heard
+        self._tell = tell
+        self._told = 0
         self.deadline = deadline
         self._minted: Minted | None = None
         self._minter = ""
@@ -146,6 +171,7 @@ class WriteOperation:
             mint.epoch,
             max(1, int(remaining * 1000)),
             minted.record,
+            lww=mint.lww,
         )
         self._transport.request(others, store, self, remaining)
 
@@ -155,7 +181,28 @@ class WriteOperation:
             if refused.code in ("precondition_failed", "record_full", "malformed"):
                 self._fail(_error_of(refused))
                 return
+        elif refused.code == "older":
+            self._tell_minter(refused)
         self._failed(node, refused.detail or refused.code, definite=refused.definite)
+
+    def _tell_minter(self, older: Refused) -> None:
+        """Send the minter the record that hides its write, if it is above what it was sent so far: its
+        clock adopts that stamp, and nothing is minted again. Whether it has that record from elsewhere
+        by now, nobody here knows."""
+        if older.stamp <= self._told or not older.record:
+            return
+        self._told = older.stamp
+        mint = self._mint
+        store = Store(
+            mint.key,
+            mint.cls,
+            mint.partition,
+            mint.epoch,
+            int(TELL_TIMEOUT * 1000),
+            older.record,
+            repair=True,
+        )
+        self._transport.request((self._minter,), store, self._tell, TELL_TIMEOUT)
 
     def _failed(self, node: str, reason: str, *, definite: bool) -> None:
         if self._minted is not None:

@@ -46,6 +46,7 @@ _Epoch = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _DeadlineMs = Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
 _WriteNumber = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Milliseconds = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+_Stamp = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Kind = Annotated[int, Meta(ge=0, le=1)]
 _MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
 _Key = Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)]
@@ -93,6 +94,8 @@ class Mint(_Message, frozen=True, array_like=True, tag=2):
     `context`: vector of what the client had seen, () for none. `kind`, `content`,
     `expires_ms` as in `Sibling`. `seen`: a record (encoded, or b"") to merge before judging
     `condition` and minting. `hint_for`: index of the absent member this node stands in for.
+    `lww`: of a bucket whose last write wins: the write is stamped, and covers all that the minter has.
+    `above`: the highest stamp of what the client had seen, 0 for none.
     """
 
     key: _RoutingKey
@@ -107,12 +110,15 @@ class Mint(_Message, frozen=True, array_like=True, tag=2):
     seen: bytes = b""
     condition: Condition | None = None
     hint_for: _MemberIndex = NO_HINT
+    lww: bool = False
+    above: _Stamp = 0
 
 
 class Store(_Message, frozen=True, array_like=True, tag=3):
     """Merge `record` (encoded) into the receiver's. Answered by Synced once on disk, or Refused.
 
-    `repair` marks read repair and refill, which are counted apart from client writes.
+    `repair` marks read repair and refill, which are counted apart from client writes. `lww`: a client
+    write of a bucket whose last write wins; refused as `older` where the result shows another.
     """
 
     key: _RoutingKey
@@ -123,6 +129,7 @@ class Store(_Message, frozen=True, array_like=True, tag=3):
     record: bytes
     repair: bool = False
     hint_for: _MemberIndex = NO_HINT
+    lww: bool = False
 
 
 class Fetch(_Message, frozen=True, array_like=True, tag=4):
@@ -284,7 +291,9 @@ class Refused(_Message, frozen=True, array_like=True, tag=70):
     `code`: stale_epoch, not_owner, hint_refused, disk_full, damaged, storage_busy, sync_failed,
     storage_error, corrupt, refilling, precondition_failed, record_full, malformed, not_ready,
     unknown_operation, deadline_past, internal; of bucket properties also unknown_bucket_type,
-    number_ahead, too_many_properties, busy. `record`: for record_full, the record that is there.
+    number_ahead, too_many_properties, busy; of `lww` writes: ahead (stamped by a clock that is too far
+    ahead), stamps_used_up, and older (it was stored, and one with the higher `stamp` hides it).
+    `record`: for record_full and older, the record that is there.
     `detail`: one line for people. `limit`: for record_full, "siblings", "record_bytes" or
     "context_bytes".
     """
@@ -295,6 +304,7 @@ class Refused(_Message, frozen=True, array_like=True, tag=70):
     epoch: _Epoch = 0
     record: bytes = b""
     limit: str = ""
+    stamp: _Stamp = 0
 
 
 class RingIs(_Message, frozen=True, array_like=True, tag=71):

@@ -21,6 +21,7 @@ from dynamo.keys import partition_prefix
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Failure, Family, Storage, Timer, Waiter, Write
+from dynamo.properties import PropertiesOf, default_properties
 from dynamo.record import EMPTY, Content, Record, decode_record
 from dynamo.refill import Refill
 from dynamo.replica import Replica
@@ -55,9 +56,11 @@ class LoopClock:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.monotonic = self._loop.time
+        #: What the wall clock is off by.
+        self.offset_ms = 0
 
     def wall_ms(self) -> int:
-        return _WALL_MS + int(self._loop.time() * 1000)
+        return _WALL_MS + int(self._loop.time() * 1000) + self.offset_ms
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return self._loop.call_later(delay, callback)
@@ -276,8 +279,10 @@ class LittleNode:
         storage: Storage,
         *,
         incarnation: bytes | None = None,
+        properties: PropertiesOf = default_properties,
     ) -> None:
         self.id = node_id
+        self.properties = properties
         self.links = links
         self.ring = ring
         self.storage = storage
@@ -306,6 +311,7 @@ class LittleNode:
             clock=self.clock,
             sealer=ContextSealer(cluster_id="little", secret=b"little secret"),
             metrics=self.metrics,
+            properties=self.properties,
         )
         self.listing = Listing(
             node_id=self.id,
@@ -358,7 +364,9 @@ class LittleCluster:
         partitions: int = 8,
         storage: Callable[[str], Storage] | None = None,
         ring: Ring | None = None,
+        properties: PropertiesOf = default_properties,
     ) -> None:
+        self.properties = properties
         names = [chr(ord("a") + index) for index in range(nodes)]
         self.ring = ring or Ring.build(
             tuple(Member(id=name, address=f"{name}:1") for name in names),
@@ -374,7 +382,9 @@ class LittleCluster:
 
     async def __aenter__(self) -> LittleCluster:
         for name, storage in self._storages.items():
-            self.nodes[name] = LittleNode(name, self.ring, self.links, storage)
+            self.nodes[name] = LittleNode(
+                name, self.ring, self.links, storage, properties=self.properties
+            )
             self.nodes[name].run()
         return self
 
@@ -396,7 +406,14 @@ class LittleCluster:
 
     def restart(self, name: str, storage: Storage, incarnation: bytes) -> LittleNode:
         """Start a crashed node anew, connected to nobody yet: take it out of `links.down`."""
-        node = LittleNode(name, self.ring, self.links, storage, incarnation=incarnation)
+        node = LittleNode(
+            name,
+            self.ring,
+            self.links,
+            storage,
+            incarnation=incarnation,
+            properties=self.properties,
+        )
         self.nodes[name] = node
         node.run()
         return node
