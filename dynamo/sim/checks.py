@@ -91,6 +91,10 @@ class Case:
         self._masks: dict[frozenset[int], int] = {}
         #: By id: all that a write covers.
         self.past = [self.bits(one.past) for one in history.operations]
+        #: Writes of keys where the last write wins.
+        self.lww = self.bits(one.id for one in history.operations if one.key in history.lww)
+        for key in history.lww:
+            self._order_writes(key)
         #: By id: the siblings that its answer showed.
         self.seen = [self.bits(one.seen) for one in history.operations]
         self._needs: dict[int, int] = {}
@@ -105,6 +109,17 @@ class Case:
             for copy in rest.copies.get(one.key, {}).values():
                 one.on_disk |= self.bits(copy.ids or ())
             one.final = self.closure(one.on_disk)
+
+    def _order_writes(self, key: bytes) -> None:
+        """Where the last write wins, each covers all below it."""
+        orders = self.history.orders
+        lower = 0
+        for id in sorted(filter(orders.__contains__, self._ids_of(key)), key=orders.__getitem__):
+            self.past[id] = lower
+            lower |= self._bit[id]
+
+    def _ids_of(self, key: bytes) -> Iterator[int]:
+        return (one.id for one in self.operations if one.key == key)
 
     def _key(self, key: bytes) -> _Key:
         found = self.keys.get(key)
@@ -405,6 +420,8 @@ def check_i2(case: Case) -> Iterator[Finding]:
                         " which covers it",
                     )
         yield from _dropped(case, key)
+        if key.key in case.history.lww:
+            continue  # `dynamo.sim.last_write` looks at those
         maximal = key.on_disk
         for id in ids_of(key.on_disk):
             maximal &= ~case.past[id]
@@ -468,7 +485,7 @@ def check_i5(case: Case) -> Iterator[Finding]:
             yield Finding("I5", f"[{one}] was refused, though its context is one of this key")
         if one.kind != "get" and one.outcome == "ok" and one.id not in one.seen:
             yield Finding("I5", f"[{one}] is not in its own answer")
-        if one.kind == "get" and one.outcome == "ok":
+        if one.kind == "get" and one.outcome == "ok" and one.key not in case.history.lww:
             yield from _wrongly_shown(case, one)
     yield from (finding for finding in case.missed if finding.invariant == "I5")
     for one, places in _effects(case):
@@ -684,8 +701,9 @@ def _dropped(case: Case, key: _Key) -> Iterator[Finding]:
 
 
 def _beside(case: Case, mask: int) -> Iterator[tuple[int, list[int]]]:
-    """Siblings that cover others of the same record, with those."""
-    if mask & (mask - 1):
+    """Siblings that cover others of the same record, with those. Where the last write wins they may:
+    those are hidden until the next write."""
+    if mask & (mask - 1) and not mask & case.lww:
         for id in ids_of(mask):
             covered = case.past[id] & mask & ~(1 << id)
             if covered:

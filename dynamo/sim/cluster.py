@@ -18,6 +18,7 @@ from dynamo.errors import DynamoError, NotReady, StorageCorrupt
 from dynamo.keys import partition_prefix, routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Handler
+from dynamo.properties import DEFAULT_PROPERTIES, BucketProperties
 from dynamo.record import EMPTY, VALUE, Content, Record, decode_record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.services import NodeServices
@@ -40,6 +41,10 @@ _T = TypeVar("_T")
 
 BUCKET_TYPE: Final = b"default"
 BUCKET: Final = b"b"
+#: Where the last write wins.
+LWW_BUCKET: Final = b"lww"
+#: What the keys begin with that are in it.
+LWW_PREFIX: Final = b"lww"
 PORT: Final = 7400
 #: Seconds that `settle` and the start wait for nodes to be whole.
 PATIENCE: Final = 120.0
@@ -61,7 +66,8 @@ class Cluster:
 
     `replicas`: n of every key. `formed`: whether the members are in the cluster file, or found out by
     the first handshakes. `apart`: nodes start within so many seconds, and nobody waits until they are
-    ready. Requests go to bucket `b` of the default type.
+    ready. Requests go to bucket `b` of the default type, and those of keys that begin with `lww` to the
+    bucket `lww`, where the last write wins.
     """
 
     def __init__(
@@ -172,14 +178,16 @@ class Cluster:
         return await self.request(
             node,
             key,
-            lambda services: services.put(BUCKET_TYPE, BUCKET, key, content, context, given),
+            lambda services: services.put(
+                BUCKET_TYPE, bucket_of(key), key, content, context, given
+            ),
         )
 
     async def read(self, node: str, key: bytes, options: ReadOptions | None = None) -> Found:
         """Get at a node. Raises as `write`."""
         given = options or ReadOptions()
         return await self.request(
-            node, key, lambda services: services.get(BUCKET_TYPE, BUCKET, key, given)
+            node, key, lambda services: services.get(BUCKET_TYPE, bucket_of(key), key, given)
         )
 
     async def delete(
@@ -188,7 +196,9 @@ class Cluster:
         """Delete at a node. Raises as `write`."""
         given = options or WriteOptions()
         return await self.request(
-            node, key, lambda services: services.delete(BUCKET_TYPE, BUCKET, key, context, given)
+            node,
+            key,
+            lambda services: services.delete(BUCKET_TYPE, bucket_of(key), key, context, given),
         )
 
     async def request(
@@ -258,7 +268,9 @@ class Cluster:
             chance=stream(self.seed, "start", name, node.starts),
         )
         node.world = world
-        node.services = NodeServices(node.config, world=world, metrics=node.metrics)
+        node.services = NodeServices(
+            node.config, world=world, metrics=node.metrics, properties=_properties
+        )
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")
 
@@ -421,7 +433,7 @@ class Cluster:
     def plan(self, key: bytes) -> Plan:
         """Where the key lives."""
         class_ = self.ring.classes[0]
-        return self._planner.plan(class_, routing_key(BUCKET_TYPE, BUCKET, key))
+        return self._planner.plan(class_, routing_key(BUCKET_TYPE, bucket_of(key), key))
 
     def owners(self, key: bytes) -> tuple[str, ...]:
         """The primaries of the key."""
@@ -430,7 +442,7 @@ class Cluster:
     def storage_key(self, key: bytes) -> bytes:
         """What the key is stored under, at every owner."""
         plan = self.plan(key)
-        routing = routing_key(BUCKET_TYPE, BUCKET, key)
+        routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
         return partition_prefix(plan.class_id, plan.partition) + routing
 
     def record(self, name: str, key: bytes) -> Record:
@@ -547,6 +559,18 @@ class Cluster:
         except StorageCorrupt:
             return None
         return tuple(sorted(s.read().value for s in record.siblings if s.kind == VALUE))
+
+
+def bucket_of(key: bytes) -> bytes:
+    """The bucket that requests for this key go to."""
+    return LWW_BUCKET if key.startswith(LWW_PREFIX) else BUCKET
+
+
+def _properties(bucket_type: bytes, bucket: bytes) -> BucketProperties:
+    return _LAST_WRITE_WINS if bucket == LWW_BUCKET else DEFAULT_PROPERTIES
+
+
+_LAST_WRITE_WINS: Final = BucketProperties(conflict="lww")
 
 
 def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:

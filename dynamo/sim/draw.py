@@ -65,7 +65,14 @@ def draw_plan(seed: int) -> Plan:
         dead=dead,
         apart=apart,
         ballast=stream(seed, "ballast").choice(BALLAST),
+        lww=_draw_lww(stream(seed, "lww"), keys),
     )
+
+
+def _draw_lww(rng: random.Random, keys: int) -> tuple[int, ...]:
+    """In some runs the last write wins at some keys, in a few at all."""
+    chance = rng.choice((0.0, 0.0, 0.4, 1.0))
+    return tuple(number for number in range(keys) if rng.random() < chance)
 
 
 def _draw_bursts(rng: random.Random, keys: int) -> tuple[Burst, ...]:

@@ -3,7 +3,9 @@
 Causality is taken from unique values and from the contexts that clients echoed, never from the
 store's vectors: a write covers the siblings that its context was given with, and what those cover.
 The value of a put is the decimal id of the operation, filled up to some size; a tombstone says by
-its expiry which delete it is of. Knows nothing of nodes' insides; times are seconds of one clock.
+its expiry which delete it is of. Where the last write wins, a write covers all that have lower stamps:
+then the order of stamps is the graph, and whether that order is as it should be is another check.
+Knows nothing of nodes' insides; times are seconds of one clock.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ OperationKind = Literal["put", "delete", "get"]
 #: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone;
 #: the database gone; the node stays down for good.
 Why = Literal["wipe", "rot", "restore", "log", "database", "dead"]
+
+#: Of a write that has a stamp: stamp, then dot. The highest wins.
+Order = tuple[int, bytes, int]
 
 NOTHING: Final[frozenset[int]] = frozenset()
 #: A delete writes a tombstone with `expires_ms = TOMBSTONE_TAG + id`.
@@ -223,6 +228,7 @@ class History:
     """All operations of a run, and the copies lost on the way. `n`: replicas of each key.
 
     `owners`: the nodes that keep a key, for all keys from the start.
+    `lww`: the keys where the last write wins. `orders`: by write of such a key, what decides.
     `unreadable`: answers with a record or a value that nobody wrote, a line each.
     `two_writes`: a dot and the writes that it named. `two_dots`: a write and the dots it had.
     """
@@ -231,6 +237,8 @@ class History:
     operations: list[Operation] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     owners: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
+    lww: frozenset[bytes] = frozenset()
+    orders: dict[int, Order] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     two_writes: list[tuple[Dot, int, int]] = field(default_factory=list)
     two_dots: list[tuple[int, Dot, Dot]] = field(default_factory=list)
@@ -279,6 +287,8 @@ class History:
             known = self._write_of.setdefault(dot, id)
             if known != id and (dot, known, id) not in self.two_writes:
                 self.two_writes.append((dot, known, id))
+            if sibling.stamp:
+                self.orders.setdefault(id, (sibling.stamp, *dot))
             before = self._dot_of.setdefault(id, dot)
             if before != dot and (id, before, dot) not in self.two_dots:
                 self.two_dots.append((id, before, dot))
@@ -318,9 +328,21 @@ class History:
         known = self._covered.get((storage_key, data))
         if known is None:
             copy = copy_on_disk(data, storage_key)
+            if stamped := [id for id in copy.ids or () if id in self.orders]:
+                # Not kept: others with lower stamps may be minted yet.
+                return self.below(max(stamped, key=self.orders.__getitem__)).union(copy.ids or ())
             known = self.past_of(copy.ids or NOTHING)
             self._covered[storage_key, data] = known
         return known
+
+    def below(self, id: int) -> frozenset[int]:
+        """The write, which has a stamp, and all of its key that it wins over."""
+        key, order = self.operations[id].key, self.orders[id]
+        return frozenset(
+            other
+            for other, lower in self.orders.items()
+            if lower <= order and self.operations[other].key == key
+        )
 
 
 @dataclass(frozen=True, slots=True)

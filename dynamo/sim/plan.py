@@ -74,7 +74,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in the first handshakes. `latency_ms`, `sync_ms`: usual times of a message and of a sync. `dead`:
     nodes that stay down when all else is healed. `seconds`: how long things go wrong. `apart`: the nodes
     start for the first time within so many seconds, and nobody waits for them; 0: all are ready before
-    anything happens. `ballast`: large keys that are written once.
+    anything happens. `ballast`: large keys that are written once. `lww`: numbers of the keys whose last
+    write wins.
     """
 
     seed: int
@@ -91,6 +92,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead: tuple[str, ...] = ()
     apart: float = 0.0
     ballast: int = 0
+    lww: tuple[int, ...] = ()
 
     @property
     def operations(self) -> int:
@@ -107,6 +109,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             head += f"; started within {self.apart:g} s"
         if self.ballast:
             head += f"; {self.ballast} large keys"
+        if self.lww:
+            head += f"; the last write wins at keys {' '.join(map(str, self.lww))}"
         if self.dead:
             head += f"; {' '.join(self.dead)} stay dead"
         lines = sorted(
@@ -137,6 +141,8 @@ def _impossible(plan: Plan) -> Iterator[str]:
         yield f"{plan.partitions} partitions: a power of two, at most {PARTITIONS[-1]}"
     if not (1 <= plan.keys <= KEYS_MAX and 0 <= plan.ballast <= KEYS_MAX):
         yield f"{plan.keys} keys and {plan.ballast} large ones: at least 1, at most {KEYS_MAX}"
+    if len(set(plan.lww)) < len(plan.lww) or not set(plan.lww) <= set(range(plan.keys)):
+        yield f"the last write wins at keys {plan.lww}: numbers below {plan.keys}, each once"
     if not (0 < plan.latency_ms <= MILLISECONDS_MAX and 0 < plan.sync_ms <= MILLISECONDS_MAX):
         yield f"messages take {plan.latency_ms} ms, syncs {plan.sync_ms} ms"
     if not (0 < plan.seconds <= SECONDS_MAX and 0 <= plan.apart <= plan.seconds):

@@ -20,7 +20,7 @@ from dynamo.resolve import etag, view
 from dynamo.rpc.messages import Condition
 from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
-from dynamo.sim.cluster import BUCKET, BUCKET_TYPE, Cluster, NodeGone
+from dynamo.sim.cluster import BUCKET_TYPE, LWW_PREFIX, Cluster, NodeGone, bucket_of
 from dynamo.sim.history import (
     FOREVER,
     NOTHING,
@@ -267,7 +267,7 @@ class Client:
 
         async def noted(services: NodeServices) -> Found | Written:
             _read_inside.set(note)
-            return await services.delete(BUCKET_TYPE, BUCKET, key, b"", options)
+            return await services.delete(BUCKET_TYPE, bucket_of(key), key, b"", options)
 
         return await cluster.request(node, key, noted)
 
@@ -363,7 +363,8 @@ class Client:
         if answer.context:
             covered = history.past_of(operation.seen)
             clock = cluster.nodes[operation.node].clock
-            siblings = view(record, clock.wall_ms()).siblings if clock is not None else ()
+            lww = operation.key in history.lww
+            siblings = view(record, clock.wall_ms(), lww).siblings if clock is not None else ()
             tag = etag(record, siblings) if siblings else ""
             kept = self._kept.setdefault(operation.key, [])
             kept.append(Kept(covered, answer.context, tag))
@@ -401,7 +402,10 @@ class Workload:
         self._clients = [Client(cluster, history, self.problems) for _ in range(most)]
         self._loader = Client(cluster, history, self.problems, value_bytes=BALLAST_BYTES)
         self.ballast = [b"large%d" % number for number in range(plan.ballast)]
-        self.keys = [b"k%d" % number for number in range(plan.keys)]
+        lww = frozenset(plan.lww)
+        self.keys = [
+            (LWW_PREFIX if number in lww else b"k") + b"%d" % number for number in range(plan.keys)
+        ]
         cluster.on_start = spy
 
     async def run(self, start: float) -> None:

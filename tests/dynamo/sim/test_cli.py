@@ -204,6 +204,8 @@ _CRASH = {"at": 1.0, "kind": "crash", "nodes": ["a"]}
         ({"latency_ms": -1.0}, "messages take -1.0 ms"),
         ({"sync_ms": 1e12}, "syncs 1000000000000.0 ms"),
         ({"keys": 100_000}, "100000 keys"),
+        ({"lww": [9]}, "the last write wins at keys (9,)"),
+        ({"lww": [0, 0]}, "each once"),
         ({"apart": 1e9}, "start within"),
         ({"bursts": [{**_BURST, "at": 1e9}]}, "it is not within 20 s"),
         ({"bursts": [{**_BURST, "operations": 10**9}]}, "10000 operations"),

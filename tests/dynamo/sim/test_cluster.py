@@ -317,3 +317,14 @@ def test_a_scene_that_waits_for_ever_is_told_so() -> None:
 
     with pytest.raises(Deadlock, match=r"nobody got anywhere in 600 s.*paused: a#1"):
         simulate(scene, seconds_max=600.0)
+
+
+def test_the_last_write_wins_at_keys_that_are_called_so() -> None:
+    async def scene(cluster: Cluster) -> None:
+        for key in (b"k", b"lww"):
+            for node in ("a", "b"):
+                await cluster.write(node, key, node.encode(), options=WriteOptions(w="all"))
+        assert values(await cluster.read("c", b"k")) == {b"a", b"b"}
+        assert values(await cluster.read("c", b"lww")) == {b"b"}
+
+    simulate(scene)

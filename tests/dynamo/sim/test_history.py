@@ -32,8 +32,11 @@ from dynamo.version import Birth, Vector, birth_bytes, incarnation_bytes
 AT_A, AT_B = (birth_bytes(incarnation_bytes(1, bytes([one]) * 8), 1) for one in (1, 2))
 
 
-def with_put(record: Record, id: int, birth: Birth = AT_A, context: Vector = ()) -> Record:
-    return _minted(record, birth, context, VALUE, encode_content(Content(b"%d" % id)), 0)
+def with_put(
+    record: Record, id: int, birth: Birth = AT_A, context: Vector = (), *, stamp: int = 0
+) -> Record:
+    content = encode_content(Content(b"%d" % id))
+    return _minted(record, birth, context, VALUE, content, 0, stamp=stamp)
 
 
 def with_delete(record: Record, id: int, birth: Birth = AT_A) -> Record:
@@ -41,7 +44,13 @@ def with_delete(record: Record, id: int, birth: Birth = AT_A) -> Record:
 
 
 def _minted(
-    record: Record, birth: Birth, context: Vector, kind: int, content: bytes, expires_ms: int
+    record: Record,
+    birth: Birth,
+    context: Vector,
+    kind: int,
+    content: bytes,
+    expires_ms: int,
+    stamp: int = 0,
 ) -> Record:
     counter = max(dict(record.vector).get(birth, 0), dict(context).get(birth, 0)) + 1
     return mint(
@@ -52,6 +61,7 @@ def _minted(
         kind=kind,
         content=content,
         written_ms=1,
+        stamp=stamp,
         expires_ms=expires_ms,
     )
 
@@ -178,3 +188,23 @@ def test_an_operation_is_one_line() -> None:
     )
     put.end = FOREVER
     assert "never answered" in str(put)
+
+
+def test_a_write_with_a_stamp_covers_all_of_its_key_that_are_below_it() -> None:
+    history = History(n=3, lww=frozenset((b"k",)))
+    for id in range(3):
+        history.begin(operation(id))
+    other = history.begin(operation(3))
+    other.key = b"other"
+    records = {
+        id: with_put(EMPTY, id, birth, stamp=stamp)
+        for id, birth, stamp in ((0, AT_A, 5), (1, AT_B, 5), (2, AT_A, 9), (3, AT_B, 1))
+    }
+    for record in records.values():
+        history.note_dots(record)
+    assert history.below(2) == {0, 1, 2}
+    assert history.below(1) == {0, 1}  # of one stamp the higher dot wins
+    assert history.below(3) == {3}
+    disks = {name: stored(records[id]) for name, id in (("a", 0), ("c", 2))}
+    assert history.holders_of(history.operations[0], disks, b"key") == {"a", "c"}
+    assert history.holders_of(history.operations[1], disks, b"key") == {"c"}
