@@ -6,7 +6,7 @@ these has no right to be believed when it finds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,7 @@ import dynamo.quorum
 import dynamo.record
 import dynamo.refill
 import dynamo.replica
+import dynamo.resolve
 import dynamo.rpc.frame
 import dynamo.services
 import dynamo.stored
@@ -37,6 +38,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     Unavailable,
 )
+from dynamo.hybrid_clock import HybridClock, stamp_at
 from dynamo.ports import Call, Failure, Write
 from dynamo.quorum import ReadTally, WriteTally
 from dynamo.read_operation import BlockingRepair, ReadOperation
@@ -45,7 +47,7 @@ from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
 from dynamo.requests import ReadOptions, WriteOptions
-from dynamo.resolve import View, holds, view
+from dynamo.resolve import View, holds, rank, view
 from dynamo.rpc.messages import Condition, Fetch, Minted, Page, Refused, Reply, Scan, Store
 from dynamo.rpc.pending import Pending
 from dynamo.sim.disk import Disk
@@ -395,8 +397,8 @@ def _failed_write_had_no_effect(patch: Patches) -> None:
 def _newest_sibling_is_shown_alone(patch: Patches) -> None:
     """The wall clock decides between concurrent writes."""
 
-    def newest(record: Record, now_ms: int) -> View:
-        seen = view(record, now_ms)  # the product's, as this module has it
+    def newest(record: Record, now_ms: int, lww: bool = False) -> View:
+        seen = view(record, now_ms, lww)  # the product's, as this module has it
         return View(seen.siblings[-1:], seen.deleted)
 
     patch.set(dynamo.coordinator, "view", newest)
@@ -440,14 +442,14 @@ def _read_before_a_delete_asks_one(patch: Patches) -> None:
 
 
 def _minter_judges_no_condition(patch: Patches) -> None:
-    patch.set(dynamo.replica, "holds", lambda condition, record, now_ms: True)
+    patch.set(dynamo.replica, "holds", lambda *given: True)
 
 
 def _what_is_there_meets_no_condition(patch: Patches) -> None:
     """A condition that names what is there is taken not to hold."""
 
-    def never(condition: Condition, record: Record, now_ms: int) -> bool:
-        return not condition.if_match and holds(condition, record, now_ms)
+    def never(condition: Condition, record: Record, now_ms: int, lww: bool = False) -> bool:
+        return not condition.if_match and holds(condition, record, now_ms, lww)
 
     patch.set(dynamo.coordinator, "holds", never)
 
@@ -658,6 +660,60 @@ def _lost_log_goes_unnoticed(patch: Patches) -> None:
     patch.set(Known, "lacks", lambda self, other: False)
 
 
+# Where the last write wins --------------------------------------------------------------------------
+
+
+def _stamp_is_the_wall_clock(patch: Patches) -> None:
+    """The minter does not go above what it holds."""
+
+    def wall(self: HybridClock, wall_ms: int, above: int) -> int | None:
+        return stamp_at(wall_ms)
+
+    patch.set(HybridClock, "next", wall)
+
+
+def _hidden_write_counts(patch: Patches) -> None:
+    """A replica acknowledges a write though it holds one with a higher stamp."""
+    patch.set(dynamo.replica, "_older", lambda write, merged: None)
+
+
+def _clock_does_not_adopt(patch: Patches) -> None:
+    patch.set(HybridClock, "adopt", lambda self, stamp, wall_ms: True)
+
+
+def _minter_is_not_told(patch: Patches) -> None:
+    patch.set(WriteOperation, "_tell_minter", lambda self, older: None)
+
+
+def _stamps_of_the_future_are_taken(patch: Patches) -> None:
+    patch.set(dynamo.replica, "AHEAD_MS_MAX", 1 << 50)
+
+
+def _repair_is_refused_for_its_stamp(patch: Patches) -> None:
+    look = Replica._look_at_stamps
+
+    def strict(self: Replica, incoming: Record, *, is_write: bool) -> Refused | None:
+        return look(self, incoming, is_write=True)
+
+    patch.set(Replica, "_look_at_stamps", strict)
+
+
+def _context_has_no_stamp(patch: Patches) -> None:
+    """A minter that has nothing of a key stamps below what its client has seen."""
+    patch.set(dynamo.coordinator, "stamp_of", lambda token: 0)
+
+
+def _last_write_covers_its_context_alone(patch: Patches) -> None:
+    patch.set(dynamo.replica, "join", lambda vector, other: vector)
+
+
+def _first_write_is_shown(patch: Patches) -> None:
+    def lowest(siblings: Sequence[Sibling]) -> Sibling:
+        return min(siblings, key=rank)
+
+    patch.set(dynamo.resolve, "newest", lowest)
+
+
 # Wire ---------------------------------------------------------------------------------------------
 
 
@@ -755,6 +811,15 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_rebuilt_database_counts_as_whole, "a rebuilt database is not refilled"),
     (_emptied_disk_goes_unnoticed, "nobody notices that a node has less than it had"),
     (_lost_log_goes_unnoticed, "neither a node nor its peers notice that its log is cut off"),
+    (_stamp_is_the_wall_clock, "a stamp is not above what the minter holds"),
+    (_hidden_write_counts, "a replica acknowledges a write that it does not show"),
+    (_clock_does_not_adopt, "a clock does not adopt the stamps that it sees"),
+    (_minter_is_not_told, "a minter that was behind is not sent what it has missed"),
+    (_stamps_of_the_future_are_taken, "a write that a clock far ahead has stamped counts"),
+    (_repair_is_refused_for_its_stamp, "a repair is refused for its stamp"),
+    (_context_has_no_stamp, "a write is stamped below what its client has seen"),
+    (_last_write_covers_its_context_alone, "a last write leaves others beside it"),
+    (_first_write_is_shown, "a read shows the first of several writes, not the last"),
     (_what_was_sent_counts_as_unsent, "who stops takes what it sent for unsent"),
     (_frames_are_not_checked, "frames are executed whatever their checksum"),
 )
