@@ -23,10 +23,11 @@ class _Round:
     """What the partitions say together so far. `end`: the position up to which they say all, None for
     all there is. `doubtful`: by bucket, the partitions whose replicas disagree."""
 
-    __slots__ = ("_bucket_type", "doubtful", "end", "sure")
+    __slots__ = ("_bucket_type", "_shows_one", "doubtful", "end", "sure")
 
-    def __init__(self, bucket_type: bytes) -> None:
-        self._bucket_type = bucket_type
+    def __init__(self, run: Run) -> None:
+        self._bucket_type = run.bucket_type
+        self._shows_one = run.shows_one
         self.end: bytes | None = None
         self.sure: set[bytes] = set()
         self.doubtful: dict[bytes, list[int]] = {}
@@ -36,7 +37,7 @@ class _Round:
         pages = [page for page in asked.pages if isinstance(page, Buckets)]
         if not pages:
             return
-        merged = merge_buckets(pages, self._bucket_type)
+        merged = merge_buckets(pages, self._bucket_type, self._shows_one)
         self.sure |= merged.sure
         if asked.met:
             for bucket in merged.doubtful:
@@ -91,7 +92,7 @@ class BucketLister:
 
     async def _round(self, run: Run, position: bytes, limit: int) -> _Round | None:
         """The next buckets; None if time ran out."""
-        round_ = _Round(run.bucket_type)
+        round_ = _Round(run)
         steps: deque[tuple[int, asyncio.Task[Pages]]] = deque()
         started = 0
         try:

@@ -46,6 +46,9 @@ COUNTERS: Final[Mapping[str, str]] = {
     "mints_moved_on": "Writes that went to another primary, since one certainly did nothing.",
     "mints_malformed": "Writes whose minter answered what cannot be read.",
     "contexts_too_long": "Reads answered without a context, since merges have made it too long.",
+    "minters_told": "Minters of `lww` writes that were sent a record which hides what they minted.",
+    "minters_refused_to_be_told": "Minters of `lww` writes that refused such a record.",
+    "minters_not_told": "Minters of `lww` writes that did not answer to such a record.",
     # Replica
     "fetches": "Records that this node was asked for, by itself or a peer.",
     "fetches_waited": "Of them, those that waited until what they met was on disk.",
@@ -56,6 +59,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "records_full": "Writes refused since they would pass a cap of the record.",
     "records_large": "Writes that left a record near one of its caps.",
     "preconditions_failed": "Conditional writes whose condition did not hold here.",
+    "stamps_not_adopted": "Stamps from a clock so far ahead that this node's does not follow.",
     "writes_waited": "Writes that waited for a storage that was too far behind.",
     "writes_waited_in_vain": "Of them, those whose time was up.",
     "flushes": "Syncs of the log, each for all who waited.",

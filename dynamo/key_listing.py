@@ -138,7 +138,8 @@ class KeyLister:
             return Step((), after, False, expired=True)
         if not asked.pages:
             return Step((), None, False)
-        merged = merge_keys([page for page in asked.pages if isinstance(page, Keys)], after)
+        pages = [page for page in asked.pages if isinstance(page, Keys)]
+        merged = merge_keys(pages, after, shows_one=run.shows_one(bucket))
         if not merged.doubtful:
             return Step(merged.listed, merged.last, asked.met)
         if not asked.met:

@@ -21,6 +21,7 @@ from dynamo.keys import ROUTING_KEY_BYTES_MAX, bucket_prefix
 from dynamo.listing_ask import PageAsker, Part, Run
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Transport
+from dynamo.properties import PropertiesOf
 from dynamo.requests import LIST_TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, Listed, ListOptions
 from ring.ring import Ring
 
@@ -43,13 +44,15 @@ class Listing:
         sealer: CursorSealer,
         metrics: Metrics,
         read: Reader,
+        properties: PropertiesOf,
     ) -> None:
-        """`read`: reads one key at a quorum, and repairs who is behind."""
+        """`read`: reads one key at a quorum, and repairs who is behind. `properties`: of a bucket."""
         self._node_id = node_id
         self._datacenter = datacenter
         self._clock = clock
         self._sealer = sealer
         self._count = metrics.count
+        self._properties = properties
         asker = PageAsker(node_id=node_id, transport=transport, clock=clock, metrics=metrics)
         self._keys = KeyLister(asker=asker, read=read, clock=clock, metrics=metrics)
         self._buckets = BucketLister(asker=asker, keys=self._keys, metrics=metrics)
@@ -118,6 +121,7 @@ class Listing:
             class_id=class_id,
             bucket_type=bucket_type,
             deadline=self._clock.monotonic() + timeout_ms / 1000,
+            shows_one=lambda bucket: self._properties(bucket_type, bucket).conflict == "lww",
         )
 
     def _position(self, scope: bytes, cursor: bytes) -> bytes:

@@ -27,20 +27,31 @@ WIDTH: Final = 8
 class Run:
     """One listing on its way, in the datacenter and by the ring that it began with.
 
-    `deadline`: monotonic second. `avoided`: nodes that failed it, asked last from then on. `whole`:
-    nothing has been left out so far.
+    `deadline`: monotonic second. `shows_one`: whether a bucket shows the last write alone. `avoided`:
+    nodes that failed it, asked last from then on. `whole`: nothing has been left out so far.
     """
 
-    __slots__ = ("avoided", "bucket_type", "class_id", "datacenter", "deadline", "ring", "whole")
+    __slots__ = (
+        *("avoided", "bucket_type", "class_id", "datacenter", "deadline", "ring", "shows_one"),
+        "whole",
+    )
 
     def __init__(
-        self, ring: Ring, datacenter: str, *, class_id: int, bucket_type: bytes, deadline: float
+        self,
+        ring: Ring,
+        datacenter: str,
+        *,
+        class_id: int,
+        bucket_type: bytes,
+        deadline: float,
+        shows_one: Callable[[bytes], bool],
     ) -> None:
         self.ring = ring
         self.datacenter = datacenter
         self.class_id = class_id
         self.bucket_type = bucket_type
         self.deadline = deadline
+        self.shows_one = shows_one
         self.avoided: set[str] = set()
         self.whole = True
 

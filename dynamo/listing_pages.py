@@ -7,7 +7,7 @@ another away. One that holds nothing of a key takes nothing away. Pure: knows no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dynamo.keys import bucket_prefix
@@ -28,8 +28,11 @@ class MergedKeys(NamedTuple):
     last: bytes | None
 
 
-def merge_keys(pages: Sequence[Keys], after: bytes = b"") -> MergedKeys:
-    """What pages of one partition, all asked for from `after` on, say together."""
+def merge_keys(pages: Sequence[Keys], after: bytes = b"", *, shows_one: bool = False) -> MergedKeys:
+    """What pages of one partition, all asked for from `after` on, say together.
+
+    `shows_one`: of live and dead siblings the last write alone is shown, which pages do not tell.
+    """
     last = min((page.last for page in pages if page.more), default=None)
     first = pages[0]
     if not first.mixed and all(
@@ -53,7 +56,7 @@ def merge_keys(pages: Sequence[Keys], after: bytes = b"") -> MergedKeys:
         if key <= after or (last is not None and key > last):
             continue
         states = seen[key]
-        if states in (_LIVE, _MIXED):
+        if states == _LIVE or (states == _MIXED and not shows_one):
             listed.append(key)
         elif states != _DEAD:
             doubtful.append(key)
@@ -69,7 +72,9 @@ class MergedBuckets(NamedTuple):
     next: bytes | None
 
 
-def merge_buckets(pages: Sequence[Buckets], bucket_type: bytes) -> MergedBuckets:
+def merge_buckets(
+    pages: Sequence[Buckets], bucket_type: bytes, shows_one: Callable[[bytes], bool]
+) -> MergedBuckets:
     """What pages of one partition, all asked for from one position on, say together.
 
     Sure is what all show by the same key in the same state: for that key, `merge_keys` would say so.
@@ -81,7 +86,8 @@ def merge_buckets(pages: Sequence[Buckets], bucket_type: bytes) -> MergedBuckets
         for bucket, key, digest in page.entries:
             if end is not None and bucket_prefix(bucket_type, bucket) >= end:
                 continue
-            if shown.setdefault(bucket, (key, digest)) == (key, digest):
+            is_told = not (digest and shows_one(bucket))
+            if shown.setdefault(bucket, (key, digest)) == (key, digest) and is_told:
                 times[bucket] = times.get(bucket, 0) + 1
     sure = frozenset(bucket for bucket, count in times.items() if count == len(pages))
     return MergedBuckets(sure, frozenset(shown) - sure, end)

@@ -85,3 +85,15 @@ def _first(asked: Count, kept: Count, n: int) -> Count:
     if asked != "default":
         return asked
     return min(kept, n) if isinstance(kept, int) else kept
+
+
+def with_defaults(known: PropertiesOf, defaults: PropertiesOf | None) -> PropertiesOf:
+    """What is known of a bucket; where that is nothing of its own, what `defaults` says."""
+    if defaults is None:
+        return known
+
+    def properties(bucket_type: bytes, bucket: bytes) -> BucketProperties:
+        found = known(bucket_type, bucket)
+        return defaults(bucket_type, bucket) if found is DEFAULT_PROPERTIES else found
+
+    return properties

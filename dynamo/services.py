@@ -25,7 +25,7 @@ from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import Overview
 from dynamo.ports import Call, Handler
-from dynamo.properties import PropertiesOf
+from dynamo.properties import PropertiesOf, with_defaults
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.recovery import Recovery
@@ -82,10 +82,10 @@ class NodeServices:
         *,
         world: World,
         metrics: Metrics,
-        properties: PropertiesOf | None = None,
+        defaults: PropertiesOf | None = None,
     ) -> None:
-        """`properties`: of a bucket, in place of those that the cluster keeps."""
-        self._given_properties = properties
+        """`defaults`: the properties of buckets that were given none, if not those of all."""
+        self._defaults = defaults
         self.config = config
         self.metrics = metrics
         self._world = world
@@ -136,6 +136,7 @@ class NodeServices:
         self._properties = properties = PropertyStore(
             node_id=config.node_id, blobs=directory, clock=clock, metrics=metrics
         )
+        properties_of = with_defaults(properties.of, self._defaults)
         # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
         # tried, that nothing is here does not mean that nothing is there.
         self._handlers: dict[type, Handler] = {
@@ -166,7 +167,7 @@ class NodeServices:
             metrics=metrics,
             value_bytes_max=config.value_bytes_max,
             heard=topology.acknowledged,
-            properties=self._given_properties or properties.of,
+            properties=properties_of,
         )
         self._listing = Listing(
             node_id=config.node_id,
@@ -176,6 +177,7 @@ class NodeServices:
             sealer=CursorSealer(cluster_id=config.cluster.id, secret=config.cluster.secret),
             metrics=metrics,
             read=self._coordinator.get,
+            properties=properties_of,
         )
         self._recovery = recovery = Recovery(
             directory=directory,

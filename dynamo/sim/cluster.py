@@ -269,7 +269,7 @@ class Cluster:
         )
         node.world = world
         node.services = NodeServices(
-            node.config, world=world, metrics=node.metrics, properties=_properties
+            node.config, world=world, metrics=node.metrics, defaults=_properties
         )
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")

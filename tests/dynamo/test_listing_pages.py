@@ -205,13 +205,24 @@ def buckets(*entries: tuple[str, str], next: bytes = b"") -> Buckets:
 def test_a_bucket_is_sure_where_all_show_it_by_the_same_key() -> None:
     one = buckets(("a", "k"), ("b", "k"), ("c", "k"), ("d", "k!"), ("e", "k!"))
     other = buckets(("a", "k"), ("b", "x"), ("d", "k!"), ("e", "k"))
-    found = merge_buckets([one, other], b"t")
+    found = merge_buckets([one, other], b"t", lambda bucket: False)
     assert found == MergedBuckets(frozenset((b"a", b"d")), frozenset((b"b", b"c", b"e")), None)
 
 
 def test_buckets_beyond_the_shortest_page_wait() -> None:
     end = bucket_prefix(b"t", b"b")
     found = merge_buckets(
-        [buckets(("a", "k"), next=end), buckets(("a", "k"), ("b", "k"), ("aa", "k"))], b"t"
+        [buckets(("a", "k"), next=end), buckets(("a", "k"), ("b", "k"), ("aa", "k"))],
+        b"t",
+        lambda bucket: False,
     )
     assert found == MergedBuckets(frozenset((b"a",)), frozenset(), end)
+
+
+def test_where_one_value_is_shown_live_beside_dead_is_in_doubt() -> None:
+    page = Keys((b"live",), (), ((b"mixed", b"digest"),), False)
+    assert merge_keys([page, page]).doubtful == ()
+    assert merge_keys([page, page], shows_one=True) == MergedKeys((b"live",), (b"mixed",), None)
+    one = buckets(("a", "k"), ("d", "k!"))
+    found = merge_buckets([one, one], b"t", lambda bucket: bucket == b"d")
+    assert found == MergedBuckets(frozenset((b"a",)), frozenset((b"d",)), None)

@@ -321,6 +321,7 @@ class LittleNode:
             sealer=CursorSealer(cluster_id="little", secret=b"little secret"),
             metrics=self.metrics,
             read=self.coordinator.get,
+            properties=self.properties,
         )
         self.refill = Refill(
             node_id=self.id,
