@@ -20,7 +20,7 @@ from dynamo.http.errors import Refusal, error_reply, failure_reply, refusal_repl
 from dynamo.http.ids import Ids
 from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Limits
 from dynamo.http.refusals import no_such_resource, not_allowed
-from dynamo.http.reply import JSON_TYPE, HttpReply, to_json
+from dynamo.http.reply import ERROR_TYPE, HttpReply, to_json
 from dynamo.http.request import Edge, Load, Request
 from dynamo.http.routes import ALL_METHODS, ROUTER
 from dynamo.http.target import split_target
@@ -203,7 +203,7 @@ class _TurnedAway(asyncio.Protocol):
         transport.write(
             b"HTTP/1.1 503 Service Unavailable\r\n%bX-Request-Id: %b\r\nRetry-After: 1\r\n"
             b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-            % (self._edge.stamp(), request_id, JSON_TYPE, len(body), body)
+            % (self._edge.stamp(), request_id, ERROR_TYPE, len(body), body)
         )
         transport.close()
 
