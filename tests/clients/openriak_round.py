@@ -286,7 +286,7 @@ async def alone(client: Any) -> dict[str, Any]:
         "ping": (await client.ping(m.PingInput())).body,
         "get": await refused(get(client, "k")),
         "put": await refused(put(client, "k", b"v", timeout=2000)),
-        "keys": await refused(client.list_default_keys(keys)),
+        "keys complete": (await client.list_default_keys(keys)).body.as_value()["complete"],
     }
 
 

@@ -234,7 +234,6 @@ def alone(client: Any) -> dict[str, Any]:
         "get": error(lambda: bucket.get("k")),
         "put": error(lambda: bucket.new("k", data=1).store(timeout=2000)),
         "get of one": bucket.get("k", r=1).exists,
-        "keys": error(bucket.get_keys),
         "set": error(lambda: bucket.set_property("r", 1)),
     }
 

@@ -38,7 +38,7 @@ DEFAULTS = {
     "w": "quorum",
     "pr": 0,
     "pw": 0,
-    "dw": "quorum",
+    "dw": 0,
 }
 LAST_WRITE = {"allow_mult": False, "last_write_wins": True, "r": 1}
 MAP = {"fruit": ["fig"], "count": 1}
@@ -83,7 +83,7 @@ RIAK_SAW: dict[str, Any] = {
     },
     "properties": {
         "before": DEFAULTS,
-        "changed": DEFAULTS | LAST_WRITE,
+        "changed": DEFAULTS | LAST_WRITE | {"dvv_enabled": False},
         "last write": [1, "new"],
         "cleared": [True, True, "quorum"],
         "n_val": "RiakError: 'Error setting bucket properties.'",
@@ -192,7 +192,7 @@ def test_the_client_of_2016_makes_its_whole_round() -> None:
         assert set(node["resources"]) >= RESOURCES
         assert not set(node["resources"]) & ABSENT
         _check_stats(node["stats"])
-        assert [owner["node"] for owner in node["preflist"]] == ["n1", "n2", "n3"]
+        assert sorted(owner["node"] for owner in node["preflist"]) == ["n1", "n2", "n3"]
         assert all(owner["primary"] for owner in node["preflist"])
 
         cluster.kill9(1)
@@ -203,7 +203,6 @@ def test_the_client_of_2016_makes_its_whole_round() -> None:
             "get": _refused(503, 200, 300, 404),
             "put": _refused(503, 200, 201, 204, 300),
             "get of one": True,
-            "keys": "RiakError: 'Error listing keys.'",
             "set": "RiakError: 'Error setting bucket properties.'",
         }
 
@@ -222,7 +221,12 @@ def test_the_client_of_2026_makes_its_whole_round() -> None:
         cluster.kill9(2)
         alone = json.loads(run_client(python, "openriak_round.py", "-", _ports(cluster)[0]))
         told = ["TimeoutError", True]
-        assert alone["alone"] == {"ping": "OK", "get": told, "put": told, "keys": told}
+        assert alone["alone"] == {
+            "ping": "OK",
+            "get": told,
+            "put": told,
+            "keys complete": False,
+        }
 
 
 def test_why_a_client_is_missing_is_told_apart_from_a_wrong_one() -> None:
