@@ -271,10 +271,11 @@ class Replica:
         self._count["repairs_stored" if message.repair else "stores"] += 1
         if number is None:
             call.reply(SYNCED)
-        elif isinstance(number, Refused):
-            self._refuse_synced(storage_key, number, call)
-        else:
+        elif type(number) is int:
             self._reply_synced(number, storage_key, call)
+        else:
+            assert isinstance(number, Refused)
+            self._refuse_synced(storage_key, number, call)
 
     def on_fetch(self, message: Fetch, call: Call) -> None:
         """Answer with the record or its vector and digest, once what was met is on disk."""
