@@ -49,8 +49,10 @@ from dynamo.record import (
     read_record,
 )
 from dynamo.requests import (
+    READ,
     TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_MAX,
+    WRITE,
     Found,
     Owner,
     ReadOptions,
@@ -67,9 +69,6 @@ from ring.ring import ReplicationClass, Ring
 VALUE_BYTES_MAX: Final = 8 << 20
 #: A peer that has left a request without any reply for so long (seconds) is asked last.
 STALLED_AFTER: Final = 0.25
-
-READ: Final = ReadOptions()
-WRITE: Final = WriteOptions()
 
 
 class Coordinator:
@@ -103,6 +102,8 @@ class Coordinator:
         self._repair = RepairWaiter(metrics)
         self._tell = TellWaiter(metrics)
         self._planner: Planner | None = None
+        #: Of the primaries of a partition: the same with this node first, () where it is none of them.
+        self._own_first: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._classes: dict[bytes, ReplicationClass] = {}
 
     def adopt(self, ring: Ring) -> None:
@@ -111,6 +112,7 @@ class Coordinator:
         datacenter = self._datacenter if member is None else member.datacenter
         self._planner = Planner(ring, datacenter)
         self._classes = {class_.name.encode(): class_ for class_ in ring.classes}
+        self._own_first = {}
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -271,10 +273,14 @@ class Coordinator:
     def _begin_read(self, routing: bytes, plan: Plan, options: ReadOptions) -> ReadOperation:
         nodes = self._best_first(plan.primaries)
         n = len(nodes)
-        r = resolve_count("r", options.r, n, lowest=1, default=n // 2 + 1)
-        pr = resolve_count("pr", options.pr, n, lowest=0, default=0)
-        confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
-        timeout_ms = _timeout_ms(options.timeout_ms)
+        r = n // 2 + 1
+        pr = confirms = 0
+        timeout_ms = TIMEOUT_MS_DEFAULT
+        if options is not READ:
+            r = resolve_count("r", options.r, n, lowest=1, default=r)
+            pr = resolve_count("pr", options.pr, n, lowest=0, default=0)
+            confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
+            timeout_ms = _timeout_ms(options.timeout_ms)
         done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         operation = ReadOperation(
             fetch=Fetch(routing, plan.class_id, plan.partition, plan.epoch, timeout_ms, True),
@@ -314,11 +320,15 @@ class Coordinator:
         """`above`: the highest stamp of what `seen` is of."""
         nodes = self._best_first(plan.primaries)
         n = len(nodes)
-        w = resolve_count("w", options.w, n, lowest=1, default=n // 2 + 1)
-        dw = resolve_count("dw", options.dw, n, lowest=0, default=0)
-        pw = resolve_count("pw", options.pw, n, lowest=0, default=0)
-        confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
-        timeout_ms = _timeout_ms(options.timeout_ms)
+        w = n // 2 + 1
+        dw = pw = confirms = 0
+        timeout_ms = TIMEOUT_MS_DEFAULT
+        if options is not WRITE:
+            w = resolve_count("w", options.w, n, lowest=1, default=w)
+            dw = resolve_count("dw", options.dw, n, lowest=0, default=0)
+            pw = resolve_count("pw", options.pw, n, lowest=0, default=0)
+            confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
+            timeout_ms = _timeout_ms(options.timeout_ms)
         if deadline is None:
             deadline = self._clock.monotonic() + timeout_ms / 1000
         else:
@@ -388,11 +398,17 @@ class Coordinator:
             raise Unavailable("the read before the write took all its time; nothing was written")
         return max(1, int(left * 1000))
 
-    def _best_first(self, primaries: Sequence[str]) -> Sequence[str]:
+    def _best_first(self, primaries: tuple[str, ...]) -> Sequence[str]:
         """This node if it is a primary, then those that are connected and answer, then the rest."""
-        own = self._node_id
-        if own in primaries:
-            return primaries if primaries[0] == own else (own, *(p for p in primaries if p != own))
+        own_first = self._own_first.get(primaries)
+        if own_first is None:
+            own = self._node_id
+            others = tuple([p for p in primaries if p != own])
+            # As many entries as the ring has owners of a partition, and () for those without this node.
+            own_first = (own, *others) if own in primaries else ()
+            self._own_first[primaries] = own_first
+        if own_first:
+            return own_first
         transport = self._transport
         return sorted(
             primaries,

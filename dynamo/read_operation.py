@@ -9,7 +9,7 @@ n - r + 1 primaries hold what it shows. Knows nothing of sockets or storage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
@@ -24,6 +24,18 @@ HEDGE_DELAY: Final = 0.05
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
 REPAIR_TIMEOUT: Final = 10.0
+#: Requests with less time than this end exactly in time; others up to SWEEP_SECONDS late.
+EXACT_SECONDS: Final = 2.0
+
+
+def timer_for(deadline: float, clock: Clock, expired: Callable[[], None]) -> Timer | None:
+    """A timer for the end of a request's time, where the end may not be late; else None.
+
+    The transport ends what is open at the same deadline, and notices within its SWEEP_SECONDS: for a
+    request that has had seconds, a timer of its own would do no more.
+    """
+    left = deadline - clock.monotonic()
+    return clock.call_later(left, expired) if left < EXACT_SECONDS else None
 
 
 class RepairWaiter:
@@ -96,7 +108,7 @@ class ReadOperation:
         self._repaired: BlockingRepair | None = None
         self._hedge: Timer | None = None
         self._grace: Timer | None = None
-        self._timer: Timer = clock.call_later(deadline - clock.monotonic(), self._expired)
+        self._timer = timer_for(deadline, clock, self._expired)
 
     def start(self) -> None:
         """Ask the best replica for its record and the others for vector and digest."""
@@ -121,21 +133,17 @@ class ReadOperation:
 
     def on_reply(self, node: str, reply: Reply) -> None:
         self._open.discard(node)
-        kind = type(reply)
         tally = self._tally
-        if kind is Digest:
-            assert isinstance(reply, Digest)
+        if type(reply) is Digest:
             tally.add_digest(node, reply.vector, reply.digest)
-        elif kind is Body:
-            assert isinstance(reply, Body)
+        elif type(reply) is Body:
             try:
                 record = decode_record(reply.record) if reply.record else EMPTY
             except Malformed as error:
                 tally.fail(node, error.message)
             else:
                 tally.add_body(node, record)
-        elif kind is Refused:
-            assert isinstance(reply, Refused)
+        elif type(reply) is Refused:
             tally.fail(node, reply.detail or reply.code)
         else:
             tally.fail(node, "unexpected reply")
@@ -236,7 +244,7 @@ class ReadOperation:
         if self._grace is not None or (self._merged is None and not self.done.done()):
             self._fail_lost()
         if self.done.done():
-            self._timer.cancel()
+            self._stop_timer()
         if tally.agreed or not tally.merged:
             return
         already: Sequence[str] = ()
@@ -272,7 +280,7 @@ class ReadOperation:
         assert self._merged is not None
         self._answer(self._merged)
         if not self._open:
-            self._timer.cancel()
+            self._stop_timer()
 
     def _lost(self) -> None:
         if self._tally.not_found:
@@ -308,9 +316,13 @@ class ReadOperation:
         self._fail_lost()
 
     def _fail(self, error: DynamoError) -> None:
-        self._timer.cancel()
+        self._stop_timer()
         if not self.done.done():
             self.done.set_exception(error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     @property
     def is_over(self) -> bool:

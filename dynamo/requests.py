@@ -6,7 +6,7 @@ Knows nothing of replicas or of the network.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -63,6 +63,11 @@ class WriteOptions(msgspec.Struct, frozen=True):
     expires_ms: int = 0
     returnbody: bool = False
     condition: Condition | None = None
+
+
+#: What a request that says nothing asks for. Known by identity: nobody need look what they say.
+READ: Final = ReadOptions()
+WRITE: Final = WriteOptions()
 
 
 class ListOptions(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from dynamo.errors import InvalidArgument
 from dynamo.http.target import decode
-from dynamo.requests import TIMEOUT_MS_MAX, Count, ReadOptions, WriteOptions
+from dynamo.requests import READ, TIMEOUT_MS_MAX, WRITE, Count, ReadOptions, WriteOptions
 
 _WORDS: Final = ("one", "quorum", "all", "default")
 _COUNT_DIGITS_MAX: Final = 9
@@ -28,9 +28,9 @@ class Parameters(msgspec.Struct, frozen=True):
     `timeout_ms`: 0 if not given, else the effective one, clamped to TIMEOUT_MS_MAX.
     """
 
-    read: ReadOptions = ReadOptions()
-    write: WriteOptions = WriteOptions()
-    delete: WriteOptions = WriteOptions()
+    read: ReadOptions = READ
+    write: WriteOptions = WRITE
+    delete: WriteOptions = WRITE
     timeout_ms: int = 0
     returnbody: bool = False
     vtag: str | None = None

@@ -69,9 +69,9 @@ def _check_vector(vector: Vector) -> None:
     """Raises Malformed for what the types alone do not rule out."""
     last = b""
     for birth, _ in vector:
-        check_birth(birth)
         if birth <= last:
             raise Malformed("a vector is not sorted")
+        check_birth(birth)
         last = birth
 
 
