@@ -300,6 +300,7 @@ class Coordinator:
             repair=self._repair,
             deadline=self._clock.monotonic() + timeout_ms / 1000,
             done=done,
+            own=self._node_id,
         )
         operation.start()
         return operation

@@ -16,7 +16,7 @@ from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
 from dynamo.metrics import Metrics
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, ReadTally
-from dynamo.record import EMPTY, Record, decode_record, encode_record
+from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
 
 #: A body that was asked for and does not come is asked of another replica after so long (seconds).
@@ -67,6 +67,7 @@ class ReadOperation:
         "_merged",
         "_nodes",
         "_open",
+        "_own",
         "_repair",
         "_repaired",
         "_tally",
@@ -89,9 +90,11 @@ class ReadOperation:
         repair: Waiter,
         deadline: float,
         done: asyncio.Future[Record],
+        own: str,
     ) -> None:
         """`fetch`: asks for the body. `nodes`: the primaries, best first. `holders_needed`: how many
-        must hold the answer before it is given, 0 without blocking repair."""
+        must hold the answer before it is given, 0 without blocking repair. `own`: this node's id."""
+        self._own = own
         self._fetch = fetch
         self._nodes = nodes
         self._tally = tally
@@ -138,7 +141,9 @@ class ReadOperation:
             tally.add_digest(node, reply.vector, reply.digest)
         elif type(reply) is Body:
             try:
-                record = decode_record(reply.record) if reply.record else EMPTY
+                # What this node's own replica says was under a checksum of this node.
+                decode = read_record if node == self._own else decode_record
+                record = decode(reply.record) if reply.record else EMPTY
             except Malformed as error:
                 tally.fail(node, error.message)
             else:
