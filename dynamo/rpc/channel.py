@@ -67,7 +67,6 @@ class Channel:
         "_full_timer",
         "_handlers",
         "_monotonic",
-        "_out",
         "_out_bytes",
         "_paused",
         "_reader",
@@ -104,7 +103,6 @@ class Channel:
         self._call_soon = call_soon
         self._count = metrics.count
         self._handlers = handlers
-        self._out: list[bytes] = []
         self._out_bytes = 0
         self._flush_due = False
         self._paused = False
@@ -151,7 +149,7 @@ class Channel:
         self._send(stream, _LAST_REPLY if last else REPLY, payload)
 
     def _send(self, stream: int, flags: int, payload: bytes) -> None:
-        self._out_bytes += self._writing.write(stream, flags, payload, self._out)
+        self._out_bytes += self._writing.add(stream, flags, payload)
         if not self._flush_due:
             self._flush_due = True
             self._call_soon(self._flush_turn)
@@ -160,19 +158,20 @@ class Channel:
 
     def _flush_turn(self) -> None:
         self._flush_due = False
-        if self._out:
+        if self._out_bytes:
             self._flush()
 
     def _flush(self) -> None:
         if self._closed:
             return
-        out = self._out
+        writing = self._writing
+        before = writing.frames
+        data = writing.take()
         count = self._count
-        count["rpc_bytes_sent"] += self._out_bytes
-        count["rpc_frames_sent"] += len(out) >> 1
-        self._out = []
+        count["rpc_bytes_sent"] += len(data)
+        count["rpc_frames_sent"] += writing.frames - before
         self._out_bytes = 0
-        self._writer.write(b"".join(out))
+        self._writer.write(data)
 
     def pause_writing(self) -> None:
         """The transport holds WRITE_BYTES_MAX that the peer has not taken."""
@@ -286,7 +285,7 @@ class Channel:
 
     def finish(self) -> None:
         """Write what waits to be written, as far as the transport takes it."""
-        if self._out:
+        if self._out_bytes:
             self._flush()
 
     def shut(self, reason: str) -> None:
@@ -294,7 +293,7 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        self._out = []
+        self._writing.drop()
         self._out_bytes = 0
         for timer in (self._full_timer, self._watch_timer):
             if timer is not None:

@@ -1,11 +1,12 @@
 """Frames: how messages lie in a byte stream.
 
-A frame is a header and a payload. Header, big-endian: payload length u32, checksum u32, running
-number u32, stream id u32, flags u8. The checksum is a crc32 over number, stream, flags and payload
-that starts from (seed of the connection's direction) xor length; the running number counts the
-frames of one direction from 0. So a frame that is damaged, repeated, out of order or of another
-connection is refused. A message above one frame is several frames in a row, all but the last
-flagged MORE. Knows nothing of sockets, time or of what a message says.
+A frame is a header and the messages of one turn, in a row. Header, big-endian: length of what
+follows u32, checksum u32, running number u32. Each message in it: stream id u32, flags u8, length
+u32, bytes. The checksum is a crc32 over number and messages that starts from (seed of the
+connection's direction) xor length; the running number counts the frames of one direction from 0. So
+a frame that is damaged, repeated, out of order or of another connection is refused, whole. A message
+above one frame is several in a row, in a frame each, all but the last flagged MORE. Knows nothing of
+sockets, time or of what a message says.
 """
 
 from __future__ import annotations
@@ -20,55 +21,110 @@ REPLY: Final = 1
 LAST: Final = 2
 MORE: Final = 4
 
+#: Of what follows the header.
 FRAME_BYTES_MAX: Final = 16 << 20
 MESSAGE_BYTES_MAX: Final = 64 << 20
 
-_HEADER: Final = Layout(">IIIIB")
+_HEADER: Final = Layout(">III")
 HEADER_BYTES: Final = _HEADER.size
-_CHECKED: Final = Layout(">IIB")
+_LEAD: Final = Layout(">II")
+_NUMBER: Final = Layout(">I")
 #: Where the checksummed part of a frame starts: after length and checksum.
-_CHECKED_AT: Final = 8
+_CHECKED_AT: Final = _LEAD.size
+#: Before each message.
+_ENTRY: Final = Layout(">IBI")
+ENTRY_BYTES: Final = _ENTRY.size
 _NUMBER_MASK: Final = 0xFFFF_FFFF
+#: Below this, one call on a copy is cheaper than one a message.
+_COPIED_BYTES_MAX: Final = 64 << 10
 #: LAST says something of a reply only.
 _FLAGS_VALID: Final = frozenset((0, MORE, REPLY, REPLY | MORE, REPLY | LAST, REPLY | LAST | MORE))
+
+#: Of a message that is all in one frame.
+_WHOLE: Final = frozenset((0, REPLY, REPLY | LAST))
+_CUT_SHORT: Final = "a frame that ends in the midst of a message"
 
 #: Stream id, flags (REPLY and LAST), payload: a view into what was received, to be used at once.
 Message = tuple[int, int, Buffer]
 
 
 class FrameWriter:
-    """Numbers and checksums what one direction of a connection sends."""
+    """Puts what one direction of a connection sends into frames, numbers and checksums them."""
 
-    __slots__ = ("_number", "_seed")
+    __slots__ = ("_bytes", "_entries", "_number", "_sealed", "_seed", "frames")
 
     def __init__(self, *, seed: int) -> None:
         self._seed = seed
         self._number = 0
+        self._entries: list[bytes] = []
+        self._bytes = 0
+        self._sealed: list[bytes] = []
+        #: Made so far.
+        self.frames = 0
 
     def __repr__(self) -> str:
-        return f"FrameWriter(next={self._number})"
+        return f"FrameWriter(next={self._number} waiting={self._bytes})"
 
-    def write(self, stream: int, flags: int, payload: bytes, out: list[bytes]) -> int:
-        """Append the frames of one message to `out`; returns their bytes."""
+    def add(self, stream: int, flags: int, payload: bytes) -> int:
+        """Take a message for the next frame; returns about how many bytes it will be."""
         length = len(payload)
-        if length > FRAME_BYTES_MAX:
-            return self._write_long(stream, flags, payload, out)
+        size = ENTRY_BYTES + length
+        if self._bytes + size > FRAME_BYTES_MAX:
+            return self._add_long(stream, flags, payload)
+        self._entries += (_ENTRY.pack(stream, flags, length), payload)
+        self._bytes += size
+        return size
+
+    def take(self) -> bytes:
+        """The frames of all that was added since, b"" if nothing was."""
+        if self._entries:
+            self._seal()
+        sealed = self._sealed
+        if not sealed:
+            return b""
+        self._sealed = []
+        return sealed[0] if len(sealed) == 1 else b"".join(sealed)
+
+    def drop(self) -> None:
+        """Forget what was added and not taken."""
+        self._entries = []
+        self._sealed = []
+        self._bytes = 0
+
+    def _add_long(self, stream: int, flags: int, payload: bytes) -> int:
+        """What does not fit into the frame that is filled: it gets its own."""
+        assert len(payload) <= MESSAGE_BYTES_MAX
+        if self._entries:
+            self._seal()
+        part_max = FRAME_BYTES_MAX - ENTRY_BYTES
+        if len(payload) <= part_max:
+            return self.add(stream, flags, payload)
+        size = 0
+        for at in range(0, len(payload), part_max):
+            end = at + part_max
+            more = MORE if end < len(payload) else 0
+            size += self.add(stream, flags | more, payload[at:end])
+            if more:
+                self._seal()
+        return size
+
+    def _seal(self) -> None:
         number = self._number
         self._number = (number + 1) & _NUMBER_MASK
-        checked = _CHECKED.pack(number, stream, flags)
-        checksum = crc32(payload, crc32(checked, self._seed ^ length))
-        out.append(_HEADER.pack(length, checksum, number, stream, flags))
-        out.append(payload)
-        return HEADER_BYTES + length
-
-    def _write_long(self, stream: int, flags: int, payload: bytes, out: list[bytes]) -> int:
-        assert len(payload) <= MESSAGE_BYTES_MAX
-        size = 0
-        for at in range(0, len(payload), FRAME_BYTES_MAX):
-            end = at + FRAME_BYTES_MAX
-            more = MORE if end < len(payload) else 0
-            size += self.write(stream, flags | more, payload[at:end], out)
-        return size
+        length = self._bytes
+        checked = _NUMBER.pack(number)
+        entries = self._entries
+        if length <= _COPIED_BYTES_MAX:
+            checked += b"".join(entries)
+            entries = []
+        checksum = crc32(checked, self._seed ^ length)
+        for entry in entries:
+            checksum = crc32(entry, checksum)
+        self._sealed.append(_LEAD.pack(length, checksum) + checked)
+        self._sealed += entries
+        self._entries = []
+        self._bytes = 0
+        self.frames += 1
 
 
 class FrameReader:
@@ -135,16 +191,10 @@ class FrameReader:
         at = 0
         self._needed = HEADER_BYTES
         while size - at >= HEADER_BYTES:
-            length, checksum, number, stream, flags = _HEADER.unpack_from(source, at)
-            if (
-                length > FRAME_BYTES_MAX
-                or number != self._number
-                or flags not in _FLAGS_VALID
-                or self._parts_of is not None
-            ):
-                self.fault = self._fault_of(length, number, stream, flags)
-                if self.fault is not None:
-                    break
+            length, checksum, number = _HEADER.unpack_from(source, at)
+            if length > FRAME_BYTES_MAX or number != self._number:
+                self.fault = self._fault_of(length, number)
+                break
             end = at + HEADER_BYTES + length
             if end > size:
                 self._needed = HEADER_BYTES + length
@@ -153,35 +203,54 @@ class FrameReader:
                 self.fault = "bad checksum"
                 break
             self._number = (number + 1) & _NUMBER_MASK
-            payload: Buffer = view[at + HEADER_BYTES : end]
-            at = end
-            if flags & MORE or self._parts_of is not None:
-                if self._parts_of is None:
-                    self._parts_from = number
-                self._parts += payload
-                self._parts_of = (stream, flags & ~MORE)
-                if flags & MORE:
-                    continue
-                payload, self._parts, self._parts_of = self._parts, bytearray(), None
-            messages.append((stream, flags, payload))
+            at += HEADER_BYTES
+            if at == end:
+                self.fault = "a frame of nothing"
+                break
+            while at < end:
+                start = at + ENTRY_BYTES
+                if start > end:
+                    self.fault = _CUT_SHORT
+                    break
+                stream, flags, length = _ENTRY.unpack_from(source, at)
+                at = start + length
+                if at > end or flags not in _WHOLE or self._parts_of is not None:
+                    if at > end or not self._take_part(stream, flags, view[start:at], messages):
+                        self.fault = self.fault or _CUT_SHORT
+                        break
+                else:
+                    messages.append((stream, flags, view[start:at]))
+            if self.fault is not None:
+                break
         if self.fault is not None:
             self._parts = bytearray()
         elif at < size:
             self._buffer += view[at:]
         return messages
 
-    def _fault_of(self, length: int, number: int, stream: int, flags: int) -> str | None:
-        """What is wrong with a header, or None."""
+    def _take_part(
+        self, stream: int, flags: int, part: memoryview, messages: list[Message]
+    ) -> bool:
+        """Take what is not a message by itself; False, and `fault` says why, if it cannot be that."""
+        if flags not in _FLAGS_VALID:
+            self.fault = f"flags {flags:#x}"
+        elif self._parts_of is not None and self._parts_of != (stream, flags & ~MORE):
+            self.fault = "another message inside one of several frames"
+        elif len(self._parts) + len(part) > MESSAGE_BYTES_MAX:
+            self.fault = f"message of more than {MESSAGE_BYTES_MAX} bytes"
+        if self.fault is not None:
+            return False
+        if self._parts_of is None:
+            self._parts_from = (self._number - 1) & _NUMBER_MASK
+        self._parts += part
+        self._parts_of = (stream, flags & ~MORE)
+        if not flags & MORE:
+            messages.append((stream, flags, self._parts))
+            self._parts, self._parts_of = bytearray(), None
+        return True
+
+    def _fault_of(self, length: int, number: int) -> str:
+        """What is wrong with a header."""
         if length > FRAME_BYTES_MAX:
             return f"frame of {length} bytes, at most {FRAME_BYTES_MAX}"
-        if number != self._number:
-            return f"frame number {number}, not {self._number}"
-        if flags not in _FLAGS_VALID:
-            return f"flags {flags:#x}"
-        if self._parts_of is None:
-            return None
-        if self._parts_of != (stream, flags & ~MORE):
-            return "a frame of another message inside one of several frames"
-        if len(self._parts) + length > MESSAGE_BYTES_MAX:
-            return f"message of more than {MESSAGE_BYTES_MAX} bytes"
-        return None
+        return f"frame number {number}, not {self._number}"

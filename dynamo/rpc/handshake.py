@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 MAGIC: Final = b"DYNA"
-VERSION: Final = 1
+VERSION: Final = 2
 NONCE_BYTES: Final = 16
 PROCESS_BYTES: Final = 8
 SESSION_BYTES: Final = 16

@@ -728,9 +728,9 @@ def _frames_are_not_checked(patch: Patches) -> None:
         pack = header.pack
 
         @staticmethod
-        def unpack_from(data: bytes, at: int) -> tuple[int, int, int, int, int]:
-            length, checksum, number, stream, flags = header.unpack_from(data, at)
-            return length, _Any(checksum), _Any(number), stream, flags
+        def unpack_from(data: bytes, at: int) -> tuple[int, int, int]:
+            length, checksum, number = header.unpack_from(data, at)
+            return length, _Any(checksum), _Any(number)
 
     patch.set(dynamo.rpc.frame, "_HEADER", Header)
 

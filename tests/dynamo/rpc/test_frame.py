@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from itertools import pairwise
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo.rpc import frame
-from dynamo.rpc.frame import HEADER_BYTES, LAST, MORE, REPLY, FrameReader, FrameWriter
+from dynamo.rpc.frame import ENTRY_BYTES, HEADER_BYTES, LAST, MORE, REPLY, FrameReader, FrameWriter
 
 SEED = 0x1234_5678
 
@@ -19,12 +20,20 @@ Plain = tuple[int, int, bytes]
 
 
 def written(*messages: Plain, seed: int = SEED) -> bytes:
+    """Each in a frame of its own."""
+    return b"".join(turns(*([message] for message in messages), seed=seed))
+
+
+def turns(*turns: list[Plain], seed: int = SEED) -> list[bytes]:
+    """What is written at the end of each turn."""
     writer = FrameWriter(seed=seed)
-    out: list[bytes] = []
-    size = sum(writer.write(stream, flags, payload, out) for stream, flags, payload in messages)
-    data = b"".join(out)
-    assert len(data) == size
-    return data
+    written = []
+    for messages in turns:
+        for stream, flags, payload in messages:
+            writer.add(stream, flags, payload)
+        written.append(writer.take())
+    assert writer.take() == b""
+    return written
 
 
 def read(reader: FrameReader, *pieces: bytes) -> list[Plain]:
@@ -51,9 +60,12 @@ messages = st.lists(
 )
 
 
-@given(messages, st.data())
-def test_every_chunking_gives_the_same_messages(sent: list[Plain], data: st.DataObject) -> None:
-    stream = written(*sent)
+@given(messages, messages, st.data())
+def test_every_chunking_gives_the_same_messages(
+    one: list[Plain], other: list[Plain], data: st.DataObject
+) -> None:
+    sent = one + other
+    stream = b"".join(turns(one, other))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     reader = FrameReader(seed=SEED)
@@ -117,6 +129,12 @@ def changed(header: dict[int, int]) -> bytes:
     return bytes(data)
 
 
+def sealed(entries: bytes) -> bytes:
+    """A frame of these bytes, all right but for what they say."""
+    checked = struct.pack(">I", 0) + entries
+    return struct.pack(">II", len(entries), crc32(checked, SEED ^ len(entries))) + checked
+
+
 ONE, TWO, THREE = frames_of((1, 0, b"one"), (2, 0, b"two"), (3, 0, b"three"))
 FAULTS = {
     "repeated": ONE + ONE,
@@ -125,9 +143,13 @@ FAULTS = {
     "swapped": TWO + ONE,
     "of another connection": written((1, 0, b"one"), seed=SEED + 1),
     "other flags": changed({16: REPLY}),
-    "unknown flags": changed({16: 8}),
-    "LAST of a request": changed({16: LAST}),
+    "unknown flags": sealed(struct.pack(">IBI", 1, 8, 0)),
+    "LAST of a request": sealed(struct.pack(">IBI", 1, LAST, 0)),
     "other stream": changed({15: 9}),
+    "of nothing": sealed(b""),
+    "a message cut short by its frame": sealed(struct.pack(">IBI", 1, 0, 2) + b"x"),
+    "a message of 2**32 - 1 bytes": sealed(struct.pack(">IBI", 1, 0, 0xFFFF_FFFF) + b"x"),
+    "half a header of a message": sealed(struct.pack(">IBI", 1, 0, 1) + b"x" + b"\0\0\0\1"),
     "other length": written((1, 0, b"xy"))[:4] + ONE[4:],
     "over the frame limit": struct.pack(">I", frame.FRAME_BYTES_MAX + 1) + ONE[4:],
     "2**32 - 1 bytes": b"\xff" * 4 + ONE[4:],
@@ -150,25 +172,28 @@ def test_nothing_is_read_after_a_fault() -> None:
 def test_a_message_above_a_frame_travels_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frame, "FRAME_BYTES_MAX", 1000)
     sent = [(1, 0, b"a"), (2, REPLY | LAST, b"b" * 4500), (3, 0, b"c" * 1000), (4, 0, b"d" * 2000)]
-    stream = written(*sent)
+    [stream] = turns(sent)
+    assert len(stream) > sum(len(payload) for _, _, payload in sent)
     assert read(FrameReader(seed=SEED), stream) == sent
     pieces = [stream[at : at + 7] for at in range(0, len(stream), 7)]
     assert read(FrameReader(seed=SEED), *pieces) == sent
 
 
 def test_a_message_of_the_largest_size_passes_and_one_above_is_a_fault() -> None:
-    frames = [(1, MORE, bytes(frame.FRAME_BYTES_MAX))] * 3
+    part = frame.FRAME_BYTES_MAX - ENTRY_BYTES
+    frames = [(1, MORE, bytes(part))] * 4
+    rest = frame.MESSAGE_BYTES_MAX - 4 * part
     reader = FrameReader(seed=SEED)
-    [(_, _, payload)] = reader.feed(written(*frames, (1, 0, bytes(frame.FRAME_BYTES_MAX))))
+    [(_, _, payload)] = reader.feed(written(*frames, (1, 0, bytes(rest))))
     assert len(payload) == frame.MESSAGE_BYTES_MAX
     reader = FrameReader(seed=SEED)
-    reader.feed(written(*frames, (1, MORE, bytes(frame.FRAME_BYTES_MAX)), (1, 0, b"x")))
+    reader.feed(written(*frames, (1, MORE, bytes(rest)), (1, 0, b"x")))
     assert reader.fault is not None
     assert reader.held_bytes == 0
 
 
 def test_a_declared_length_allocates_nothing() -> None:
-    header = written((1, 0, bytes(frame.FRAME_BYTES_MAX)))[:HEADER_BYTES]
+    header = written((1, 0, bytes(frame.FRAME_BYTES_MAX - ENTRY_BYTES)))[:HEADER_BYTES]
     tracemalloc.start()
     try:
         reader = FrameReader(seed=SEED)
@@ -183,7 +208,33 @@ def test_a_declared_length_allocates_nothing() -> None:
 def test_the_running_number_goes_round() -> None:
     writer, reader = FrameWriter(seed=SEED), FrameReader(seed=SEED)
     writer._number = reader._number = 0xFFFF_FFFF
-    out: list[bytes] = []
-    writer.write(1, 0, b"last", out)
-    writer.write(2, 0, b"first", out)
-    assert read(reader, b"".join(out)) == [(1, 0, b"last"), (2, 0, b"first")]
+    writer.add(1, 0, b"last")
+    last = writer.take()
+    writer.add(2, 0, b"first")
+    assert read(reader, last, writer.take()) == [(1, 0, b"last"), (2, 0, b"first")]
+
+
+def test_the_messages_of_a_turn_are_one_frame() -> None:
+    writer = FrameWriter(seed=SEED)
+    for stream in range(20):
+        writer.add(stream, 0, b"m")
+    assert len(writer.take()) == HEADER_BYTES + 20 * (ENTRY_BYTES + 1)
+    assert writer.frames == 1
+
+
+def test_a_frame_that_is_full_makes_room_for_the_next() -> None:
+    half = bytes(frame.FRAME_BYTES_MAX // 2)
+    writer, reader = FrameWriter(seed=SEED), FrameReader(seed=SEED)
+    for stream in range(3):
+        writer.add(stream, 0, half)
+    assert [stream for stream, _, _ in reader.feed(writer.take())] == [0, 1, 2]
+    assert writer.frames == 3
+
+
+def test_what_is_dropped_was_never_sent() -> None:
+    writer, reader = FrameWriter(seed=SEED), FrameReader(seed=SEED)
+    writer.add(1, 0, b"dropped")
+    writer.drop()
+    assert writer.take() == b""
+    writer.add(2, 0, b"sent")
+    assert read(reader, writer.take()) == [(2, 0, b"sent")]

@@ -16,6 +16,7 @@ from dynamo.rpc.handshake import (
     MAGIC,
     OWN_NODE_ID,
     SELF,
+    VERSION,
     WRONG_CLUSTER,
     WRONG_VERSION,
     Greeting,
@@ -25,6 +26,8 @@ from dynamo.rpc.handshake import (
 )
 
 SECRET = b"secret"
+#: What every packet of this version begins with.
+SPOKEN = MAGIC + bytes([VERSION])
 _random = random.Random(7)
 
 
@@ -179,7 +182,7 @@ def test_nobody_is_judged_before_the_proof() -> None:
 
 def refusal_packet(refusal: Refusal) -> bytes:
     body = msgspec.msgpack.encode((refusal, b""))
-    return MAGIC + bytes([1, 5]) + len(body).to_bytes(2) + body
+    return SPOKEN + bytes([5]) + len(body).to_bytes(2) + body
 
 
 def test_a_refusal_that_tells_facts_is_not_believed_without_a_proof() -> None:
@@ -213,11 +216,11 @@ STRANGERS = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "zeros": bytes(8),
     "almost": b"DYNX\x01\x01\x00\x00",
-    "too long": MAGIC + b"\x01\x01" + (BODY_BYTES_MAX + 1).to_bytes(2),
-    "no hello": MAGIC + b"\x01\x01\x00\x01\xc0",
-    "proof first": MAGIC + b"\x01\x03\x00\x00",
-    "confirmation first": MAGIC + b"\x01\x04\x00\x00",
-    "unknown packet": MAGIC + b"\x01\x09\x00\x00",
+    "too long": SPOKEN + b"\x01" + (BODY_BYTES_MAX + 1).to_bytes(2),
+    "no hello": SPOKEN + b"\x01\x00\x01\xc0",
+    "proof first": SPOKEN + b"\x03\x00\x00",
+    "confirmation first": SPOKEN + b"\x04\x00\x00",
+    "unknown packet": SPOKEN + b"\x09\x00\x00",
 }
 
 
@@ -273,7 +276,7 @@ def test_any_damage_ends_without_an_exception_and_never_in_done(data: st.DataObj
 @given(st.binary(max_size=200), st.booleans(), st.booleans())
 def test_any_bytes_end_without_an_exception(noise: bytes, dialing: bool, magic: bool) -> None:
     handshake = side("a", dialing=dialing)
-    handshake.receive((MAGIC + b"\x01" if magic else b"") + noise)
+    handshake.receive((SPOKEN if magic else b"") + noise)
     assert handshake.outcome in ("pending", "garbage", "refused", "refused_by_peer")
 
 

@@ -18,7 +18,7 @@ from dynamo.ports import Call, Handler
 from dynamo.rpc import links as links_module
 from dynamo.rpc.codec import encode
 from dynamo.rpc.frame import FrameWriter
-from dynamo.rpc.handshake import MAGIC, SELF, Greeting, Handshake, Hello, Refusal
+from dynamo.rpc.handshake import MAGIC, SELF, VERSION, Greeting, Handshake, Hello, Refusal
 from dynamo.rpc.messages import Mint, Ping, Pong, Request
 from dynamo.rpc.tcp import TcpNetwork, join_address, split_address
 
@@ -183,10 +183,9 @@ class ByHand:
         self._frames = writer
 
     def frames(self, *payloads: bytes) -> bytes:
-        out: list[bytes] = []
         for payload in payloads:
-            self._frames.write(1, 0, payload, out)
-        return b"".join(out)
+            self._frames.add(1, 0, payload)
+        return self._frames.take()
 
     async def ended(self) -> bool:
         """True once the other side has closed."""
@@ -243,14 +242,14 @@ BAD_BYTES: dict[str, Callable[[ByHand], bytes]] = {
     "a frame over 16 MiB": lambda peer: b"\x01\x00\x00\x01" + peer.frames(PING)[4:],
     "of another connection": lambda peer: _frame_of_another(PING),
     "HTTP": lambda peer: b"GET / HTTP/1.1\r\n\r\n",
-    "a second handshake": lambda peer: MAGIC + bytes([1, 4, 0, 0]) + bytes(20),
+    "a second handshake": lambda peer: MAGIC + bytes([VERSION, 4, 0, 0]) + bytes(20),
 }
 
 
 def _frame_of_another(payload: bytes) -> bytes:
-    out: list[bytes] = []
-    FrameWriter(seed=1).write(1, 0, payload, out)
-    return b"".join(out)
+    writer = FrameWriter(seed=1)
+    writer.add(1, 0, payload)
+    return writer.take()
 
 
 @pytest.mark.parametrize("bad", BAD_BYTES.values(), ids=BAD_BYTES)
@@ -327,7 +326,7 @@ STRANGERS = {
     "TLS": bytes.fromhex("16030102000100"),
     "random": b"\x93\x1f\x00\x11\x5c",
     "a frame": _frame_of_another(PING),
-    "a proof before the hello": MAGIC + bytes([1, 3, 0, 0]),
+    "a proof before the hello": MAGIC + bytes([VERSION, 3, 0, 0]),
 }
 
 
@@ -355,7 +354,7 @@ async def test_refusals_that_anybody_can_send_are_not_believed_by_who_is_called(
         for number in range(20):
             body = msgspec.msgpack.encode((Refusal("wrong_cluster", f"lie {number}"), b""))
             async with stranger(node) as (reader, writer):
-                writer.write(MAGIC + bytes([1, 5]) + len(body).to_bytes(2) + body)
+                writer.write(MAGIC + bytes([VERSION, 5]) + len(body).to_bytes(2) + body)
                 assert await ended(reader)
         assert node.count["rpc_connections_garbage"] == 20
         assert node.gate.told == []
@@ -366,7 +365,7 @@ async def test_refusals_that_anybody_can_send_are_not_believed_by_who_is_called(
 SILENCES: dict[str, bytes] = {
     "nothing": b"",
     "half a header": MAGIC,
-    "a header": MAGIC + bytes([1, 1, 0, 50]),
+    "a header": MAGIC + bytes([VERSION, 1, 0, 50]),
 }
 
 
