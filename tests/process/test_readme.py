@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from cluster_process import ClusterProcess
+from client_venv import CLIENTS, client_python, run_client
+from cluster_process import ClusterProcess, request
+from cluster_waits import wait_connected, wait_until
+from free_ports import LOOPBACK, HeldPorts
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DYNAMO = f"{shlex.quote(sys.executable)} -m dynamo"
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+#: Where the commands are that a test here runs: from one piece of text to another.
+WITH_CURL = ("Store at one node", "**Lose a node.**")
+N3_IS_LOST = ("**Lose a node.**", "The 503 names")
+N3_IS_BACK = ("Start n3 again", "## With a client of Riak")
+OF_YOUR_OWN = ("## A cluster of your own", "Without a cluster file")
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 
 
-def commands(first_line: str, *, until: str) -> str:
-    """The indented lines between two sentences, as a shell script."""
-    text = README[README.index(first_line) : README.index(until)]
-    return "".join(f"{line[4:]}\n" for line in text.splitlines() if line.startswith("    "))
+def indented(text: str) -> list[str]:
+    """The lines to type: those that are indented, outside of pictures and programs."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line[4:] for line in text.splitlines() if line.startswith("    ")]
+
+
+def commands(place: tuple[str, str]) -> str:
+    """The lines to type of one place, as a shell script."""
+    first, until = place
+    return "".join(
+        f"{line}\n" for line in indented(README[README.index(first) : README.index(until)])
+    )
 
 
 def sh(cluster: ClusterProcess, script: str) -> str:
     """What the script prints, with the status of every curl in brackets."""
+    # The nodes are on other ports, which the command line has to be told.
+    script = re.sub(r"(dynamo \w+)(?!.*--node)", r"\1 --node http://127.0.0.1:8098", script)
     for index in range(len(cluster)):
         script = script.replace(f"http://127.0.0.1:{8098 + index}", cluster.url(index))
     assert "127.0.0.1:80" not in script
     script = script.replace("curl ", "curl -sS -w '\\n[%{http_code}]\\n' ")
     done = subprocess.run(
-        ["sh", "-euc", script], capture_output=True, text=True, check=False, timeout=60
+        ["sh", "-euc", script.replace(".venv/bin/dynamo", DYNAMO)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr in ("", "stored (primary=2,fallback=0)\n", "stored (primary=3,fallback=0)\n")
     return done.stdout
 
 
@@ -39,32 +70,114 @@ def statuses(printed: str) -> list[str]:
     return re.findall(r"^\[(\d{3})\]$", printed, re.MULTILINE)
 
 
+@needs_curl
 def test_ten_minutes_with_curl() -> None:
     with ClusterProcess() as cluster:
-        printed = sh(cluster, commands("Store at one node", until="Or with the command line"))
-        assert statuses(printed) == ["204", "200", "204", "300", "204", "200", "204", "404"]
-        assert "\nbread and milk\n" in printed
-        assert "X-Riak-Deleted: true" in printed
+        printed = sh(cluster, commands(WITH_CURL))
+        objects = ["204", "200", "204", "300", "204", "200", "204", "404"]
+        lists, last_write, metrics = ["200"] * 3, ["204", "200", "204", "204", "200"], ["200"]
+        assert statuses(printed) == objects + lists + last_write + metrics
+        for shown in (
+            "\nbread and milk\n",
+            "X-Riak-Deleted: true",
+            'eggs{"keys":["bob"],"complete":true}\n',
+            '{"keys":["bob"]}{"keys":[],"complete":true}\n',
+            '\n{"buckets":["carts"],"complete":true}\n',
+            '"allow_mult":false,"last_write_wins":true',
+            "\n14C\n",
+            "3 members, 64 partitions: 3 of 3 nodes well",
+            "\ndynamo_ready 1\n",
+        ):
+            assert shown in printed
 
         cluster.kill9(2)
-        script = commands("Kill a node", until="The 503 names").replace("kill -9 PID\n", "")
-        printed = sh(cluster, script)
+        printed = sh(cluster, commands(N3_IS_LOST).replace("kill -9 PID\n", ""))
         assert statuses(printed) == ["204", "503"]
         assert '"required":3' in printed
         assert '"received":2' in printed
         assert '"n3":' in printed
         assert '"outcome":"unknown"' in printed
+        assert "\nn3: down as n1 sees it\nnot well: 3\n" in printed
 
         cluster.start(2)
-        assert cluster.get(0, "k", bucket="b", query="r=3").status in (200, 300)
-
-
-def test_the_command_line_beside_it() -> None:
-    sentence = README[README.index("Or with the command line") : README.index("`dynamo put` reads")]
-    lines = re.findall(r"`(?:\.venv/bin/)?dynamo ((?:put|get|delete) [^`]*)`", sentence)
-    assert [line.split()[0] for line in lines] == ["put", "get", "delete"]
-    with ClusterProcess(nodes=1, replicas=1) as cluster:
-        script = "".join(
-            f"{sys.executable} -m dynamo {line} --node {cluster.url(0)} 2>&1\n" for line in lines
+        wait_connected(cluster)
+        assert statuses(sh(cluster, commands(N3_IS_BACK))) == ["300"]
+        wait_until(
+            lambda: cluster.get(2, "k", query="r=1").siblings == [b"x", b"y"],
+            "n3 has been repaired",
         )
-        assert sh(cluster, script) == "stored (primary=1,fallback=0)\neggsdeleted\n"
+
+
+def test_a_client_of_riak_is_pointed_at_a_node(tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    python = client_python("riak", at_least=(3, 11), before=["setuptools"])
+    with ClusterProcess(nodes=1, replicas=1) as cluster:
+        script = tmp_path / "script.py"
+        script.write_text(
+            f"import sys\nsys.path.insert(0, {str(CLIENTS)!r})\nimport riak_shim\n"
+            + program.replace("8098", str(cluster.port(0)))
+        )
+        assert run_client(python, str(script)) == "{'figs': 3} ['carol']\n"
+
+
+def test_a_cluster_of_your_own(tmp_path: Path) -> None:
+    """The machines are ports of this one."""
+    with HeldPorts(6) as ports, contextlib.ExitStack() as running:
+        script = commands(OF_YOUR_OWN).replace("cluster.toml", str(tmp_path / "cluster.toml"))
+        for index in range(3):
+            script = script.replace(f"10.0.0.{index + 1}:7400", f"{LOOPBACK}:{ports.first + index}")
+        init, serve = re.split(r"^#.*\n", script, flags=re.MULTILINE)
+        subprocess.run(["sh", "-euc", init.replace(".venv/bin/dynamo", DYNAMO)], check=True)
+        web = [f"{LOOPBACK}:{ports.first + 3 + index}" for index in range(3)]
+        for name, address in zip("abc", web, strict=True):
+            line = serve.replace("--node-id a", f"--node-id {name}")
+            line = line.replace("127.0.0.1:8098", address)
+            line = line.replace("/var/lib/dynamo", str(tmp_path / name))
+            running.enter_context(_node(line))
+        for address in web:
+            wait_until(partial(_is_ready, address), f"{address} is ready")
+        text = {"Content-Type": "text/plain"}
+        path = "/buckets/b/keys/k?w=3"
+        assert request(web[0], "PUT", path, headers=text, body=b"here").status == 204
+        assert request(web[2], "GET", "/buckets/b/keys/k").body == b"here"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_every_make_in_it_is_one_that_there_is() -> None:
+    lines = [line for line in indented(README) if line.startswith("make ")]
+    targets = {shlex.split(line, comments=True)[1] for line in lines}
+    assert targets >= {"run", "test", "check", "sim", "bench-floor"}
+    for line in lines:
+        command = shlex.split(line, comments=True)
+        done = subprocess.run(
+            [*command, "-n"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_no_command_and_no_page_in_it_goes_untried() -> None:
+    tried = "".join(commands(place) for place in (WITH_CURL, N3_IS_LOST, N3_IS_BACK, OF_YOUR_OWN))
+    untried = [line for line in indented(README) if f"{line}\n" not in tried]
+    assert [line for line in untried if not line.startswith("make ")] == []
+    for page in re.findall(r"\]\(([^)#]+)", README):
+        assert (ROOT / page).exists(), page
+    for page, heading in re.findall(r"\]\(([^)#]+)#([^)]+)\)", README):
+        headings = re.findall(r"^#+ (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+        assert heading in {each.lower().replace(" ", "-") for each in headings}
+
+
+@contextlib.contextmanager
+def _node(line: str) -> Iterator[None]:
+    command = shlex.split(line.replace(".venv/bin/dynamo", DYNAMO))
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return request(address, "GET", "/health/ready").status == 200
+    except OSError:
+        return False
