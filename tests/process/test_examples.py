@@ -50,3 +50,38 @@ def test_a_cluster_is_simulated_in_a_script() -> None:
         "at c: 1 of 2 replicas answered",
         "c has (b'bread', b'milk') after 62 s",
     ]
+
+
+def test_a_bucket_is_copied_to_another_cluster() -> None:
+    keys: list[str | bytes] = ["plain", "a/b ü", "..", "+%", b"\xff\0"]
+    with ClusterProcess() as old, ClusterProcess(nodes=1, replicas=1) as new:
+        props = b'{"props": {"w": "all", "notfound_ok": false}}'
+        json_type = {"Content-Type": "application/json"}
+        old.http(0, "PUT", "/buckets/a%20b/props", headers=json_type, body=props)
+        for number, key in enumerate(keys):
+            kept = {"Content-Type": "text/x", "Content-Encoding": "y", "X-Riak-Meta-Z": str(number)}
+            assert old.put(0, key, b"%d" % number, bucket="a b", headers=kept).status == 204
+        old.put(1, "both", b"milk", bucket="a b")
+        old.put(2, "both", b"", bucket="a b")
+        old.put(1, "gone", b"x", bucket="a b")
+        old.delete(1, "gone", bucket="a b")
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / "copy_bucket.py"), old.url(0), new.url(0), "a b"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", "6 keys copied\n")
+        for number, key in enumerate(keys):
+            found = new.get(0, key, bucket="a b")
+            assert (found.status, found.body) == (200, b"%d" % number)
+            assert found.headers["X-Riak-Meta-Z"] == str(number)
+            assert (found.headers["Content-Type"], found.headers["Content-Encoding"]) == (
+                "text/x",
+                "y",
+            )
+        assert new.get(0, "both", bucket="a b").siblings == [b"", b"milk"]
+        assert new.get(0, "gone", bucket="a b").headers["X-Riak-Deleted"] is None
+        copied = new.http(0, "GET", "/buckets/a%20b/props").json()["props"]
+        assert (copied["w"], copied["notfound_ok"], copied["n_val"]) == ("all", False, 1)
