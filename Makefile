@@ -30,6 +30,8 @@ help:
 	@echo "             quorum store does, interleaved; some minutes, or FLAGS=--quick"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
+	@echo "make clean   take away .venv and what builds and checks leave; the data of make run stays"
+	@echo "PYTHON=/path/to/python3 chooses the interpreter that .venv is made with."
 
 # Debian's python3 has no ensurepip without python3-venv: then its own pip installs into .venv.
 $(STAMP): pyproject.toml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -79,6 +80,14 @@ def test_the_simulator_is_told_what_make_is_told(arguments: tuple[str, ...], com
 def test_a_measurement_is_told_what_make_is_told(arguments: tuple[str, ...], command: str) -> None:
     (line,) = (one for one in make("-n", "bench-floor", *arguments).splitlines() if "bench" in one)
     assert shlex.split(line) == [".venv/bin/python", "-m", "bench", *shlex.split(command)]
+
+
+def test_help_tells_of_every_target_and_every_variable() -> None:
+    makefile, told = (ROOT / "Makefile").read_text(), make("help")
+    (targets,) = re.findall(r"^\.PHONY: help (.*)$", makefile, re.MULTILINE)
+    assert [each for each in targets.split() if f"make {each}" not in told] == []
+    variables = re.findall(r"^(\w+) \?=", makefile, re.MULTILINE)
+    assert [each for each in (*variables, "PYTHON") if f"{each}=" not in told] == []
 
 
 @pytest.mark.parametrize("has_ensurepip", [True, False])
