@@ -25,6 +25,7 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
+from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Transport
 from dynamo.properties import (
@@ -67,6 +68,8 @@ from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
 VALUE_BYTES_MAX: Final = 8 << 20
+#: Of records read lately, decoded.
+KNOWN_BYTES_MAX: Final = 16 << 20
 #: A peer that has left a request without any reply for so long (seconds) is asked last.
 STALLED_AFTER: Final = 0.25
 
@@ -102,6 +105,7 @@ class Coordinator:
         self._repair = RepairWaiter(metrics)
         self._tell = TellWaiter(metrics)
         self._planner: Planner | None = None
+        self._known: Memo[tuple[Record, bytes]] = Memo(bytes_max=KNOWN_BYTES_MAX)
         #: Of the primaries of a partition: the same with this node first, () where it is none of them.
         self._own_first: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._classes: dict[bytes, ReplicationClass] = {}
@@ -301,6 +305,7 @@ class Coordinator:
             deadline=self._clock.monotonic() + timeout_ms / 1000,
             done=done,
             own=self._node_id,
+            known=self._known,
         )
         operation.start()
         return operation

@@ -47,7 +47,7 @@ class HybridClock:
         others would refuse its stamps for as long as it had been ahead.
         """
         now = stamp_at(wall_ms)
-        known = self.last if self.last <= stamp_at(wall_ms + AHEAD_MS_MAX) else 0
+        known = 0 if _is_ahead(self.last, wall_ms) else self.last
         stamp = max(now, known + 1, above + 1)
         if stamp > STAMP_MAX:
             return None
@@ -57,8 +57,13 @@ class HybridClock:
     def adopt(self, stamp: int, wall_ms: int) -> bool:
         """Give only higher ones from now on. False, and nothing is done, if it is too far ahead: a
         clock that is wrong would set all others, which a record with such a stamp does not."""
-        if stamp > stamp_at(wall_ms + AHEAD_MS_MAX):
+        if _is_ahead(stamp, wall_ms):
             return False
         if stamp > self.last:
             self.last = stamp
         return True
+
+
+def _is_ahead(stamp: int, wall_ms: int) -> bool:
+    # By the millisecond: a stamp's counter must not carry a clock over the edge.
+    return stamp >> COUNTER_BITS > wall_ms + AHEAD_MS_MAX

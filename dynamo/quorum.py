@@ -171,9 +171,8 @@ class ReadTally:
         """True once some body has arrived (an absent record's counts)."""
         return bool(self._bodies)
 
-    def add_body(self, node: str, record: Record) -> None:
-        """The node's whole record (EMPTY if it has none)."""
-        digest = record_digest(record)
+    def add_body(self, node: str, record: Record, digest: bytes) -> None:
+        """The node's whole record (EMPTY if it has none) and its `record_digest`."""
         self._bodies.add(node)
         if self.reasons:
             self.reasons.pop(node, None)

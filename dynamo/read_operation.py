@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
+from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, ReadTally
-from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record
+from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record, record_digest
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
 
 #: A body that was asked for and does not come is asked of another replica after so long (seconds).
@@ -64,6 +65,7 @@ class ReadOperation:
         "_grace",
         "_hedge",
         "_holders_needed",
+        "_known",
         "_merged",
         "_nodes",
         "_open",
@@ -91,10 +93,13 @@ class ReadOperation:
         deadline: float,
         done: asyncio.Future[Record],
         own: str,
+        known: Memo[tuple[Record, bytes]],
     ) -> None:
         """`fetch`: asks for the body. `nodes`: the primaries, best first. `holders_needed`: how many
-        must hold the answer before it is given, 0 without blocking repair. `own`: this node's id."""
+        must hold the answer before it is given, 0 without blocking repair. `own`: this node's id.
+        `known`: records of answers, decoded, and their digests."""
         self._own = own
+        self._known = known
         self._fetch = fetch
         self._nodes = nodes
         self._tally = tally
@@ -141,13 +146,9 @@ class ReadOperation:
             tally.add_digest(node, reply.vector, reply.digest)
         elif type(reply) is Body:
             try:
-                # What this node's own replica says was under a checksum of this node.
-                decode = read_record if node == self._own else decode_record
-                record = decode(reply.record) if reply.record else EMPTY
+                tally.add_body(node, *self._read(node, reply.record))
             except Malformed as error:
                 tally.fail(node, error.message)
-            else:
-                tally.add_body(node, record)
         elif type(reply) is Refused:
             tally.fail(node, reply.detail or reply.code)
         else:
@@ -160,6 +161,18 @@ class ReadOperation:
         self._judge()
 
     # Steps --------------------------------------------------------------------------------------
+
+    def _read(self, node: str, data: bytes) -> tuple[Record, bytes]:
+        """The record in an answer, and its digest. Raises Malformed."""
+        if not data:
+            return EMPTY, b""
+        known = self._known.get(data, data)
+        if known is None:
+            # What this node's own replica says was under a checksum of this node.
+            record = read_record(data) if node == self._own else decode_record(data)
+            known = record, record_digest(record)
+            self._known.put(data, data, known)
+        return known
 
     def _judge(self) -> None:
         tally = self._tally

@@ -26,6 +26,7 @@ from dynamo.errors import (
 )
 from dynamo.hybrid_clock import AHEAD_MS_MAX, HybridClock
 from dynamo.keys import partition_prefix, partition_range, split_routing_key
+from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Handler, Storage, Write
 from dynamo.record import (
@@ -42,7 +43,6 @@ from dynamo.record import (
     merge,
     mint,
     read_record,
-    record_digest,
 )
 from dynamo.resolve import holds, newest, rank
 from dynamo.rpc.messages import (
@@ -59,6 +59,7 @@ from dynamo.rpc.messages import (
     Store,
     Synced,
 )
+from dynamo.seen import Seen
 from dynamo.stored import Stored, decode_stored, encode_stored
 from dynamo.version import Vector, birth_bytes, birth_sequence, join
 from ring.ring import Ring
@@ -66,6 +67,8 @@ from ring.ring import Ring
 log = logging.getLogger(__name__)
 
 PAGE_BYTES_MAX: Final = 4 << 20
+#: Of records that were read lately, as they are answered with.
+SEEN_BYTES_MAX: Final = 16 << 20
 PAGE_ENTRIES_MAX: Final = 10_000
 #: Share of its time that a mint waits for a storage that is behind, before it is refused.
 MINT_WAITS: Final = 0.5
@@ -110,6 +113,7 @@ class Replica:
         #: Writes that the storage cannot take yet.
         self.backlog = Backlog(clock=clock, metrics=metrics)
         self._unsynced: dict[bytes, int] = {}
+        self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
         self._prefixes: dict[Partition, bytes] = {}
         self._changed_epochs: dict[Partition, int] = {}
         self._epoch = 0
@@ -290,20 +294,15 @@ class Replica:
             return
         storage_key = prefix + message.key
         try:
-            stored = self._load(storage_key)
-            if stored is None:
-                if storage_key in self.damaged:
-                    self._refuse(call, DAMAGED)
-                    return
-                reply: Body | Digest = ABSENT_BODY if message.body else ABSENT_DIGEST
-            elif storage_key in self.damaged:
+            seen = self._look(storage_key)
+            if self.damaged and storage_key in self.damaged:
                 self._refuse(call, DAMAGED)
                 return
-            elif message.body:
-                reply = Body(stored.record)
+            reply: Body | Digest
+            if seen is None:
+                reply = ABSENT_BODY if message.body else ABSENT_DIGEST
             else:
-                record = read_record(stored.record)
-                reply = Digest(record.vector, record_digest(record))
+                reply = seen.body() if message.body else seen.digest()
         except DynamoError as error:
             self._refuse_error(call, error)
             return
@@ -395,11 +394,22 @@ class Replica:
     # Read, merge, write -------------------------------------------------------------------------
 
     def _load(self, storage_key: bytes) -> Stored | None:
+        """What is stored, or None. Raises as `_look`."""
+        seen = self._look(storage_key)
+        return None if seen is None else seen.stored
+
+    def _look(self, storage_key: bytes) -> Seen | None:
         """What is stored, or None. A damaged record is put aside and raised as StorageCorrupt."""
         data: bytes | None = b""
         try:
             data = self._storage.get("records", storage_key)
-            return None if data is None else decode_stored(storage_key, data)
+            if data is None:
+                return None
+            seen = self._seen.get(storage_key, data)
+            if seen is None:
+                seen = Seen(decode_stored(storage_key, data))
+                self._seen.put(storage_key, data, seen)
+            return seen
         except StorageCorrupt:
             self.put_aside(storage_key, data or b"")
             raise

@@ -32,11 +32,11 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors metrics counters latency status hybrid_clock
+    errors memo metrics counters latency status hybrid_clock
     varint keys strict_toml cursor
     version
     record stored context rpc.messages
-    resolve requests ports cluster_file liveness listing_pages
+    resolve requests ports cluster_file liveness listing_pages seen
     quorum config readiness properties
     property_schema
     property_table
@@ -58,7 +58,7 @@ RANKS = """
     services
 
     clock cluster_disk rpc.tcp
-    store.files store.worker store.space store.note store.engine store.memory
+    store.files store.worker store.space store.recent store.note store.engine store.memory
     store.enginelog store.salvage store.alarm
     store.opening
     store.rocks

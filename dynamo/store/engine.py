@@ -59,9 +59,9 @@ class Sizes:
     """Bounds of what one database takes. `cache_bytes`: blocks, indexes and filters of table files.
     `buffer_bytes`: writes not yet in table files, twice that most of the time and up to six times
     where the disk is too slow for what is written. `log_bytes`: log replayed at a start after a
-    crash."""
+    crash. `recent_bytes`: values read lately, which are not read from the engine again."""
 
-    __slots__ = ("buffer_bytes", "cache_bytes", "log_bytes")
+    __slots__ = ("buffer_bytes", "cache_bytes", "log_bytes", "recent_bytes")
 
     def __init__(
         self,
@@ -69,10 +69,12 @@ class Sizes:
         cache_bytes: int = 32 * _MIB,
         buffer_bytes: int = 16 * _MIB,
         log_bytes: int = 64 * _MIB,
+        recent_bytes: int = 16 * _MIB,
     ) -> None:
         self.cache_bytes = cache_bytes
         self.buffer_bytes = buffer_bytes
         self.log_bytes = log_bytes
+        self.recent_bytes = recent_bytes
 
 
 class Engine:

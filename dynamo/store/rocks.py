@@ -37,6 +37,7 @@ from dynamo.store.opening import (
     make_room,
     open_database,
 )
+from dynamo.store.recent import RecentValues
 from dynamo.store.salvage import rebuild
 from dynamo.store.space import SpaceWatch
 from dynamo.store.worker import Worker
@@ -63,6 +64,7 @@ class RocksStorage:
         self._worker = worker
         self._space = space
         self._sizes = sizes
+        self._recent = RecentValues(bytes_max=sizes.recent_bytes)
         self._count = metrics.count
         self._closed = False
         #: Why writes are refused until something is done about it; None most of the time.
@@ -126,6 +128,7 @@ class RocksStorage:
 
     def _install(self, opened: Opened) -> None:
         engine = opened.engine
+        self._recent.clear()
         self._engine = engine
         self._note = opened.note
         self._base = opened.base
@@ -169,10 +172,18 @@ class RocksStorage:
 
     def get(self, family: Family, key: bytes) -> bytes | None:
         """The value, or None. Raises StorageCorrupt, StorageError."""
+        # Not once some of it may be lost: then only what the engine has is there.
+        if family == "records" and not self._stuck:
+            recent = self._recent.get(key)
+            if recent is not None:
+                return recent
         try:
-            return self._get[family](key)
+            value = self._get[family](key)
         except Exception as error:
             raise self._read_error(error) from error
+        if value is not None and family == "records":
+            self._recent.keep(key, value)
+        return value
 
     def put(self, family: Family, key: bytes, value: bytes, *, reserve: bool = False) -> int:
         """Write one entry, unsynced; returns its write number. Raises StorageRefusesWrites (no
@@ -180,10 +191,15 @@ class RocksStorage:
         it at once) or StorageError (unknown effect, and writes are refused from then on)."""
         if self.refusal(reserve=reserve) is not None:
             raise self._refuse()
+        is_read = family == "records" and self._recent.get(key) is not None
+        if is_read:
+            self._recent.drop(key)
         try:
             self._put[family](key, value)
         except Exception as error:
             raise self._write_error(error) from error
+        if is_read:
+            self._recent.keep(key, value)
         return self._sequence() + self._base
 
     def write(self, writes: Sequence[Write]) -> int:
@@ -288,6 +304,7 @@ class RocksStorage:
             return
         self._closed = True
         stopped, self._stopped = self._stopped, "closed"
+        self._recent.clear()
         try:
             await self._worker.run(partial(self._close_down, stopped))
         finally:
@@ -299,6 +316,8 @@ class RocksStorage:
         handles = self._engine.handles
         batch = WriteBatch(raw_mode=True)
         for family, key, value in writes:
+            if family == "records":
+                self._recent.drop(key)
             if value is None:
                 batch.delete(key, handles[family])
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynamo.hybrid_clock import AHEAD_MS_MAX, STAMP_MAX, HybridClock, stamp_at
@@ -11,6 +11,7 @@ from dynamo.hybrid_clock import AHEAD_MS_MAX, STAMP_MAX, HybridClock, stamp_at
 NOW_MS = 1_700_000_000_000
 NOW = stamp_at(NOW_MS)
 AHEAD = stamp_at(NOW_MS + AHEAD_MS_MAX)
+TOO_FAR = stamp_at(NOW_MS + AHEAD_MS_MAX + 1)
 
 WALLS = st.integers(0, 1 << 46)
 STAMPS = st.integers(0, STAMP_MAX)
@@ -29,8 +30,8 @@ STAMPS = st.integers(0, STAMP_MAX)
         (NOW + 0xFFFF, 0, stamp_at(NOW_MS + 1)),
         (AHEAD, 0, AHEAD + 1),
         # The clock was set back from further ahead than others follow.
-        (AHEAD + 1, 0, NOW),
-        (AHEAD + 1, NOW + 5, NOW + 6),
+        (TOO_FAR, 0, NOW),
+        (TOO_FAR, NOW + 5, NOW + 6),
         # What a record holds has to be passed all the same.
         (0, AHEAD + 5, AHEAD + 6),
         (0, STAMP_MAX - 1, STAMP_MAX),
@@ -45,7 +46,7 @@ def test_the_next_stamp(last: int, above: int, stamp: int | None) -> None:
 
 @pytest.mark.parametrize(
     ("stamp", "adopted", "last"),
-    [(NOW - 5, True, NOW), (NOW + 5, True, NOW + 5), (AHEAD, True, AHEAD), (AHEAD + 1, False, NOW)],
+    [(NOW - 5, True, NOW), (NOW + 5, True, NOW + 5), (AHEAD, True, AHEAD), (TOO_FAR, False, NOW)],
 )
 def test_what_is_adopted(stamp: int, adopted: bool, last: int) -> None:
     clock = HybridClock()
@@ -77,6 +78,7 @@ def test_a_stamp_is_above_what_it_must_be_above_whatever_went_before(
 
 
 @given(st.lists(st.integers(NOW_MS - AHEAD_MS_MAX // 2, NOW_MS + AHEAD_MS_MAX // 2), max_size=20))
+@example([NOW_MS + AHEAD_MS_MAX // 2, *[NOW_MS - AHEAD_MS_MAX // 2] * 2])
 def test_stamps_rise_while_the_clock_is_set_back_and_forth_a_little(walls: list[int]) -> None:
     clock = HybridClock()
     stamps = [clock.next(wall, 0) or 0 for wall in walls]
@@ -92,4 +94,4 @@ def test_a_clock_without_a_record_is_never_further_ahead_than_others_follow(
     clock.adopt(seen, wall_ms)
     stamp = clock.next(wall_ms, 0)
     assert stamp is not None
-    assert stamp <= stamp_at(wall_ms + AHEAD_MS_MAX) + 1
+    assert stamp <= stamp_at(wall_ms + AHEAD_MS_MAX + 1)

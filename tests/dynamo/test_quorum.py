@@ -35,6 +35,10 @@ AA = written(A, 0, b"aa", A)
 B = written(EMPTY, 1, b"b")
 
 
+def body(tally: ReadTally, node: str, record: Record) -> None:
+    tally.add_body(node, record, record_digest(record))
+
+
 def digest(tally: ReadTally, node: str, record: Record) -> None:
     tally.add_digest(node, record.vector, record_digest(record))
 
@@ -109,7 +113,7 @@ def test_a_write_is_lost_exactly_when_it_cannot_be_met_any_more(
 
 def test_equal_digests_count_at_once() -> None:
     tally = ReadTally(("x", "y", "z"), r=2)
-    tally.add_body("x", A)
+    body(tally, "x", A)
     assert tally.state is PENDING
     digest(tally, "y", A)
     assert tally.state is MET
@@ -118,7 +122,7 @@ def test_equal_digests_count_at_once() -> None:
 
 def test_a_replica_that_is_behind_counts_at_once_and_is_stale() -> None:
     tally = ReadTally(("x", "y", "z"), r=2)
-    tally.add_body("x", AA)
+    body(tally, "x", AA)
     digest(tally, "y", A)
     assert tally.state is MET
     assert tally.stale() == ("y",)
@@ -127,11 +131,11 @@ def test_a_replica_that_is_behind_counts_at_once_and_is_stale() -> None:
 @pytest.mark.parametrize("ahead", [AA, B], ids=["ahead", "concurrent"])
 def test_an_answer_that_is_not_in_hand_counts_only_with_its_body(ahead: Record) -> None:
     tally = ReadTally(("x", "y", "z"), r=2)
-    tally.add_body("x", A)
+    body(tally, "x", A)
     digest(tally, "y", ahead)
     assert tally.state is PENDING
     assert tally.wanting() == ["y"]
-    tally.add_body("y", ahead)
+    body(tally, "y", ahead)
     assert tally.state is MET
     assert tally.merged == merge(A, ahead)
     assert tally.stale() == (("x",) if ahead is AA else ("x", "y"))
@@ -139,7 +143,7 @@ def test_an_answer_that_is_not_in_hand_counts_only_with_its_body(ahead: Record) 
 
 def test_an_announced_answer_is_withdrawn_when_its_replica_is_lost() -> None:
     tally = ReadTally(("x", "y", "z"), r=2)
-    tally.add_body("x", A)
+    body(tally, "x", A)
     digest(tally, "y", AA)
     tally.fail("y", "gone")
     assert tally.state is PENDING
@@ -151,7 +155,7 @@ def test_an_announced_answer_is_withdrawn_when_its_replica_is_lost() -> None:
 
 def test_a_body_that_arrived_is_not_withdrawn() -> None:
     tally = ReadTally(("x", "y"), r=2)
-    tally.add_body("x", A)
+    body(tally, "x", A)
     tally.fail("x", "gone")
     digest(tally, "y", A)
     assert tally.state is MET
@@ -175,10 +179,10 @@ def test_absent_everywhere_needs_no_body() -> None:
 
 def test_absent_answers_do_not_count_without_notfound_ok() -> None:
     tally = ReadTally(("x", "y", "z"), r=2, notfound_ok=False)
-    tally.add_body("x", EMPTY)
+    body(tally, "x", EMPTY)
     digest(tally, "y", A)
     assert tally.state is PENDING
-    tally.add_body("y", A)
+    body(tally, "y", A)
     digest(tally, "z", EMPTY)
     assert tally.state is LOST
     assert not tally.not_found
@@ -186,7 +190,7 @@ def test_absent_answers_do_not_count_without_notfound_ok() -> None:
 
 def test_without_notfound_ok_absent_everywhere_is_not_found() -> None:
     tally = ReadTally(("x", "y", "z"), r=2, notfound_ok=False)
-    tally.add_body("x", EMPTY)
+    body(tally, "x", EMPTY)
     assert tally.state is PENDING
     digest(tally, "y", EMPTY)
     assert tally.state is LOST
@@ -197,7 +201,7 @@ def test_basic_quorum_gives_up_at_a_majority_of_absent_answers() -> None:
     patient = ReadTally(("a", "b", "c", "d", "e"), r=1, notfound_ok=False)
     quick = ReadTally(("a", "b", "c", "d", "e"), r=1, notfound_ok=False, basic_quorum=True)
     for tally in (patient, quick):
-        tally.add_body("a", EMPTY)
+        body(tally, "a", EMPTY)
         digest(tally, "b", EMPTY)
         digest(tally, "c", EMPTY)
     assert patient.state is PENDING
@@ -207,7 +211,7 @@ def test_basic_quorum_gives_up_at_a_majority_of_absent_answers() -> None:
 
 def test_holders_are_those_that_have_seen_all_of_it() -> None:
     tally = ReadTally(("x", "y", "z"), r=2)
-    tally.add_body("x", A)
+    body(tally, "x", A)
     digest(tally, "y", AA)
     digest(tally, "z", B)
     assert tally.holders(A.vector) == ["x", "y"]
@@ -241,7 +245,7 @@ def test_a_met_read_covers_r_answers_and_a_lost_one_cannot(
             failed.add(node)
         elif kind == "b":
             answers[node] = bodies[node] = record
-            tally.add_body(node, record)
+            body(tally, node, record)
         elif node not in answers:
             answers[node] = record
             digest(tally, node, record)
