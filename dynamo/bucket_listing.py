@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 
 from dynamo.key_listing import KeyLister
-from dynamo.keys import bucket_prefix
+from dynamo.keys import after_prefix, bucket_prefix
 from dynamo.listing_ask import WIDTH, PageAsker, Pages, Part, Run, stop_all
 from dynamo.listing_pages import merge_buckets
 from dynamo.metrics import Metrics
@@ -78,7 +78,8 @@ class BucketLister:
                 run.whole = False
                 yield Part((), position, done=True)
                 return
-            names, end = round_.buckets(), round_.end
+            names = round_.buckets()
+            end = _past_named(run.bucket_type, names, round_.end)
             if limit and len(names) >= left:
                 if len(names) > left:
                     end = bucket_prefix(run.bucket_type, names[left])
@@ -145,6 +146,15 @@ class BucketLister:
                 run.whole = run.whole and step.whole
                 after = step.after
         return False
+
+
+def _past_named(bucket_type: bytes, names: list[bytes], end: bytes | None) -> bytes | None:
+    """Where to go on: not amid the keys of a bucket that is named already, or what is live behind would
+    name it once more."""
+    if end is None or not names:
+        return end
+    prefix = bucket_prefix(bucket_type, names[-1])
+    return after_prefix(prefix) if end.startswith(prefix) else end
 
 
 def _in_order(buckets: Iterable[bytes]) -> list[bytes]:

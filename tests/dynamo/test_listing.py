@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 from little_cluster import GatedStorage, LittleCluster
 
+from dynamo import replica_listing
 from dynamo.errors import (
     BadCursor,
     InvalidArgument,
@@ -394,3 +395,27 @@ async def test_many_buckets_take_several_rounds() -> None:
         await cluster.settle()
         assert await buckets(cluster) == (names, True, b"")
         assert cluster.nodes["a"].metrics.count["bucket_pages_listed"] > 2
+
+
+async def test_a_bucket_that_a_page_ended_in_is_named_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As if thousands of dead keys lay before those that are live.
+    monkeypatch.setattr(replica_listing, "PAGE_SEEKS_MAX", 2)
+    monkeypatch.setattr(replica_listing, "_DEAD_ENTRIES", 2)
+    async with LittleCluster(3) as cluster:
+        for bucket in (b"a", b"b", b"c"):
+            for key in KEYS:
+                await put_in(cluster, bucket, key)
+            for key in KEYS[:-1]:
+                await cluster.nodes["a"].coordinator.delete(b"default", bucket, key)
+        await put_in(cluster, b"b", b"a first one")
+        await cluster.settle()
+        assert await buckets(cluster) == ([b"a", b"b", b"c"], True, b"")
+        paged: list[bytes] = []
+        cursor = b""
+        while cursor or not paged:
+            names, complete, cursor = await buckets(cluster, "b", ListOptions(1, cursor))
+            assert complete
+            paged += names
+        assert paged == [b"a", b"b", b"c"]
