@@ -287,12 +287,16 @@ class History:
             known = self._write_of.setdefault(dot, id)
             if known != id and (dot, known, id) not in self.two_writes:
                 self.two_writes.append((dot, known, id))
-            if sibling.stamp:
-                self.orders.setdefault(id, (sibling.stamp, *dot))
             before = self._dot_of.setdefault(id, dot)
             if before != dot and (id, before, dot) not in self.two_dots:
                 self.two_dots.append((id, before, dot))
+        self._note_orders(record)
         return frozenset(ids)
+
+    def _note_orders(self, record: Record) -> None:
+        for sibling in record.siblings:
+            if sibling.stamp:
+                self.orders.setdefault(write_of(sibling), (sibling.stamp, *sibling.dot))
 
     def note_answer(
         self, operation: Operation, record: Record, visible: Sequence[Sibling] = ()
@@ -328,6 +332,9 @@ class History:
         known = self._covered.get((storage_key, data))
         if known is None:
             copy = copy_on_disk(data, storage_key)
+            if copy.ids:
+                # Of a write that no answer has shown yet, this is all that tells its stamp.
+                self._note_orders(decode_record(copy.record))
             if stamped := [id for id in copy.ids or () if id in self.orders]:
                 # Not kept: others with lower stamps may be minted yet.
                 return self.below(max(stamped, key=self.orders.__getitem__)).union(copy.ids or ())

@@ -148,6 +148,15 @@ def test_a_dot_is_remembered_for_ever() -> None:
     assert history.two_dots == [(2, (AT_A, 2), (AT_B, 1))]
 
 
+def test_a_disk_tells_the_stamp_of_a_write_that_nobody_was_answered_with() -> None:
+    history = History(n=3, lww=frozenset((b"k",)))
+    for id in range(2):
+        history.begin(operation(id))
+    history.note_dots(with_put(EMPTY, 0, AT_B, stamp=5))
+    disks = {"b": stored(with_put(EMPTY, 1, AT_A, stamp=9))}
+    assert history.holders_of(history.operations[0], disks, b"key") == {"b"}
+
+
 def test_an_answer_is_noted_with_all_that_it_has_and_all_that_it_shows() -> None:
     history = History(n=3)
     get = history.begin(operation(0, "get"))
