@@ -168,6 +168,10 @@ class Replica:
             return
         assert prefix is not None
         storage_key = prefix + message.key
+        if message.lww and self._lacks_some(place, storage_key):
+            # Its stamp might be below that of a write which is to win over it and is lost here.
+            self._refuse(call, DAMAGED if storage_key in self.damaged else REFILLING)
+            return
         try:
             split_routing_key(message.key)
             stored = self._load(storage_key)
@@ -251,7 +255,8 @@ class Replica:
         """Merge a record into this node's, answer Synced once the result is on disk.
 
         A client's write (`lww`) that the result hides is refused as `older` then: what is on disk does
-        not show it, so it must not count. One by a clock that is too far ahead is not stored. Repairs
+        not show it, so it must not count. Nor does it where a copy was lost and has not been read back:
+        what hides it may be what is gone. One by a clock that is too far ahead is not stored. Repairs
         and refills are never refused for their stamps: what has been acknowledged once must get
         wherever it may have been lost, and replicas must agree.
         """
@@ -273,6 +278,8 @@ class Replica:
             self._put_off_or_refuse(self.on_store, message, call, len(message.record), error)
             return
         self._count["repairs_stored" if message.repair else "stores"] += 1
+        if message.lww and type(number) is not Refused and self._lacks_some(place, storage_key):
+            number = LACKS_SOME
         if number is None:
             call.reply(SYNCED)
         elif type(number) is int:
@@ -478,6 +485,11 @@ class Replica:
         if not self._stamps.adopt(stamp, now_ms):
             self._count["stamps_not_adopted"] += 1
         return None
+
+    def _lacks_some(self, place: Partition, storage_key: bytes) -> bool:
+        """True while this copy may have lost writes: of the record, or of the whole partition."""
+        mark = self.refilling.get(place)
+        return storage_key in self.damaged or (mark is not None and not mark.serving)
 
     def _put(
         self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
@@ -715,6 +727,9 @@ SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")
 ABSENT_DIGEST: Final = Digest((), b"")
 REFILLING: Final = Refused("refilling", True, "this partition is being refilled")
+LACKS_SOME: Final = Refused(
+    "refilling", False, "this node's copy is being restored: it has the write, which does not count"
+)
 STAMPS_USED_UP: Final = Refused("stamps_used_up", True, "the record has the highest stamp there is")
 DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and being mended")
 

@@ -77,12 +77,14 @@ def _wrongly_acknowledged(
         if highest is None or orders[highest] <= order:
             continue
         count, blank = case.could_answer_without(earlier, write)
-        if count + len(blank) < write.writes_needed:
-            yield Finding(
-                "I15",
+        if count < write.writes_needed:
+            text = (
                 f"[{write}] was acknowledged, though {highest} is stamped above it and was there:"
-                f" [{earlier}]; {count + len(blank)} could have taken it without that",
+                f" [{earlier}]; {count} could have taken it without that"
             )
+            if count + len(blank) >= write.writes_needed:
+                text += f", unless a lost copy was counted: {'; '.join(map(str, blank))}"
+            yield Finding("I15", text)
             return
 
 

@@ -10,7 +10,7 @@ from little_cluster import LittleCluster, LittleNode, values
 from dynamo.context import stamp_of
 from dynamo.errors import PreconditionFailed, Unavailable, WriteUncertain
 from dynamo.hybrid_clock import AHEAD_MS_MAX, STAMP_MAX, stamp_at
-from dynamo.ports import Call
+from dynamo.ports import Call, Write
 from dynamo.properties import DEFAULT_PROPERTIES, BucketProperties
 from dynamo.record import (
     EMPTY,
@@ -428,3 +428,33 @@ async def test_a_record_without_siblings_harms_nobody(cluster: LittleCluster) ->
     empty = Record(1, ((birth_bytes(incarnation_bytes(9, b"elsewher"), 1), 1),), ())
     assert isinstance(await store(cluster, empty), Synced)
     assert isinstance(await store(cluster, one_write(5, b"x", node=3)), Synced)
+
+
+@pytest.mark.parametrize("lost", ["disk", "record"])
+async def test_a_copy_that_may_have_lost_a_higher_stamp_counts_for_no_write(
+    cluster: LittleCluster, lost: str
+) -> None:
+    skew(cluster, "c", 30_000)
+    cluster.links.sever("c", "b")
+    await cluster.put("c", K, b"1")
+    cut_off(cluster, "c")
+    replica = cluster.nodes["a"].replica
+    storage_key = cluster.storage_key(K)
+    cluster.nodes["a"].storage.write((Write("records", storage_key, None),))
+    if lost == "disk":
+        cluster.nodes["a"].refill.mark_all()
+    else:
+        replica.put_aside(storage_key, b"rotten")
+    # Only c, which cannot be asked, still knows what is above these.
+    for node in "ab":
+        with pytest.raises(WriteUncertain):
+            await cluster.put(node, K, b"2", options=WriteOptions(timeout_ms=700))
+    assert stored(cluster, "a") == {b"2"}
+    cluster.links.cut.clear()
+    cluster.nodes["a"].refill.wake()
+    await cluster.settle()
+    assert not replica.refilling
+    assert not replica.damaged
+    written = await cluster.put("a", K, b"3", options=ALL)
+    assert written.primary_acks == 3
+    assert values(await cluster.get("c", K, ALL_READ)) == {b"3"}
