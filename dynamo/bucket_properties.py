@@ -47,13 +47,21 @@ _Make = Callable[[Own, Own], Own]
 class PropertyStore:
     """The properties of all buckets, set at every member from here."""
 
-    def __init__(self, *, node_id: str, blobs: Blobs, clock: Clock, metrics: Metrics) -> None:
-        """As `PropertyKeeper`."""
+    def __init__(
+        self, *, node_id: str, blobs: Blobs, clock: Clock, metrics: Metrics, is_new: bool
+    ) -> None:
+        """As `PropertyKeeper`. `is_new`: the node begins with an empty disk, which may be one that was
+        emptied."""
         self._clock = clock
         self._count = metrics.count
         self._keeper = PropertyKeeper(node_id=node_id, blobs=blobs, metrics=metrics)
-        self._learner = PropertyLearner(
-            node_id=node_id, keeper=self._keeper, clock=clock, metrics=metrics
+        #: Says whether what is known here can be gone by: asked by each request, so at no cost.
+        self.learner = PropertyLearner(
+            node_id=node_id,
+            keeper=self._keeper,
+            clock=clock,
+            metrics=metrics,
+            lacks=is_new or self._keeper.is_damaged,
         )
         #: What applies to requests for a bucket now; the table's own, since each request asks.
         self.of: PropertiesOf = self._keeper.table.of
@@ -63,17 +71,17 @@ class PropertyStore:
     def attach(self, transport: Transport) -> None:
         """Reach members by this transport."""
         self._transport = transport
-        self._learner.attach(transport)
+        self.learner.attach(transport)
 
     def adopt(self, ring: Ring) -> None:
         """Push to the members of this ring, and know its bucket types."""
         self._members = tuple(member.id for member in ring.members)
         self._keeper.adopt(ring)
-        self._learner.adopt(self._members)
+        self.learner.adopt(self._members)
 
     def handlers(self) -> dict[type, Handler]:
         """What executes the requests of members."""
-        return {StoreProperties: self._keeper.on_store, AskProperties: self._learner.on_ask}
+        return {StoreProperties: self._keeper.on_store, AskProperties: self.learner.on_ask}
 
     def tasks(
         self, sleep: Callable[[float], Awaitable[None]]
@@ -81,13 +89,13 @@ class PropertyStore:
         """What runs for ever, by name."""
         return {
             "writing of properties": self._keeper.run,
-            "learning of properties": self._learner.run,
-            "comparing of properties": lambda: self._learner.run_comparing(sleep),
+            "learning of properties": self.learner.run,
+            "comparing of properties": lambda: self.learner.run_comparing(sleep),
         }
 
     def on_connected(self, node: str) -> None:
         """A peer is connected: what one of the two misses is learnt."""
-        self._learner.on_connected(node)
+        self.learner.on_connected(node)
 
     def __len__(self) -> int:
         return len(self._keeper.table)

@@ -45,6 +45,8 @@ class PropertyKeeper:
         self._node_id = node_id
         self._blobs = blobs
         self._count = metrics.count
+        #: What was on disk cannot be read.
+        self.is_damaged = False
         #: In force, and on disk.
         self.table = self._read()
         #: Bucket types of the ring, none while there is no ring.
@@ -54,6 +56,8 @@ class PropertyKeeper:
         self._writing: dict[Name, PropertyEntry] = {}
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._latest = self.table.latest
 
     def __repr__(self) -> str:
@@ -75,6 +79,7 @@ class PropertyKeeper:
         except (StorageCorrupt, Malformed) as error:
             self._count["alarms"] += 1
             self._count["properties_damaged"] += 1
+            self.is_damaged = True
             log.error(
                 "ALARM the bucket properties on disk are damaged; the peers tell them: %s", error
             )
@@ -102,8 +107,9 @@ class PropertyKeeper:
         self._take(entry)
         return entry
 
-    def merge(self, entries: Iterable[PropertyEntry]) -> None:
-        """Take what peers have told, each entry by itself."""
+    def merge(self, entries: Iterable[PropertyEntry]) -> list[PropertyEntry]:
+        """Take what peers have told, each entry by itself. Those that are new here, and were taken."""
+        taken = []
         for entry in entries:
             held = self.latest(entry.name)
             if held is not None and stamp(held) >= stamp(entry):
@@ -112,8 +118,10 @@ class PropertyKeeper:
             if objection is None:
                 self._count["properties_learnt"] += 1
                 self._take(entry)
+                taken.append(entry)
             else:
                 self._refuse(objection)
+        return taken
 
     def objection(self, entry: PropertyEntry) -> Refused | None:
         """Why an entry of a peer is not taken, or None."""
@@ -144,6 +152,7 @@ class PropertyKeeper:
         held = self.latest(entry.name)
         if held is None or stamp(held) < stamp(entry):
             self._coming[entry.name] = entry
+            self._idle.clear()
             self._wake.set()
 
     def _refuse(self, objection: Refused) -> None:
@@ -180,8 +189,14 @@ class PropertyKeeper:
             if failure is None:
                 self.table.apply(self._writing.values())
             self._writing = {}
+            if not self._coming:
+                self._idle.set()
             for one in waiting:
                 self._answer(one, failure)
+
+    async def settled(self) -> None:
+        """Nothing is on its way to the disk any more: it is in force, or could not be kept."""
+        await self._idle.wait()
 
     async def _write(self) -> StorageError | None:
         try:

@@ -3,6 +3,7 @@
 Whoever has any asks each peer that is connected, and every 10 s the next one; a digest spares the
 answer where both have the same. Who is asked and has not the same asks back. So what an uncertain
 change has left at some reaches all, and nodes that nobody gave any properties say nothing of them.
+A node that may have lost some asks in any case, and lacks them until one peer has told all it has.
 Knows nothing of disks, nor of what properties say.
 """
 
@@ -17,7 +18,12 @@ from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Transport
 from dynamo.property_keeper import PropertyKeeper
 from dynamo.property_table import Name
-from dynamo.rpc.messages import PROPERTY_ENTRIES_MAX, AskProperties, Properties
+from dynamo.rpc.messages import (
+    PROPERTY_ENTRIES_MAX,
+    AskProperties,
+    Properties,
+    PropertyEntry,
+)
 
 ASK_TIMEOUT: Final = 5.0
 #: Seconds between two comparisons, each with the next peer.
@@ -28,8 +34,19 @@ class PropertyLearner:
     """Merges what peers have into a keeper, and tells them what that has."""
 
     def __init__(
-        self, *, node_id: str, keeper: PropertyKeeper, clock: Clock, metrics: Metrics
+        self,
+        *,
+        node_id: str,
+        keeper: PropertyKeeper,
+        clock: Clock,
+        metrics: Metrics,
+        lacks: bool,
     ) -> None:
+        """`lacks`: this node may have lost properties that it had."""
+        #: Properties may be in force elsewhere that this node has had, and does not know of.
+        self.lacks = lacks
+        #: Not only maybe: a peer has said so.
+        self.has_lost = False
         self._node_id = node_id
         self._keeper = keeper
         self._clock = clock
@@ -49,14 +66,21 @@ class PropertyLearner:
     def adopt(self, members: tuple[str, ...]) -> None:
         """Learn from these nodes, this one aside."""
         self._peers = tuple(node for node in members if node != self._node_id)
+        self.lacks = self.lacks and bool(self._peers)
         for node in self._peers:
             self.on_connected(node)
         self._wake.set()
 
     def on_connected(self, node: str) -> None:
-        """Ask a peer soon, if there is anything here that it may not have."""
-        if len(self._keeper.table):
+        """Ask a peer soon, if there is anything here that it may not have, or the other way round."""
+        if self.lacks or len(self._keeper.table):
             self._ask_soon(node)
+
+    def note_loss(self) -> None:
+        """A peer has said that this node has lost some of what it had: it is to learn all again."""
+        self.lacks = self.has_lost = True
+        for node in self._peers:
+            self.on_connected(node)
 
     def on_ask(self, message: AskProperties, call: Call) -> None:
         """Show a page of what is on disk here, or nothing where the peer has the same; and where it
@@ -105,6 +129,7 @@ class PropertyLearner:
     async def _learn_from(self, node: str, transport: Transport) -> None:
         """Merge what the peer has, page by page; what does not come, comes at the next comparison."""
         after: Name = (b"", b"")
+        taken: list[PropertyEntry] = []
         while True:
             digest = self._keeper.table.digest()
             message = AskProperties(int(ASK_TIMEOUT * 1000), digest, *after)
@@ -112,11 +137,16 @@ class PropertyLearner:
             if not isinstance(answer, Properties):
                 self._count["properties_asked_in_vain"] += 1
                 return
-            self._keeper.merge(answer.entries)
+            taken += self._keeper.merge(answer.entries)
             if not answer.more:
-                return
+                break
             last = answer.entries[-1].name if answer.entries else after
             if last <= after:
                 self._count["properties_pages_malformed"] += 1
                 return
             after = last
+        if self.lacks:
+            await self._keeper.settled()
+            # Those that could not be kept are not in force: they are asked for again.
+            self.lacks = not all(map(self._keeper.table.has, taken))
+            self.has_lost = self.has_lost and self.lacks

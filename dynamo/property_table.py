@@ -77,13 +77,18 @@ class PropertyTable:
         """The entry in force, a reset included."""
         return self._entries.get(name)
 
+    def has(self, entry: PropertyEntry) -> bool:
+        """True if the entry, or a newer one of its name, is in force."""
+        held = self._entries.get(entry.name)
+        return held is not None and stamp(held) >= stamp(entry)
+
     def apply(self, entries: Iterable[PropertyEntry]) -> None:
         """Put in force those that are newer. Raises Malformed, having done a part; none of what
         `decode_own` has read does that."""
         for entry in entries:
-            held = self._entries.get(entry.name)
-            if held is not None and stamp(held) >= stamp(entry):
+            if self.has(entry):
                 continue
+            held = self._entries.get(entry.name)
             self._put_in_force(entry.bucket_type, entry.bucket, own_of(entry))
             self._digest ^= _hash(entry) ^ (0 if held is None else _hash(held))
             self._entries[entry.name] = entry

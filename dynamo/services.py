@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dynamo.bucket_properties import PropertyStore
 from dynamo.cluster.topology import Known, Topology
@@ -62,6 +62,10 @@ from ring.member import Member
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
+
+LACKS_PROPERTIES: Final = (
+    "no peer has told the bucket properties yet, which this node may have lost"
+)
 
 
 class Debts(NamedTuple):
@@ -134,7 +138,11 @@ class NodeServices:
             ListBuckets: listing.on_list_buckets,
         }
         self._properties = properties = PropertyStore(
-            node_id=config.node_id, blobs=directory, clock=clock, metrics=metrics
+            node_id=config.node_id,
+            blobs=directory,
+            clock=clock,
+            metrics=metrics,
+            is_new=is_new,
         )
         properties_of = with_defaults(properties.of, self._defaults)
         # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
@@ -205,7 +213,7 @@ class NodeServices:
         topology.attach(transport)
         properties.attach(transport)
         topology.on_ring = self._on_ring
-        topology.on_behind = recovery.on_behind
+        topology.on_behind = self._on_behind
         topology.on_stranger = transport.disconnect
         topology.on_connected = self._on_connected
         if topology.ring is not None:
@@ -277,6 +285,10 @@ class NodeServices:
         assert self._transport is not None
         self._adopt(ring)
         self._transport.dial(self._topology.addresses)
+
+    def _on_behind(self, known: Known) -> None:
+        self._properties.learner.note_loss()
+        self._recovery.on_behind(known)
 
     def _on_connected(self, node_id: str) -> None:
         self._refill.wake()
@@ -371,6 +383,16 @@ class NodeServices:
     def _check_serves(self) -> None:
         if not self._serves:
             raise NotReady("this node is starting or stopping")
+        if self._properties.learner.lacks and self._lacks_properties():
+            raise NotReady(LACKS_PROPERTIES)
+
+    def _lacks_properties(self) -> bool:
+        """True while properties are lost, or may be and some peer can tell, or has not been tried yet:
+        what goes by those that are left may break what the others keep."""
+        transport, learner = self._transport, self._properties.learner
+        if not learner.lacks or transport is None:
+            return False
+        return learner.has_lost or not transport.attempted or bool(transport.connected())
 
     # For people ---------------------------------------------------------------------------------
 
@@ -388,6 +410,8 @@ class NodeServices:
         elif self._topology.refusals and not self._transport.connected():
             reasons.append("no peer is connected")
             reasons.extend(sorted(self._topology.refusals.values()))
+        if self._lacks_properties():
+            reasons.append(LACKS_PROPERTIES)
         if self._refill.waiting:
             reasons.append(f"{self._refill.waiting} partitions are being refilled")
         refusal = self._storage.refusal()

@@ -18,7 +18,8 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.property_learning import COMPARE_INTERVAL
-from dynamo.requests import ReadOptions, WriteOptions
+from dynamo.record import Content
+from dynamo.requests import ListOptions, ReadOptions, WriteOptions
 from dynamo.services import NodeServices
 from dynamo.sim import Cluster, simulate
 
@@ -319,5 +320,80 @@ def test_a_node_that_stops_takes_no_changes() -> None:
             await change(cluster, "a", r=1)
         with pytest.raises(NotReady):
             await change(cluster, "a")
+
+    simulate(scene)
+
+
+@pytest.mark.parametrize("lost", ["disk", "file", "all since a copy"])
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_who_lost_the_properties_takes_no_request_before_a_peer_has_told_them(
+    lost: str, is_alone: bool
+) -> None:
+    where, one = (b"default", b"b"), WriteOptions(w=1)
+
+    async def refuses(services: NodeServices) -> None:
+        for request in (
+            services.get(*where, b"k", ReadOptions(r=1)),
+            services.put(*where, b"k", Content(b"2", b"a/b"), b"", one),
+            services.delete(*where, b"k", b"", one),
+            anext(services.list_keys(*where, ListOptions())),
+            services.set_properties(*where, {"r": 2}, 500),
+        ):
+            with pytest.raises(NotReady, match="properties"):
+                await request
+
+    async def scene(cluster: Cluster) -> None:
+        disk = cluster.nodes["c"].disk
+        image = disk.image()
+        for number in range(20):
+            await change(cluster, "a", b"b%d" % number, r=1)
+        await change(cluster, "a", allow_mult=False)
+        await cluster.write("a", b"k", b"1", options=WriteOptions(w=3))
+        await asyncio.sleep(2)  # a heartbeat tells both others how far c is
+        cluster.crash("c")
+        if lost == "disk":
+            cluster.wipe("c")
+        elif lost == "file":
+            assert disk.damage_file(FILE)
+        else:
+            disk.restore(image)
+        if is_alone:
+            cluster.cut(("c",), ("a", "b"))
+        cluster.restart("c")
+        if is_alone:
+            await asyncio.sleep(5)
+            cluster.heal()
+        while cluster.nodes["c"].state != "up":
+            await asyncio.sleep(0.0002)
+        services = cluster.nodes["c"].services
+        assert services is not None
+        refused = 0
+        while True:
+            try:
+                found = shown(cluster, "c")
+            except NotReady:
+                refused += 1
+                assert not services.ready().ready
+                await refuses(services)
+            else:
+                # Alone and new, it goes by the defaults; not once it has been told that it lost some.
+                if services.connected() or cluster.nodes["c"].count("refused_by_peers"):
+                    break
+            await asyncio.sleep(0.0002)
+        assert refused
+        assert found["allow_mult"] is False
+        assert all(shown(cluster, "c", b"b%d" % number)["r"] == 1 for number in range(20))
+        await cluster.ready("c")
+
+    simulate(scene)
+
+
+def test_nodes_that_are_all_new_take_requests() -> None:
+    async def scene(cluster: Cluster) -> None:
+        for name in cluster.nodes:
+            cluster.wipe(name)
+        await restart(cluster, "a", "b")
+        await cluster.write("a", b"k", b"1")
+        assert [shown(cluster, name)["r"] for name in "ab"] == ["quorum"] * 2
 
     simulate(scene)

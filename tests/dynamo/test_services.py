@@ -14,6 +14,7 @@ from dynamo.cluster_file import ClusterFile
 from dynamo.config import NodeConfig, Settings, build_config
 from dynamo.errors import (
     DataDirectoryError,
+    NotReady,
     StorageFull,
     StorageRefusesWrites,
     Unavailable,
@@ -240,8 +241,11 @@ async def test_a_new_node_answers_no_read_before_it_has_tried_its_peers(
     host, _, port = named.peers[0].rpartition(":")
     async with await asyncio.start_server(accept, host, int(port)):
         node = await start(named)
-        with pytest.raises(Unavailable) as refused:
-            await node.get(b"default", b"b", b"k", ReadOptions(r=1, timeout_ms=300))
+        read = ReadOptions(r=1, timeout_ms=300)
+        with pytest.raises(NotReady, match="properties"):
+            await node.get(b"default", b"b", b"k", read)
+        with pytest.raises(Unavailable) as refused:  # as a peer's coordinator would
+            await node._coordinator.get(b"default", b"b", b"k", read)
         assert "not tried its peers" in refused.value.details["reasons"]["n1"]
         silence.set()
         async with asyncio.timeout(10):
@@ -273,6 +277,8 @@ async def test_a_node_short_of_disk_space_refuses_values_and_takes_deletes(
     node = await start(config(True))
     key = (b"default", b"b", b"k")
     one = WriteOptions(w=1, r=1)
+    assert node._transport is not None
+    await node._transport.first_attempts_done()
     await node.put(*key, Content(b"1", b"text/plain"), b"", one)
     assert isinstance(node._storage, RocksStorage)
     node._storage._space._min = 1 << 62
