@@ -1,15 +1,16 @@
 """Bucket properties of a cluster, as one of its nodes sets and shows them.
 
 A change gets a number above all that its node knows of, is sent to every member of the ring, this node
-included, and has happened once each has it on its disk. If not all have, the error names who has not;
-those learn it once they can be reached. Of two changes of one bucket the one with the higher stamp
-stays, as a whole. Knows nothing of HTTP, nor of what properties do.
+included, and has happened once each has it on its disk, or one that was made on top of it. If not all
+have, the error names who has not; those learn it once they can be reached. Of two changes of one bucket
+the one with the higher stamp stays, as a whole; so who finds another in its place goes above that.
+Knows nothing of HTTP, nor of what properties do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Final
 
 from dynamo.ask import ask_all
 from dynamo.cluster.topology import Blobs
@@ -39,6 +40,9 @@ from dynamo.rpc.messages import (
     Synced,
 )
 from ring.ring import Ring
+
+#: How often a change is made anew, on top of others that were made at the same time.
+PUSHES_MAX: Final = 50
 
 #: What a bucket has of its own after a change, from what it and its type had.
 _Make = Callable[[Own, Own], Own]
@@ -168,18 +172,24 @@ class PropertyStore:
             raise InvalidArgument("timeout must be 1 or more", field="timeout", allowed="1 or more")
         timeout = min(timeout_ms or TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX) / 1000
         deadline = self._clock.monotonic() + timeout
-        newer, missed = await self._push_once(name, make, deadline, is_first=True)
-        if newer:
-            # Somebody has a change that this node had not heard of: go above it, once. What is newer
-            # still after that was made meanwhile, and has taken this one's place.
+        for _ in range(PUSHES_MAX):
+            newer, missed = await self._push_once(name, make, deadline)
+            for node, held in newer.items():
+                objection = self._keeper.objection(held)
+                if objection is not None:
+                    missed[node] = f"it has a change that is not taken here: {objection.detail}"
+            self._keeper.merge(held for node, held in newer.items() if node not in missed)
+            lacking = [
+                node
+                for node, held in newer.items()
+                if node not in missed and not self._includes(held, make)
+            ]
+            if not lacking:
+                break
+            # Somebody has a change that this one was not made on top of: one that this node had not
+            # heard of, or one made at the same time. Go above it, or this one would be lost.
             self._count["properties_pushed_again"] += 1
-            self._keeper.merge(newer.values())
-            newer, missed = await self._push_once(name, make, deadline, is_first=False)
-        for node, held in newer.items():
-            objection = self._keeper.objection(held)
-            if objection is not None:
-                missed[node] = f"it has a change that is not taken here: {objection.detail}"
-        self._keeper.merge(newer.values())
+        missed |= dict.fromkeys(lacking, "others change these properties all the time")
         if missed:
             self._count["properties_uncertain"] += 1
             raise PropertiesUncertain(
@@ -189,21 +199,36 @@ class PropertyStore:
                 reasons=missed,
             )
 
-    async def _push_once(
-        self, name: Name, make: _Make, deadline: float, *, is_first: bool
-    ) -> tuple[dict[str, PropertyEntry], dict[str, str]]:
-        """Issue an entry and push it: what members have that is newer, and why others miss it. The
-        first push ends with the first that has; nobody else is waited for then."""
-        assert self._transport is not None
+    def _of_type(self, name: Name) -> Own:
+        """What stands behind a bucket's properties."""
         bucket_type, bucket = name
+        return own_of(self._keeper.latest((bucket_type, b""))) if bucket else NOTHING
+
+    def _includes(self, held: PropertyEntry, make: _Make) -> bool:
+        """True if a newer entry says all that the change wants: it was made on top of it, or alike."""
+        own = own_of(held)
+        try:
+            return make(own, self._of_type(held.name)) == own
+        except InvalidArgument:
+            return False
+
+    async def _push_once(
+        self, name: Name, make: _Make, deadline: float
+    ) -> tuple[dict[str, PropertyEntry], dict[str, str]]:
+        """Issue an entry and push it: what members have that is newer, and why others miss it. It ends
+        with the first that has something in its place that lacks the change; nobody else is waited for
+        then."""
+        assert self._transport is not None
         own = own_of(self._keeper.latest(name))
-        of_type = own_of(self._keeper.latest((bucket_type, b""))) if bucket else NOTHING
-        entry = self._keeper.issue(name, encode_own(make(own, of_type)))
+        entry = self._keeper.issue(name, encode_own(make(own, self._of_type(name))))
         timeout = max(0.0, deadline - self._clock.monotonic())
         message = StoreProperties(int(timeout * 1000), (entry,))
 
         def ends(answer: Reply | Failure) -> bool:
-            return is_first and _newer(answer, entry) is not None
+            held = _newer(answer, entry)
+            if held is None or self._keeper.objection(held) is not None:
+                return False
+            return not self._includes(held, make)
 
         answers = await ask_all(self._transport, self._members, message, timeout, ends=ends)
         newer: dict[str, PropertyEntry] = {}

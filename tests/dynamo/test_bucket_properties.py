@@ -186,6 +186,25 @@ def test_changes_at_once_end_the_same_at_all_and_all_are_answered() -> None:
     simulate(scene)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_changes_of_several_properties_at_several_nodes_at_once_are_all_kept(seed: int) -> None:
+    async def scene(cluster: Cluster) -> None:
+        await asyncio.gather(
+            change(cluster, "a", r=1),
+            change(cluster, "b", w=3),
+            change(cluster, "c", pw=1),
+            change(cluster, "d", dw=2),
+            change(cluster, "e", rw=2),
+            change(cluster, "a", pr=1),
+            change(cluster, "b", allow_mult=False),
+        )
+        wanted = {"r": 1, "w": 3, "pw": 1, "dw": 2, "rw": 2, "pr": 1, "allow_mult": False}
+        for name in cluster.nodes:
+            assert {one: shown(cluster, name)[one] for one in wanted} == wanted
+
+    simulate(scene, seed=seed, nodes=5)
+
+
 def test_changes_of_two_properties_at_one_node_at_once_are_both_kept() -> None:
     async def scene(cluster: Cluster) -> None:
         await asyncio.gather(change(cluster, "a", r=1), change(cluster, "a", w=3))
