@@ -47,7 +47,7 @@ class Connections(web.Server):
         connection = Connection(self, loop=self._loop, **self._kwargs)
         connection.serve = self._serve
         connection.edge = self._edge
-        connection._unread = connection._arriving = None
+        connection._unread = connection._arriving = connection._stall = None
         connection.ended = False
         return connection
 
@@ -71,13 +71,15 @@ class Connections(web.Server):
 class Connection(web.RequestHandler):
     """One client. Made by `Connections`."""
 
-    __slots__ = ("_arriving", "_unread", "edge", "ended", "serve")
+    __slots__ = ("_arriving", "_stall", "_unread", "edge", "ended", "serve")
     edge: Edge
     serve: Serve
     #: The request line that what the parser could not read begins with, if it is one.
     _unread: re.Match[bytes] | None
     #: The body of the latest request.
     _arriving: StreamReader | None
+    #: Looks whether the client still reads what is left of its replies.
+    _stall: asyncio.TimerHandle | None
     #: Set once the client sends no more: the last reply that is due closes the connection.
     ended: bool
 
@@ -117,6 +119,7 @@ class Connection(web.RequestHandler):
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
+                self._expect_reading(self.transport)
 
     async def _answer(self, message: Any, payload: StreamReader) -> HttpReply:
         """Serve one request and write the reply. Raises ConnectionError if the client is gone."""
@@ -185,6 +188,36 @@ class Connection(web.RequestHandler):
             return False  # it waits for a request, which will not come
         self.ended = True
         return True
+
+    def force_close(self) -> None:
+        """Close once what is written has been read, as far as the client reads at all."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None:
+            self._expect_reading(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the client."""
+        super().connection_lost(exc)
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _expect_reading(self, transport: asyncio.Transport) -> None:
+        """Of a transport that closes when all is written: do not wait for ever for a client that
+        reads nothing."""
+        left = transport.get_write_buffer_size()
+        if left and self._stall is None and self._manager is not None:
+            stall_s = self.edge.limits.reply_stall_s
+            self._stall = self._loop.call_later(stall_s, self._look_at_reading, transport, left)
+
+    def _look_at_reading(self, transport: asyncio.Transport, before: int) -> None:
+        self._stall = None
+        if transport.get_write_buffer_size() < before:
+            self._expect_reading(transport)
+        else:
+            self.edge.metrics.count["http_replies_stalled"] += 1
+            transport.abort()
 
     def _refuse_unread(self, request: Request, error: _ErrInfo) -> HttpReply:
         """The reply to bytes that are not HTTP (400), or to a failure of the parser itself.

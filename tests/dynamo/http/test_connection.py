@@ -1,0 +1,90 @@
+"""What becomes of a client's connection: nothing of one that is over stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from raw_http import RawHttp
+
+from dynamo.http.server import HttpServer
+from dynamo.metrics import Metrics
+
+KEY = "/buckets/b/keys/k"
+TEXT = {"Content-Type": "text/plain"}
+
+
+def _left_to_write(server: HttpServer) -> list[int]:
+    assert server._web is not None
+    return [transport.get_write_buffer_size() for transport in server._web.transports()]
+
+
+async def _deaf_client(server: HttpServer, address: str, last: bytes) -> socket.socket:
+    """A client that reads nothing, and has sent requests until replies wait in the server, though
+    not so many that a request waits with them; `last` is another header of each."""
+    host, _, port = address.rpartition(":")
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, (host, int(port)))
+    while not any(_left_to_write(server)):
+        await loop.sock_sendall(
+            client, b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (KEY.encode(), last)
+        )
+        await asyncio.sleep(0.002)
+    return client
+
+
+@pytest.mark.impatient(reply_stall_s=0.5)
+async def test_a_client_that_never_reads_its_last_replies_is_let_go(
+    address: str, server: HttpServer, metrics: Metrics
+) -> None:
+    async with RawHttp(address) as http:
+        await http.request("PUT", KEY, TEXT, bytes(4096))
+    client = await _deaf_client(server, address, b"")
+    try:
+        async with asyncio.timeout(10):
+            while _left_to_write(server):
+                await asyncio.sleep(0.05)
+    finally:
+        client.close()
+    assert metrics.count["http_replies_stalled"] == 1
+
+
+@pytest.mark.impatient(reply_stall_s=0.5)
+async def test_a_client_that_asked_to_close_and_never_reads_is_let_go(
+    address: str, server: HttpServer, metrics: Metrics
+) -> None:
+    async with RawHttp(address) as http:
+        await http.request("PUT", KEY, TEXT, bytes(4096))
+    client = await _deaf_client(server, address, b"")
+    try:
+        await asyncio.get_running_loop().sock_sendall(
+            client, b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        async with asyncio.timeout(10):
+            while _left_to_write(server):
+                await asyncio.sleep(0.05)
+    finally:
+        client.close()
+    assert metrics.count["http_replies_stalled"] == 1
+
+
+@pytest.mark.impatient(reply_stall_s=0.5)
+async def test_a_client_that_reads_late_gets_all_of_its_last_replies(
+    address: str, server: HttpServer, metrics: Metrics
+) -> None:
+    async with RawHttp(address) as http:
+        await http.request("PUT", KEY, TEXT, bytes(4096))
+    client = await _deaf_client(server, address, b"")
+    loop = asyncio.get_running_loop()
+    try:
+        await asyncio.sleep(0.6)  # the server closes, with replies left to write
+        while _left_to_write(server):
+            await loop.sock_recv(client, 1 << 16)
+            await asyncio.sleep(0.001)
+    finally:
+        client.close()
+    assert not metrics.count["http_replies_stalled"]
