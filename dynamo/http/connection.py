@@ -109,8 +109,13 @@ class Connection(web.RequestHandler):
             except BaseException:
                 self.force_close()
                 raise
-            if not reply.keep_alive or self._close or self._force_close:
+            goes_on = reply.keep_alive
+            # All that this request was made of would else be kept while the connection is idle.
+            del message, payload, reply
+            if not goes_on or self._close or self._force_close:
                 break
+            if self.ended and not messages:
+                break  # the client has ended what it sends while the reply was written
             close_time = loop.time() + keepalive_s
             self._next_keepalive_close_time = close_time
             if self._keepalive_handle is None:

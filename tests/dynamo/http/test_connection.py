@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+from typing import Any
 
 import pytest
+from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
+from dynamo.http.reply import HttpReply
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
 
@@ -88,3 +92,40 @@ async def test_a_client_that_reads_late_gets_all_of_its_last_replies(
     finally:
         client.close()
     assert not metrics.count["http_replies_stalled"]
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_last_request(
+    http: RawHttp, backend: MemoryBackend
+) -> None:
+    await http.request("PUT", KEY, {**TEXT, "X-Riak-Meta-A": "a" * 20_000}, bytes(4096))
+    assert (await http.request("GET", KEY)).status == 200
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert [kept for kept in gc.get_objects() if isinstance(kept, HttpReply)] == []
+    # Of the body of the last request only that it has ended is asked for.
+    assert [kept for kept in gc.get_objects() if _is_message(kept)] == []
+
+
+def _is_message(kept: Any) -> bool:
+    return type(kept).__name__ == "RawRequestMessage" and kept.path == KEY
+
+
+async def test_a_client_that_ends_while_its_reply_is_written_is_closed(
+    server: HttpServer, address: str
+) -> None:
+    async with RawHttp(address) as http:
+        await http.request("PUT", KEY, TEXT, bytes(4096))
+    client = await _deaf_client(server, address, b"")
+    loop = asyncio.get_running_loop()
+    try:
+        get = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % KEY.encode()
+        while max(_left_to_write(server)) <= 1 << 16:  # until one waits for the client
+            await loop.sock_sendall(client, get)
+            await asyncio.sleep(0.002)
+        client.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while await loop.sock_recv(client, 1 << 16):
+                pass
+    finally:
+        client.close()
