@@ -146,8 +146,9 @@ class Connection(web.RequestHandler):
         finally:
             self._current_request = None
             self._request_in_progress = False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
+            waiter = self._handler_waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
         if self._upgraded:
             # To what was not granted: aiohttp goes on with what came after the request.
             await self.finish_response(request, reply, None)  # type: ignore[arg-type]
@@ -165,6 +166,10 @@ class Connection(web.RequestHandler):
                         await payload.readany()
             except (TimeoutError, RequestPayloadError):
                 pass
+            except RuntimeError:
+                if self.connected:
+                    raise
+                raise ConnectionResetError("the client went away") from None
         if not payload.is_eof() and not self._force_close:
             self.close()
 

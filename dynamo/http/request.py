@@ -112,7 +112,12 @@ class Request:
         return self._message.raw_headers
 
     def _cancel(self, exc: BaseException) -> None:
-        """What aiohttp calls when the client is gone: whoever reads the body is told."""
+        """What aiohttp calls when the client is gone: whoever reads the body is told.
+
+        However it went, as by an unreachable host: what reads knows of one way.
+        """
+        if isinstance(exc, OSError) and not isinstance(exc, ConnectionError):
+            exc = ConnectionResetError("the client went away")
         self._payload.set_exception(exc)
 
     def _finish(self) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
 from typing import Any
 
 import pytest
+from aiohttp.streams import StreamReader
 from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
+from dynamo.http.connection import Connection
 from dynamo.http.reply import HttpReply
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
@@ -108,6 +111,34 @@ async def test_an_idle_connection_keeps_nothing_of_its_last_request(
 
 def _is_message(kept: Any) -> bool:
     return type(kept).__name__ == "RawRequestMessage" and kept.path == KEY
+
+
+async def test_a_refused_body_whose_client_is_gone_is_no_error(server: HttpServer) -> None:
+    await server.start("127.0.0.1:0")
+    assert server._web is not None
+    connection = server._web()
+    assert isinstance(connection, Connection)
+    body = StreamReader(connection, 1 << 16, loop=asyncio.get_running_loop())
+    with pytest.raises(ConnectionResetError):
+        await connection._linger(body)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EHOSTUNREACH, "no route"), TimeoutError(110)])
+async def test_a_body_ends_alike_however_the_connection_is_lost(
+    error: OSError, backend: MemoryBackend, http: RawHttp, server: HttpServer, metrics: Metrics
+) -> None:
+    await http.send(
+        b"PUT /buckets/b/keys/k HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\n"
+        b"Content-Length: 5\r\n\r\nhe"
+    )
+    await asyncio.sleep(0.05)
+    assert server._web is not None
+    (connection,) = server._web._connections
+    connection.connection_lost(error)
+    await asyncio.sleep(0.05)
+    assert metrics.count["http_bodies_cut_off"] == 1
+    assert metrics.count["http_failures"] == 0
+    assert not backend.records
 
 
 async def test_a_client_that_ends_while_its_reply_is_written_is_closed(
