@@ -179,10 +179,14 @@ class Connection(web.RequestHandler):
         messages = self._messages
         if not messages:
             return
-        self._arriving = messages[-1][1]
-        if isinstance(messages[-1][0], _ErrInfo):
+        message, payload = messages[-1]
+        self._arriving = payload
+        if isinstance(message, _ErrInfo):
             # The parser knows a list of methods, and says no more of others than that it fails.
             self._unread = _REQUEST_LINE.match(data)
+        elif message.upgrade and not self._upgraded and not _is_all(data, payload):
+            # The parser drops what comes along with an upgrade to what it does not know.
+            messages[-1] = (message._replace(should_close=True), payload)
         request = self._current_request
         if request is not None and not request._payload.is_eof():
             # What follows an unfinished body can only be the parser's error.
@@ -243,3 +247,9 @@ class Connection(web.RequestHandler):
             what = _TOO_LONG if isinstance(error.exc, LineTooLong) else _NOT_HTTP
             return refusal_reply(request, Refusal(400, "malformed", what, close=True))
         return failure_reply(request, error.exc or RuntimeError(error.message), "unknown")
+
+
+def _is_all(data: bytes, payload: StreamReader) -> bool:
+    """True if these bytes are one request with this body, and nothing after it."""
+    _, _, rest = data.partition(b"\r\n\r\n")
+    return payload.is_eof() and len(rest) == payload.total_bytes

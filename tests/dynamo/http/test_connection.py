@@ -141,6 +141,36 @@ async def test_a_body_ends_alike_however_the_connection_is_lost(
     assert not backend.records
 
 
+UPGRADE = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_an_upgrade_that_nobody_knows_is_passed_over(http: RawHttp) -> None:
+    await http.send(b"GET /ping HTTP/1.1\r\n" + UPGRADE + b"\r\n")
+    assert "connection" not in (await http.reply()).headers
+    put = b"PUT /buckets/b/keys/k HTTP/1.1\r\n" + UPGRADE
+    await http.send(put + b"Content-Type: a/b\r\nContent-Length: 5\r\n\r\nhello")
+    reply = await http.reply()
+    assert (reply.status, reply.headers.get("connection")) == (204, None)
+    assert (await http.request("GET", KEY)).body == b"hello"
+
+
+@pytest.mark.parametrize("split", [0, 3])
+async def test_what_comes_along_with_an_unknown_upgrade_is_not_lost_without_a_word(
+    split: int, http: RawHttp
+) -> None:
+    put = b"PUT /buckets/b/keys/k HTTP/1.1\r\n" + UPGRADE
+    head, body = put + b"Content-Type: a/b\r\nContent-Length: 5\r\n\r\n", b"hello"
+    await http.send(head + body[:split])
+    if split:
+        await asyncio.sleep(0.05)
+    await http.send(body[split:] + PING)
+    reply = await http.reply()
+    assert reply.status == 204
+    assert reply.headers["connection"] == "close"
+    assert await http.is_closed()
+
+
 async def test_a_client_that_ends_while_its_reply_is_written_is_closed(
     server: HttpServer, address: str
 ) -> None:
