@@ -59,6 +59,7 @@ from dynamo.requests import (
     ReadOptions,
     WriteOptions,
     Written,
+    if_covered,
 )
 from dynamo.resolve import holds, view
 from dynamo.rpc.messages import Fetch, Mint, Minted
@@ -156,6 +157,8 @@ class Coordinator:
                 f"the value is over {self._value_bytes_max} bytes", limit=self._value_bytes_max
             )
         seen = self._sealer.open(routing, context) if context else ()
+        if options.unmodified:
+            options = if_covered(options, self._sealer.open(routing, options.unmodified))
         props = self._properties(bucket_type, bucket)
         if props is not DEFAULT_PROPERTIES:
             options = fill_write(options, props, len(plan.primaries))
@@ -178,6 +181,8 @@ class Coordinator:
         routing, plan = self._plan(bucket_type, bucket, key)
         if context:
             self._sealer.open(routing, context)
+        if options.unmodified:
+            self._sealer.open(routing, options.unmodified)
         n = len(plan.primaries)
         _acks_needed(fill_write(options, self._properties(bucket_type, bucket), n), n)
 
@@ -206,6 +211,8 @@ class Coordinator:
         timeout_ms = _timeout_ms(options.timeout_ms)
         deadline = self._clock.monotonic() + timeout_ms / 1000
         seen = self._sealer.open(routing, context) if context else None
+        if options.unmodified:
+            options = if_covered(options, self._sealer.open(routing, options.unmodified))
         needed = _acks_needed(options, len(plan.primaries))
         try:
             # With a context the read only spares work, so it leaves the write half of the time.

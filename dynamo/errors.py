@@ -81,6 +81,13 @@ class PreconditionFailed(DynamoError):
     outcome = "none"
 
 
+class Modified(DynamoError):
+    """A write on condition that nothing came after a context, where something did."""
+
+    code = "modified"
+    outcome = "none"
+
+
 class RecordFull(DynamoError):
     """A write that would pass the cap of siblings, record bytes or context bytes.
 

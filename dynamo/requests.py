@@ -12,6 +12,7 @@ import msgspec
 
 from dynamo.record import Record, Sibling
 from dynamo.rpc.messages import Condition
+from dynamo.version import Vector
 
 #: A count, or a word: `one`, `quorum` (n // 2 + 1), `all` (n), `default`.
 Count = int | Literal["one", "quorum", "all", "default"]
@@ -50,7 +51,8 @@ class WriteOptions(msgspec.Struct, frozen=True):
     `pw`: of them, from primaries (default 0). `node_confirms`: distinct nodes (default 0).
     `r`: for the read that a conditional write or a delete without context makes first.
     `expires_ms`: absolute wall-clock milliseconds, 0 for never. `returnbody`: also say what the key
-    holds after the write.
+    holds after the write. `unmodified`: a context, which has to cover what is there, or the write fails
+    as if its condition did not hold; b"" for none.
     """
 
     w: Count = "default"
@@ -63,6 +65,13 @@ class WriteOptions(msgspec.Struct, frozen=True):
     expires_ms: int = 0
     returnbody: bool = False
     condition: Condition | None = None
+    unmodified: bytes = b""
+
+
+def if_covered(options: WriteOptions, vector: Vector) -> WriteOptions:
+    """The same, on the condition that `vector`, of `options.unmodified`, covers what is there."""
+    condition = msgspec.structs.replace(options.condition or Condition(), unmodified=vector)
+    return msgspec.structs.replace(options, condition=condition)
 
 
 #: What a request that says nothing asks for. Known by identity: nobody need look what they say.

@@ -14,6 +14,7 @@ import msgspec
 
 from dynamo.record import Record, Sibling, record_digest
 from dynamo.rpc.messages import Condition
+from dynamo.version import descends
 
 _ANY = "*"
 
@@ -91,8 +92,13 @@ def holds(condition: Condition, record: Record, now_ms: int, lww: bool = False) 
     An object goes by its `etag`: the vtag of a single value, another name for several siblings, so
     that who has seen one value does not pass once there are more; a deleted or absent one by no
     name at all. "*" stands for any live sibling. Times are compared in
-    whole seconds, as HTTP dates are written; nothing live was not modified since any time.
+    whole seconds, as HTTP dates are written; nothing live was not modified since any time. What a
+    vector covers was not modified, deletes included; what is not there, or no longer, was.
     """
+    if condition.unmodified:
+        vector = record.vector
+        if not vector or not descends(condition.unmodified, vector):
+            return False
     siblings = view(record, now_ms, lww).siblings
     if condition.if_match and not _is_named(condition.if_match, record, siblings):
         return False

@@ -248,6 +248,12 @@ REQUEST_HEADERS: Final = _headers(
         schema=_DATE_SCHEMA,
     ),
     Header(
+        name="X-Riak-If-Not-Modified",
+        meaning="A context: go on only if the object is there, and is what was shown with it. Else "
+        "409, as Riak answers.",
+        schema=_CONTEXT_SCHEMA,
+    ),
+    Header(
         name="Accept",
         meaning="How several siblings are told: `multipart/mixed`, else `application/json`, else "
         "`text/plain`. It never leads to a 406.",

@@ -18,6 +18,7 @@ from dynamo.errors import (
     InvalidArgument,
     KeyTooLong,
     Malformed,
+    Modified,
     NotReady,
     Outcome,
     PreconditionFailed,
@@ -114,6 +115,11 @@ _ROWS: Final = (
         "The body holds the siblings: resolve them with the context.",
         details=("cap", "limit", "siblings", "context"),
         headers=("X-Riak-Vclock",),
+    ),
+    _of(
+        Modified,
+        "A condition of a write that brings X-Riak-If-Not-Modified does not hold: the object was "
+        "written or deleted since, or is not there. Nothing was done.",
     ),
     _of(
         PreconditionFailed,

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import hdrs
 
-from dynamo.errors import InvalidArgument, KeyTooLong, PreconditionFailed
+from dynamo.errors import DynamoError, InvalidArgument, KeyTooLong, Modified, PreconditionFailed
 from dynamo.http import parameters
 from dynamo.http.body import is_awaited, read_body
 from dynamo.http.conditions import is_conditional, judge_read, read_condition
@@ -29,7 +29,7 @@ from dynamo.http.siblings import (
     text_body,
 )
 from dynamo.http.target import decode, encode
-from dynamo.http.write_headers import WriteHeaders, find_context
+from dynamo.http.write_headers import WriteHeaders, find_contexts
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.latency import DELETE, GET, PUT
 from dynamo.record import Content, Sibling
@@ -102,10 +102,13 @@ async def delete_object(request: Request) -> HttpReply:
     """DELETE: 204 once a tombstone is stored, 404 if there was nothing to delete."""
     bucket_type, bucket, key = names(request)
     given = parameters.parse(request.raw_query) if request.raw_query else parameters.NONE
-    context = find_context(request.raw_headers)
-    options = _with_condition(request, given.delete)
+    context, unmodified = find_contexts(request.raw_headers)
+    options = _with_condition(request, given.delete, unmodified)
     request.operation = DELETE
-    outcome = await request.edge.backend.delete(bucket_type, bucket, key, context, options)
+    try:
+        outcome = await request.edge.backend.delete(bucket_type, bucket, key, context, options)
+    except PreconditionFailed as error:
+        raise _refused(error, unmodified) from error
     fields = timeout_field(given)
     if isinstance(outcome, Found):
         if outcome.siblings:
@@ -121,16 +124,19 @@ async def _store(
     headers = WriteHeaders(request.raw_headers)
     if not headers.content_type:
         raise InvalidArgument("a write names its Content-Type", field="Content-Type")
-    options = _with_condition(request, given.write)
+    options = _with_condition(request, given.write, headers.unmodified)
     request.operation = PUT
     if is_awaited(request):
         # A body that would be refused all the same is not asked for.
         request.edge.backend.check_put(bucket_type, bucket, key, headers.context, options)
     value = await read_body(request)
     content = Content(value, headers.content_type, headers.content_encoding, headers.metadata)
-    written = await request.edge.backend.put(
-        bucket_type, bucket, key, content, headers.context, options
-    )
+    try:
+        written = await request.edge.backend.put(
+            bucket_type, bucket, key, content, headers.context, options
+        )
+    except PreconditionFailed as error:
+        raise _refused(error, headers.unmodified) from error
     fields = created + acks_field(written) + timeout_field(given)
     siblings = written.siblings
     if not given.returnbody or not siblings:
@@ -141,7 +147,14 @@ async def _store(
     return _values(request, status, siblings, written.context, tag, fields)
 
 
-def _with_condition(request: Request, options: WriteOptions) -> WriteOptions:
+def _refused(error: PreconditionFailed, unmodified: bytes) -> DynamoError:
+    # Riak's clients know a context that is no longer the latest by another status.
+    return Modified(error.message) if unmodified else error
+
+
+def _with_condition(request: Request, options: WriteOptions, unmodified: bytes) -> WriteOptions:
+    if unmodified:
+        options = msgspec.structs.replace(options, unmodified=unmodified)
     if not is_conditional(request.headers):
         return options
     condition = read_condition(request.headers)

@@ -30,7 +30,12 @@ _VALUE_HEADERS: Final = (
 )
 _WRITTEN_HEADERS: Final = ("X-Dynamo-Acks", "X-Dynamo-Timeout", "ETag")
 _WRITE_QUERY: Final = ("w", "pw", "dw", "node_confirms", "r", "pr", "timeout", "returnbody")
-_WRITE_CONDITIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
+_WRITE_CONDITIONS: Final = (
+    "If-Match",
+    "If-None-Match",
+    "If-Unmodified-Since",
+    "X-Riak-If-Not-Modified",
+)
 _WRITE_HEADERS: Final = (
     "Content-Type",
     "Content-Encoding",
@@ -48,6 +53,7 @@ _WRITE_ERRORS: Final = (
     "bad_context",
     "record_full",
     "precondition_failed",
+    "modified",
     "unavailable",
     "write_uncertain",
     "not_ready",

@@ -16,22 +16,25 @@ from dynamo.http.limits import METADATA_BYTES_MAX
 _META: Final = b"x-riak-meta-"
 _INDEX: Final = b"x-riak-index-"
 _VCLOCK: Final = b"x-riak-vclock"
+_UNMODIFIED: Final = b"x-riak-if-not-modified"
 #: Of a context of 16 KiB, in base64.
 _VCLOCK_BYTES_MAX: Final = 21_848
 
 
 class WriteHeaders:
-    """Read once from the raw headers. `content_type` is b"" if there is none.
+    """Read once from the raw headers. `content_type` is b"" if there is none. `unmodified`: the
+    context of X-Riak-If-Not-Modified, b"" for none.
 
     Raises InvalidArgument (Link, X-Riak-Index-*, too much metadata) and BadContext.
     """
 
-    __slots__ = ("content_encoding", "content_type", "context", "metadata")
+    __slots__ = ("content_encoding", "content_type", "context", "metadata", "unmodified")
 
     def __init__(self, raw_headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self.content_type = b""
         self.content_encoding = b""
         self.context = b""
+        self.unmodified = b""
         metadata: list[tuple[bytes, bytes]] | None = None
         size = 0
         for name, value in raw_headers:
@@ -41,6 +44,10 @@ class WriteHeaders:
                     if self.context:
                         raise BadContext("X-Riak-Vclock is given twice")
                     self.context = read_context(value)
+                elif name == _UNMODIFIED:
+                    if self.unmodified:
+                        raise BadContext("X-Riak-If-Not-Modified is given twice")
+                    self.unmodified = read_context(value, "X-Riak-If-Not-Modified")
                 elif name.startswith(_META):
                     if metadata is None:
                         metadata = []
@@ -72,8 +79,8 @@ class WriteHeaders:
         self.metadata = () if metadata is None else tuple(metadata)
 
 
-def read_context(value: bytes) -> bytes:
-    """The context token of an X-Riak-Vclock. Raises BadContext unless it is canonical base64."""
+def read_context(value: bytes, field: str = "X-Riak-Vclock") -> bytes:
+    """The context token of this header. Raises BadContext unless it is canonical base64."""
     if len(value) <= _VCLOCK_BYTES_MAX:
         try:
             token = a2b_base64(value, strict_mode=True)
@@ -82,18 +89,24 @@ def read_context(value: bytes) -> bytes:
         # Two spellings of one token would let a damaged header pass.
         if token and b2a_base64(token, newline=False) == value:
             return token
-    raise BadContext("X-Riak-Vclock is not a context of this store")
+    raise BadContext(f"{field} is not a context of this store")
 
 
-def find_context(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """The context of a request without content, b"" if there is none. Raises BadContext."""
-    context = b""
+def find_contexts(raw_headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, bytes]:
+    """What X-Riak-Vclock and X-Riak-If-Not-Modified say in a request without content, b"" for none.
+    Raises BadContext."""
+    context = unmodified = b""
     for name, value in raw_headers:
-        if name.lower() == _VCLOCK:
+        name = name.lower()
+        if name == _VCLOCK:
             if context:
                 raise BadContext("X-Riak-Vclock is given twice")
             context = read_context(value)
-    return context
+        elif name == _UNMODIFIED:
+            if unmodified:
+                raise BadContext("X-Riak-If-Not-Modified is given twice")
+            unmodified = read_context(value, "X-Riak-If-Not-Modified")
+    return context, unmodified
 
 
 def check_links(value: bytes) -> None:

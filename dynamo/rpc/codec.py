@@ -47,8 +47,11 @@ def decode_request(data: Buffer) -> Request:
         request = _decode_request(data)
     except _DECODE_ERRORS as error:
         raise _why(data, error, _REQUEST_TAGS) from None
-    if type(request) is Mint and request.context:
-        _check_vector(request.context)
+    if type(request) is Mint:
+        if request.context:
+            _check_vector(request.context)
+        if request.condition is not None:
+            _check_vector(request.condition.unmodified)
     return request
 
 

@@ -80,12 +80,14 @@ class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A precondition, judged by the minting replica against its own record.
 
     `if_match`, `if_none_match`: vtags or record ETags; ("*",) means "any live sibling".
-    `unmodified_since_ms`: 0 for none.
+    `unmodified_since_ms`: 0 for none. `unmodified`: a vector that has to cover what is there, which
+    has to be something; () for none.
     """
 
     if_match: _Tags = ()
     if_none_match: _Tags = ()
     unmodified_since_ms: _Milliseconds = 0
+    unmodified: Vector = ()
 
 
 class Mint(_Message, frozen=True, array_like=True, tag=2):

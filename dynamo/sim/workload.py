@@ -298,7 +298,7 @@ class Client:
         condition = None
         if rng.random() < 0.15:
             condition = self._condition(rng, operation, context)
-        counts = {rng.choice(("w", "dw", "pw", "node_confirms")): operation.w}
+        counts: dict[str, Any] = {rng.choice(("w", "dw", "pw", "node_confirms")): operation.w}
         if counts.get("pw"):
             operation.pw = operation.w
         if rng.random() < 0.2:

@@ -158,10 +158,14 @@ async def conditions(client: Any) -> dict[str, Any]:
     past = found.last_modified - datetime.timedelta(hours=1)
     since = await error(put(client, "once", b"4", if_unmodified_since=past))
     right = await put(client, "once", b"5", if_match=found.etag, riak_headers=context(found))
+    late = await error(put(client, "once", b"6", riak_headers=latest(found)))
+    found = await get(client, "once")
+    last = await put(client, "once", b"7", riak_headers=latest(found) | context(found))
     return {
         "first": first.status_code,
         "refused": [again, wrong, since],
-        "right": [right.status_code, await read(client, "once")],
+        "right": right.status_code,
+        "not modified": [late, last.status_code, await read(client, "once")],
     }
 
 
@@ -310,6 +314,11 @@ async def put(client: Any, key: str, body: bytes, **options: Any) -> Any:
 def context(found: Any) -> dict[str, str]:
     """What a write sends of what a read got."""
     return {"vclock": found.riak_headers["Vclock"]}
+
+
+def latest(found: Any) -> dict[str, str]:
+    """What a write sends that is only meant for what a read got."""
+    return {"if-not-modified": found.riak_headers["Vclock"]}
 
 
 def objects_in(text: str) -> list[dict[str, Any]]:

@@ -541,6 +541,22 @@ async def test_a_condition_is_judged_by_a_read_and_by_the_minter() -> None:
         assert values(await cluster.get("a", b"k")) == {b"3"}
 
 
+async def test_a_write_if_not_modified_holds_only_for_what_its_context_covers() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1")
+        first = (await cluster.get("b", b"k")).context
+        options = WriteOptions(unmodified=first)
+        await cluster.put("c", b"k", b"2", first, options)
+        for context in (first, b""):
+            with pytest.raises(PreconditionFailed):
+                await cluster.put("b", b"k", b"3", context, options)
+            with pytest.raises(PreconditionFailed):
+                await cluster.delete("a", b"k", context, options)
+        with pytest.raises(BadContext):
+            await cluster.put("a", b"other", b"1", b"", options)
+        assert values(await cluster.get("a", b"k")) == {b"2"}
+
+
 async def test_a_delete_whose_condition_does_not_hold_fails_though_what_it_names_is_gone() -> None:
     async with LittleCluster(3) as cluster:
         first = await cluster.put("a", b"k", b"1")

@@ -139,7 +139,8 @@ OPENRIAK_SAW: dict[str, Any] = {
     "conditions": {
         "first": 204,
         "refused": ["PreconditionFailedError: the condition does not hold"] * 3,
-        "right": [204, "5"],
+        "right": 204,
+        "not modified": ["ConflictError: the condition does not hold", 204, "7"],
     },
     "names": {"read": True},
     "listing": {

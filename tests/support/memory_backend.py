@@ -34,6 +34,7 @@ from dynamo.requests import (
     ReadOptions,
     WriteOptions,
     Written,
+    if_covered,
 )
 from dynamo.resolve import holds, view
 from dynamo.status import MemberStatus, NodeStatus, RefillStatus, StorageStatus
@@ -90,8 +91,8 @@ class MemoryBackend:
     def check_put(
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
     ) -> None:
-        if context:
-            self._sealer.open(routing_key(bucket_type, bucket, key), context)
+        for token in filter(None, (context, options.unmodified)):
+            self._sealer.open(routing_key(bucket_type, bucket, key), token)
         _check_counts(options)
 
     async def delete(
@@ -226,7 +227,11 @@ class MemoryBackend:
         self.write_options = options
         _check_counts(options)
         record = self.records.get(routing, EMPTY)
-        if options.condition is not None and not holds(options.condition, record, self.now_ms):
+        condition = options.condition
+        if options.unmodified:
+            vector = self._sealer.open(routing, options.unmodified)
+            condition = if_covered(options, vector).condition
+        if condition is not None and not holds(condition, record, self.now_ms):
             raise PreconditionFailed("the condition does not hold")
         birth = self._births.get(routing)
         if birth is None:

@@ -101,6 +101,13 @@ async def _many_siblings(http: RawHttp, backend: FailingBackend) -> Reply:
     return await http.request("PUT", KEY, TEXT, b"v")
 
 
+async def _written_since(http: RawHttp, backend: FailingBackend) -> Reply:
+    await http.request("PUT", KEY, TEXT, b"v")
+    context = (await http.request("GET", KEY)).headers["x-riak-vclock"]
+    await http.request("PUT", KEY, TEXT, b"w")
+    return await http.request("PUT", KEY, {**TEXT, "X-Riak-If-Not-Modified": context}, b"x")
+
+
 QUORUM = {"required": 2, "received": 1, "reasons": {"n2": "timed out"}}
 PROVOKED: dict[str, Provoke] = {
     "malformed": _sent("GET", "/buckets/b/keys/%zz"),
@@ -113,6 +120,7 @@ PROVOKED: dict[str, Provoke] = {
     "method_not_allowed": _sent("PATCH", KEY),
     "request_timeout": _no_body,
     "record_full": _many_siblings,
+    "modified": _written_since,
     "precondition_failed": _sent("PUT", KEY, {**TEXT, "If-Match": "*"}),
     "value_too_large": _sent("PUT", KEY, TEXT, b"0123456789"),
     "key_too_long": _sent("GET", KEY + "k" * 1024),

@@ -260,6 +260,39 @@ async def test_a_condition_that_fails_is_412_and_writes_nothing(
         assert (await http.request("PUT", KEY, TEXT | {name: value}, b"2")).status == 204, name
 
 
+async def test_a_write_if_not_modified_goes_by_the_context_and_is_409_otherwise(
+    http: RawHttp, backend: MemoryBackend
+) -> None:
+    async def write(method: str, context: str, **more: str) -> tuple[int, str]:
+        given = {**TEXT, "X-Riak-If-Not-Modified": context, **more}
+        reply = await http.request(method, KEY, given, b"new" if method == "PUT" else b"")
+        return reply.status, reply.json()["code"] if reply.body else ""
+
+    async def context() -> str:
+        return (await http.request("GET", KEY)).headers["x-riak-vclock"]
+
+    await http.request("PUT", KEY, TEXT, b"1")
+    first = await context()
+    assert await write("PUT", first, **{"X-Riak-Vclock": first}) == (204, "")
+    second = await context()
+    writes = backend.writes
+    for method in ("PUT", "DELETE"):
+        assert await write(method, first, **{"X-Riak-Vclock": first}) == (409, "modified")
+        assert await write(method, "AAAA") == (400, "bad_context")
+    assert await write("PUT", second, **{"If-Match": '"x"'}) == (409, "modified")
+    elsewhere = KEY + "2"
+    for target, headers in ((elsewhere, {}), (KEY, {"Expect": "100-continue"})):
+        given = {**TEXT, "X-Riak-If-Not-Modified": second[:-4] + "AAA=", **headers}
+        assert (await http.request("PUT", target, given, b"")).status == 400
+    assert backend.writes == writes
+    assert await write("DELETE", second, **{"X-Riak-Vclock": second}) == (204, "")
+    assert await write("PUT", second) == (409, "modified")  # it was deleted since
+    assert await write("PUT", await context()) == (204, "")
+    context_of_nothing = await context()
+    backend.records.clear()
+    assert await write("PUT", context_of_nothing) == (409, "modified")
+
+
 async def test_a_read_whose_copy_is_current_is_304(http: RawHttp) -> None:
     etag = (await http.request("PUT", KEY, TEXT, b"1")).headers["etag"]
     for method in ("GET", "HEAD"):
