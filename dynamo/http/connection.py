@@ -211,8 +211,11 @@ class Connection(web.RequestHandler):
             self._expect_reading(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the client."""
+        """Forget the client; whoever still reads what it sent is told."""
         super().connection_lost(exc)
+        arriving = self._arriving
+        if arriving is not None and not arriving.is_eof():
+            arriving.set_exception(ConnectionResetError("the client went away"))
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None

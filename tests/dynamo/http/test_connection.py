@@ -123,6 +123,19 @@ async def test_a_refused_body_whose_client_is_gone_is_no_error(server: HttpServe
         await connection._linger(body)
 
 
+async def test_nobody_waits_for_the_rest_of_a_refused_body_of_a_client_that_is_gone(
+    address: str,
+) -> None:
+    idle = asyncio.all_tasks()
+    async with RawHttp(address) as http:
+        await http.send(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+        assert (await http.reply()).status == 404
+        assert asyncio.all_tasks() - idle
+    async with asyncio.timeout(1):
+        while asyncio.all_tasks() - idle:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EHOSTUNREACH, "no route"), TimeoutError(110)])
 async def test_a_body_ends_alike_however_the_connection_is_lost(
     error: OSError, backend: MemoryBackend, http: RawHttp, server: HttpServer, metrics: Metrics
