@@ -44,10 +44,11 @@ def decode(text: str) -> bytes:
 
     Raises Malformed for a `%` without two hexadecimal digits.
     """
+    # Asked of the text: of bytes, `in` first takes the byte string for a number, at great length.
+    if "+" in text:
+        text = text.replace("+", " ")
     data = text.encode("utf-8", "surrogateescape")
-    if b"+" in data:
-        data = data.replace(b"+", b" ")
-    if b"%" not in data:
+    if "%" not in text:
         return data
     first, *rest = data.split(b"%")
     out = [first]
