@@ -25,7 +25,7 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
-from dynamo.memo import Memo
+from dynamo.memo import Memo, ObjectMemo
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Transport
 from dynamo.properties import (
@@ -69,8 +69,10 @@ from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
 VALUE_BYTES_MAX: Final = 8 << 20
-#: Of records read lately, decoded.
-KNOWN_BYTES_MAX: Final = 16 << 20
+#: Of records read lately, decoded; of what they show, with its context, how many, and of what size.
+KNOWN_BYTES_MAX: Final = 12 << 20
+FOUNDS_MAX: Final = 12_288
+FOUND_BYTES_MAX: Final = 1024
 #: A peer that has left a request without any reply for so long (seconds) is asked last.
 STALLED_AFTER: Final = 0.25
 
@@ -106,6 +108,7 @@ class Coordinator:
         self._repair = RepairWaiter(metrics)
         self._tell = TellWaiter(metrics)
         self._planner: Planner | None = None
+        self._founds: ObjectMemo[Record, Found] = ObjectMemo(count_max=FOUNDS_MAX)
         self._known: Memo[tuple[Record, bytes]] = Memo(bytes_max=KNOWN_BYTES_MAX)
         #: Of the primaries of a partition: the same with this node first, () where it is none of them.
         self._own_first: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -134,7 +137,7 @@ class Coordinator:
             options = fill_read(options, props, len(plan.primaries))
         lww = props.conflict == "lww"
         self._count["gets"] += 1
-        return self._found(routing, await self._read(routing, plan, options), lww)
+        return self._found(routing, await self._begin_read(routing, plan, options).done, lww)
 
     async def put(
         self,
@@ -434,10 +437,15 @@ class Coordinator:
     # Answers ------------------------------------------------------------------------------------
 
     def _found(self, routing: bytes, record: Record, lww: bool) -> Found:
-        if not record:
+        if not record.vector:
             return ABSENT
-        seen = view(record, self._clock.wall_ms(), lww)
-        return Found(record, seen.siblings, seen.deleted, self._context(routing, record))
+        found = self._founds.get(routing, record)
+        if found is None:
+            seen = view(record, self._clock.wall_ms(), lww)
+            found = Found(record, seen.siblings, seen.deleted, self._context(routing, record))
+            if _shows_the_same_for_ever(record):
+                self._founds.put(routing, record, found)
+        return found
 
     def _context(self, routing: bytes, record: Record) -> bytes:
         """The token for what was shown; b"", counted, if merges have made it too long to give."""
@@ -478,6 +486,15 @@ def _covered(record: Record, seen: Vector) -> bool:
 
 
 ABSENT: Final = Found(EMPTY, (), False, b"")
+
+
+def _shows_the_same_for_ever(record: Record) -> bool:
+    """True for one small value that does not expire: what it shows depends on nothing else."""
+    siblings = record.siblings
+    if len(siblings) != 1 or siblings[0].expires_ms:
+        return False
+    content = siblings[0].content
+    return content is not None and len(content) <= FOUND_BYTES_MAX
 
 
 def _acks_needed(options: WriteOptions, n: int) -> int:

@@ -1,14 +1,15 @@
-"""What was worked out lately from bytes, kept as long as there is room.
+"""What was worked out lately, kept as long as there is room.
 
-A value is handed out only for the very bytes it was worked out from, so it is never out of date, and
-there is nothing to invalidate: where the bytes under a name have changed, be it by damage, they are
-looked at anew. Knows nothing of what the bytes say.
+A value is handed out only for the very bytes, or the very object, that it was worked out from, so it
+is never out of date, and there is nothing to invalidate: where what lies under a name has changed, be
+it by damage, it is looked at anew. Knows nothing of what the bytes and objects say.
 """
 
 from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+_S = TypeVar("_S")
 _V = TypeVar("_V")
 
 #: What an entry takes besides its bytes, about: names, tuples, the objects worked out.
@@ -53,3 +54,30 @@ class Memo(Generic[_V]):
         while self._bytes > self._bytes_max:
             oldest = self._entries.pop(next(iter(self._entries)))
             self._bytes -= 2 * len(oldest[0]) + ENTRY_BYTES
+
+
+class ObjectMemo(Generic[_S, _V]):
+    """Name -> (an object that never changes, what was made of it). The oldest go first."""
+
+    __slots__ = ("_count_max", "_entries")
+
+    def __init__(self, *, count_max: int) -> None:
+        self._count_max = count_max
+        self._entries: dict[bytes | str, tuple[_S, _V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, name: bytes | str, source: _S) -> _V | None:
+        """What was made of `source`, the very object; None if that is not known."""
+        entry = self._entries.get(name)
+        return entry[1] if entry is not None and entry[0] is source else None
+
+    def put(self, name: bytes | str, source: _S, value: _V) -> None:
+        """Remember it, in place of what was known under the name."""
+        entries = self._entries
+        if name in entries:
+            del entries[name]
+        elif len(entries) >= self._count_max:
+            del entries[next(iter(entries))]
+        entries[name] = (source, value)

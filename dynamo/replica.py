@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 PAGE_BYTES_MAX: Final = 4 << 20
 #: Of records that were read lately, as they are answered with.
-SEEN_BYTES_MAX: Final = 16 << 20
+SEEN_BYTES_MAX: Final = 12 << 20
 PAGE_ENTRIES_MAX: Final = 10_000
 #: Share of its time that a mint waits for a storage that is behind, before it is refused.
 MINT_WAITS: Final = 0.5

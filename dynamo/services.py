@@ -306,14 +306,16 @@ class NodeServices:
 
     # Clients' requests --------------------------------------------------------------------------
 
-    async def get(
+    # These hand on the coordinator's coroutine: one of their own would be run through as well.
+
+    def get(
         self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions
-    ) -> Found:
+    ) -> Coroutine[Any, Any, Found]:
         """As `Coordinator.get`."""
         self._check_serves()
-        return await self._coordinator.get(bucket_type, bucket, key, options)
+        return self._coordinator.get(bucket_type, bucket, key, options)
 
-    async def put(
+    def put(
         self,
         bucket_type: bytes,
         bucket: bytes,
@@ -321,10 +323,10 @@ class NodeServices:
         content: Content,
         context: bytes,
         options: WriteOptions,
-    ) -> Written:
+    ) -> Coroutine[Any, Any, Written]:
         """As `Coordinator.put`."""
         self._check_serves()
-        return await self._coordinator.put(bucket_type, bucket, key, content, context, options)
+        return self._coordinator.put(bucket_type, bucket, key, content, context, options)
 
     def check_put(
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
@@ -333,12 +335,12 @@ class NodeServices:
         self._check_serves()
         self._coordinator.check_put(bucket_type, bucket, key, context, options)
 
-    async def delete(
+    def delete(
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
-    ) -> Found | Written:
+    ) -> Coroutine[Any, Any, Found | Written]:
         """As `Coordinator.delete`."""
         self._check_serves()
-        return await self._coordinator.delete(bucket_type, bucket, key, context, options)
+        return self._coordinator.delete(bucket_type, bucket, key, context, options)
 
     async def list_keys(
         self, bucket_type: bytes, bucket: bytes, options: ListOptions

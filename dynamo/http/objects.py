@@ -38,6 +38,8 @@ from dynamo.resolve import etag
 
 DEFAULT_TYPE: Final = b"default"
 DELETED_FIELD: Final = b"X-Riak-Deleted: true\r\n"
+#: Of a reply that is kept: path, header lines and body.
+RENDERED_BYTES_MAX: Final = 1024
 
 
 async def get_object(request: Request) -> HttpReply:
@@ -47,6 +49,11 @@ async def get_object(request: Request) -> HttpReply:
     request.operation = GET
     found = await request.edge.backend.get(bucket_type, bucket, key, given.read)
     fields = timeout_field(given)
+    is_plain = given is parameters.NONE and not is_conditional(request.headers)
+    if is_plain:
+        rendered = request.edge.rendered.get(request._message.path, found)
+        if rendered is not None:
+            return HttpReply(200, *rendered)
     siblings = found.siblings
     if not siblings:
         return _nothing(request, found, fields)
@@ -63,7 +70,18 @@ async def get_object(request: Request) -> HttpReply:
             raise PreconditionFailed("the object does not match the request's condition")
         if status == 304:
             return HttpReply(304, context_field(found.context) + _etag_field(tag) + fields)
-    return _values(request, 200, siblings, found.context, tag, fields)
+    reply = _values(request, 200, siblings, found.context, tag, fields)
+    if is_plain and len(siblings) == 1:
+        _keep(request, found, reply)
+    return reply
+
+
+def _keep(request: Request, found: Found, reply: HttpReply) -> None:
+    """Keep a small reply for the next who asks so and finds the very same."""
+    path = request._message.path
+    size = len(path) + len(reply.fields) + len(reply.content)
+    if size <= RENDERED_BYTES_MAX:
+        request.edge.rendered.put(path, found, (reply.fields, reply.content))
 
 
 async def put_object(request: Request) -> HttpReply:

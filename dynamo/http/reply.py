@@ -38,7 +38,7 @@ class HttpReply:
     `abort`: it ends at once, without reading what the client still sends.
     """
 
-    __slots__ = ("_abort", "_close", "_content", "_fields", "keep_alive", "status")
+    __slots__ = ("_abort", "_close", "content", "fields", "keep_alive", "status")
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class HttpReply:
         abort: bool = False,
     ) -> None:
         self.status = status
-        self._fields = fields
-        self._content = body
+        self.fields = fields
+        self.content = body
         self._close = close or abort
         self._abort = abort
         #: Known once it is written: whether the connection goes on.
@@ -63,7 +63,7 @@ class HttpReply:
         edge = request.edge
         protocol = request._protocol
         transport = protocol.transport
-        self.note(request, len(self._content))
+        self.note(request, len(self.content))
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
         if self._close or message.should_close or edge.closing or is_last(protocol):
@@ -71,12 +71,12 @@ class HttpReply:
         else:
             self.keep_alive = True
             connection = b"Connection: keep-alive\r\n" if message.version == HttpVersion10 else b""
-        status, body = self.status, self._content
+        status, body = self.status, self.content
         head = b"%b%bX-Request-Id: %b\r\n%b%b%b\r\n" % (
             _STATUS_LINES[status],
             edge.stamp(),
             request.id,
-            self._fields,
+            self.fields,
             b"" if status in _BODYLESS else b"Content-Length: %d\r\n" % len(body),
             connection,
         )

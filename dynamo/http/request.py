@@ -20,9 +20,13 @@ from dynamo.http.dates import format_date
 from dynamo.http.ids import Ids, accepted
 from dynamo.http.limits import Limits
 from dynamo.latency import OTHER, RequestTimes
+from dynamo.memo import ObjectMemo
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock
+from dynamo.requests import Found
 
+#: Replies kept for reads that find the same again.
+RENDERED_MAX: Final = 12_288
 REQUEST_ID: Final = istr("X-Request-Id")
 
 
@@ -38,7 +42,7 @@ class Edge:
 
     __slots__ = (
         *("_stamp", "_stamped", "access_log", "backend", "clock", "closing", "ids", "limits"),
-        *("load", "metrics", "monotonic", "times"),
+        *("load", "metrics", "monotonic", "rendered", "times"),
     )
 
     def __init__(
@@ -51,6 +55,8 @@ class Edge:
         self.metrics = metrics
         self.monotonic = clock.monotonic
         self.times = RequestTimes(clock.monotonic)
+        #: By path: what a read found, and the header lines and body of the reply that it makes.
+        self.rendered: ObjectMemo[Found, tuple[bytes, bytes]] = ObjectMemo(count_max=RENDERED_MAX)
         #: Called with each reply's request, status and bytes of body, if requests are to be logged.
         self.access_log: Callable[[Request, int, int], None] | None = None
         self.load: Callable[[], Load] = Load

@@ -62,7 +62,7 @@ class StreamReply(HttpReply):
         head = b"HTTP/1.1 200 OK\r\n%bX-Request-Id: %b\r\n%b%b%b\r\n" % (
             edge.stamp(),
             request.id,
-            self._fields,
+            self.fields,
             b"Transfer-Encoding: chunked\r\n" if chunked else b"",
             b"" if self.keep_alive else b"Connection: close\r\n",
         )

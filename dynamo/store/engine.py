@@ -69,7 +69,7 @@ class Sizes:
         cache_bytes: int = 32 * _MIB,
         buffer_bytes: int = 16 * _MIB,
         log_bytes: int = 64 * _MIB,
-        recent_bytes: int = 16 * _MIB,
+        recent_bytes: int = 8 * _MIB,
     ) -> None:
         self.cache_bytes = cache_bytes
         self.buffer_bytes = buffer_bytes

@@ -352,14 +352,14 @@ def test_who_lost_the_properties_takes_no_request_before_a_peer_has_told_them(
 
     async def refuses(services: NodeServices) -> None:
         for request in (
-            services.get(*where, b"k", ReadOptions(r=1)),
-            services.put(*where, b"k", Content(b"2", b"a/b"), b"", one),
-            services.delete(*where, b"k", b"", one),
-            anext(services.list_keys(*where, ListOptions())),
-            services.set_properties(*where, {"r": 2}, 500),
+            lambda: services.get(*where, b"k", ReadOptions(r=1)),
+            lambda: services.put(*where, b"k", Content(b"2", b"a/b"), b"", one),
+            lambda: services.delete(*where, b"k", b"", one),
+            lambda: anext(services.list_keys(*where, ListOptions())),
+            lambda: services.set_properties(*where, {"r": 2}, 500),
         ):
             with pytest.raises(NotReady, match="properties"):
-                await request
+                await request()
 
     async def scene(cluster: Cluster) -> None:
         disk = cluster.nodes["c"].disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo.memo import ENTRY_BYTES, Memo
+from dynamo.memo import ENTRY_BYTES, Memo, ObjectMemo
 
 
 def test_a_value_is_known_for_the_very_bytes_it_came_from() -> None:
@@ -47,3 +47,18 @@ def test_it_never_holds_more_than_it_may_and_never_answers_wrongly(
         for known, (seen, worked_out) in last.items():
             assert memo.get(known, seen) in (None, worked_out)
     assert memo.held_bytes >= len(memo) * ENTRY_BYTES
+
+
+def test_what_was_made_of_an_object_is_known_for_that_object_alone() -> None:
+    memo: ObjectMemo[list[int], str] = ObjectMemo(count_max=2)
+    one, same = [1], [1]
+    memo.put("k", one, "made of one")
+    assert memo.get("k", one) == "made of one"
+    assert memo.get("k", same) is None
+    memo.put("k", same, "made of the other")
+    assert memo.get("k", one) is None
+    memo.put("j", one, "j")
+    memo.put("i", one, "i")
+    assert len(memo) == 2
+    assert memo.get("k", same) is None
+    assert memo.get("i", one) == "i"
