@@ -229,7 +229,7 @@ class Database:
 
     def durable(self, family: Family, key: bytes) -> bytes | None:
         """What a crash that keeps nothing unsynced leaves of it, if it can be read."""
-        if self.blocks and self._is_lost(family, key):
+        if self.blocks and self.is_lost(family, key):
             return None
         return self._durable[family].get(key)
 
@@ -237,7 +237,7 @@ class Database:
         """All that a crash which keeps nothing unsynced leaves to read, in order."""
         items = sorted(self._durable[family].items())
         if self.blocks:
-            items = [item for item in items if not self._is_lost(family, item[0])]
+            items = [item for item in items if not self.is_lost(family, item[0])]
         return items
 
     def content(self) -> Content:
@@ -259,7 +259,8 @@ class Database:
             self._durable[family] = dict(content.tables[family])
             self.families[family] = SortedDict(content.tables[family])
 
-    def _is_lost(self, family: Family, key: bytes) -> bool:
+    def is_lost(self, family: Family, key: bytes) -> bool:
+        """True if what is synced of the key cannot be read."""
         return any(
             block.covers(family, key)
             and block.fresh.get(key, self._durable_sequence + 1) > self._durable_sequence

@@ -323,6 +323,10 @@ class Disk:
         read."""
         return self.database.durable(family, key) if self.database is not None else None
 
+    def is_unreadable(self, family: Family, key: bytes) -> bool:
+        """True if what is on disk of the key lies in a damaged block."""
+        return self.database is not None and self.database.is_lost(family, key)
+
     def current(self, family: Family, key: bytes) -> bytes | None:
         """What its process reads."""
         if self.database is None or self.database.is_hidden(family, key):

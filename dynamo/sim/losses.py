@@ -117,8 +117,9 @@ class Losses:
     def _is_rotten(self, loss: Loss) -> bool:
         """What was damaged lies there still: nobody has met it."""
         storage_key = self._cluster.storage_key(loss.key)
-        data = self._cluster.nodes[loss.node].disk.durable("records", storage_key)
-        return copy_on_disk(data, storage_key).damaged
+        disk = self._cluster.nodes[loss.node].disk
+        data = disk.durable("records", storage_key)
+        return disk.is_unreadable("records", storage_key) or copy_on_disk(data, storage_key).damaged
 
     def _mends(self, name: str) -> int:
         node = self._cluster.nodes[name]

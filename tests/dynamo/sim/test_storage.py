@@ -417,6 +417,11 @@ async def test_a_damaged_block_is_met_by_a_read_and_ends_writing_until_it_is_reb
     assert disk.rot_block("records", b"3", b"5") == [b"3", b"4"]
     assert storage.refusal() is None  # nobody has met it
     assert disk.durable("records", b"3") is None
+    assert [disk.is_unreadable("records", key) for key in (b"2", b"3", b"5")] == [
+        False,
+        True,
+        False,
+    ]
     page = storage.scan("records", b"", b"\xff", count_max=3, bytes_max=1000)
     assert [key for key, _ in page] == [b"0", b"1", b"2"]
     with pytest.raises(StorageCorrupt):
@@ -430,6 +435,7 @@ async def test_a_damaged_block_is_met_by_a_read_and_ends_writing_until_it_is_reb
         storage.put("records", b"y", b"2")
     assert await storage.recover() is True
     assert storage.refusal() is None
+    assert not disk.is_unreadable("records", b"3")
     assert storage.opening.state == "rebuilt"
     assert "Corruption" in storage.opening.why
     assert storage.opening.noted == number
