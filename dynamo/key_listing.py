@@ -25,6 +25,8 @@ from ring.ring import Ring
 #: can tell that nobody waits any more.
 PART_NAMES: Final = 500
 PART_SECONDS: Final = 1.0
+#: A page is asked for so many keys at least, however few are wanted: most may be deleted ones.
+PAGE_KEYS_MIN: Final = 50
 #: Keys on which replicas disagree that are read at a time.
 READS: Final = 8
 
@@ -121,9 +123,10 @@ class KeyLister:
         return asyncio.get_running_loop().create_task(step)
 
     async def step(self, run: Run, bucket: bytes, partition: int, after: bytes, limit: int) -> Step:
-        """The next keys of one partition. `limit`: how many are wanted at most, 0 for any number."""
+        """The next keys of one partition. `limit`: how many are wanted, 0 for any number; it gives more
+        if there are more in the page."""
         prefix = bucket_prefix(run.bucket_type, bucket)
-        count_max = min(limit or LISTED_MAX, LISTED_MAX)
+        count_max = min(max(limit, PAGE_KEYS_MIN) if limit else LISTED_MAX, LISTED_MAX)
 
         def message(timeout_ms: int) -> ListKeys:
             return ListKeys(

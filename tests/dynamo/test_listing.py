@@ -419,3 +419,17 @@ async def test_a_bucket_that_a_page_ended_in_is_named_once(
             assert complete
             paged += names
         assert paged == [b"a", b"b", b"c"]
+
+
+async def test_a_small_page_does_not_look_at_dead_keys_one_by_one() -> None:
+    async with LittleCluster(3, partitions=1) as cluster:
+        for number in range(400):
+            await cluster.put("a", b"dead %03d" % number, b"v")
+            await cluster.delete("a", b"dead %03d" % number)
+        for key in (b"x", b"y", b"z"):
+            await cluster.put("a", key, b"v")
+        await cluster.settle()
+        found, complete, cursor = await keys(cluster, "a", ListOptions(limit=1))
+        assert (found, complete) == ([b"x"], True)
+        assert await keys(cluster, "a", ListOptions(3, cursor)) == ([b"y", b"z"], True, b"")
+        assert cluster.nodes["a"].metrics.count["key_pages_listed"] < 20
