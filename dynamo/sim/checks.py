@@ -362,7 +362,7 @@ def _after_loss(
     if loss.at < earlier.end:
         # It had it at the end, or had not: only one that does not count to this day is out.
         return loss if before is True and waits else before
-    if before is True and loss.at > read.start:
+    if before is True and loss.at >= read.start:
         return True  # it may have answered before the loss
     if regained and loss.whole_at <= read.start:
         return False

@@ -747,7 +747,16 @@ def failed_definitely(s: Scene) -> None:
     s.at_rest()
 
 
+def one_without_it_answers_and_dies_in_the_same_instant(s: Scene) -> None:
+    s.put(held="bc")
+    get = s.get(r=1)
+    s.history.lose(get.start, "a", why="dead")
+    get.end = get.start
+    s.at_rest(0)
+
+
 NEAR_MISSES: tuple[Story, ...] = (
+    one_without_it_answers_and_dies_in_the_same_instant,
     enough_had_it_but_one_lost_it_meanwhile,
     lost_with_the_only_disk,
     lost_with_both_disks,
