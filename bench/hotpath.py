@@ -30,6 +30,7 @@ from dynamo.commit import GroupCommit
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.metrics import Metrics
+from dynamo.ports import Prompt
 from dynamo.record import Content
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Fetch, Mint, Store
@@ -91,7 +92,11 @@ class _Node:
             clock=clock,
             random=random.Random(member.id),
             metrics=metrics,
-            handlers={Mint: replica.on_mint, Store: replica.on_store, Fetch: replica.on_fetch},
+            handlers={
+                Mint: replica.on_mint,
+                Store: replica.on_store,
+                Fetch: Prompt(replica.fetch_at_once, replica.on_fetch),
+            },
         )
         topology.attach(self.transport)
         self.coordinator = Coordinator(

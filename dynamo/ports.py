@@ -100,6 +100,21 @@ class Call(Protocol):
 #: from class to handler is what ties the two, so the message's type cannot be said here.
 Handler = Callable[[Any, Call], None]
 
+
+class Prompt:
+    """A `Handler` that can nearly always answer at once. `at_once` gives the reply, or None: then, and
+    only then, it is called as any other."""
+
+    __slots__ = ("at_once", "later")
+
+    def __init__(self, at_once: Callable[[Any], Reply | None], later: Handler) -> None:
+        self.at_once = at_once
+        self.later = later
+
+    def __call__(self, message: Any, call: Call) -> None:
+        self.later(message, call)
+
+
 Family = Literal["records", "hints", "facts"]
 
 

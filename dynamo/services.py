@@ -24,7 +24,7 @@ from dynamo.errors import NotReady, StorageError
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import Overview
-from dynamo.ports import Call, Handler
+from dynamo.ports import Call, Handler, Prompt
 from dynamo.properties import PropertiesOf, with_defaults
 from dynamo.readiness import Readiness
 from dynamo.record import Content
@@ -133,7 +133,7 @@ class NodeServices:
         )
         listing = ReplicaListing(replica=replica, storage=storage, clock=clock, metrics=metrics)
         self._reads: dict[type, Handler] = {
-            Fetch: replica.on_fetch,
+            Fetch: Prompt(replica.fetch_at_once, replica.on_fetch),
             ListKeys: listing.on_list_keys,
             ListBuckets: listing.on_list_buckets,
         }

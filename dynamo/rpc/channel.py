@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from dynamo.errors import Malformed
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Failure, Handler, Timer, Waiter
+from dynamo.ports import Clock, Failure, Handler, Prompt, Timer, Waiter
 from dynamo.rpc.codec import Buffer, UnknownOperation, decode_reply, decode_request, encode
 from dynamo.rpc.frame import LAST, MESSAGE_BYTES_MAX, REPLY, FrameReader, FrameWriter
 from dynamo.rpc.messages import Refused, Reply
@@ -259,6 +259,16 @@ class Channel:
             detail = f"this node does not serve {type(request).__name__}"
             self._reply(stream, Refused("unknown_operation", True, detail), True)
             return
+        if type(handler) is Prompt:
+            try:
+                reply = handler.at_once(request)
+            except Exception:
+                self._count["rpc_handlers_failed"] += 1
+                log.exception("%s of %s met a bug", type(request).__name__, self.peer)
+                reply = Refused("internal", False)
+            if reply is not None:
+                self._reply(stream, reply, True)
+                return
         call = RemoteCall(self, stream, deadline)
         try:
             handler(request, call)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Failure, Handler, Waiter
+from dynamo.ports import Clock, Failure, Handler, Prompt, Waiter
 from dynamo.rpc.messages import Refused, Reply, Request
 from dynamo.rpc.pending import Pending
 
@@ -40,6 +40,9 @@ class Loopback:
 
     def request(self, message: Request, waiter: Waiter, now: float, expires_at: float) -> None:
         """Carry out `message`; the waiter may have had all its replies when this returns."""
+        handler = self._handlers.get(type(message))
+        if type(handler) is Prompt and self._answers_at_once(handler, message, waiter):
+            return
         stream = -1 if self._closed else self.pending.open(waiter, now, expires_at)
         if stream < 0:
             self._count["rpc_requests_not_sent"] += 1
@@ -50,7 +53,6 @@ class Loopback:
             self._count["rpc_requests_past_deadline"] += 1
             self.pending.reply(stream, Refused("deadline_past", True), True)
             return
-        handler = self._handlers.get(type(message))
         if handler is None:
             self._count["rpc_requests_unknown"] += 1
             detail = f"this node does not serve {type(message).__name__}"
@@ -63,6 +65,25 @@ class Loopback:
             log.exception("%s of this node met a bug", type(message).__name__)
             if not call.ended:
                 call.reply(Refused("internal", False))
+
+    def _answers_at_once(self, handler: Prompt, message: Request, waiter: Waiter) -> bool:
+        """True, and the waiter has its reply, if there was no need to wait for it."""
+        if self._closed or message.deadline_ms <= 0:
+            return False
+        try:
+            reply = handler.at_once(message)
+        except Exception:
+            self._count["rpc_handlers_failed"] += 1
+            log.exception("%s of this node met a bug", type(message).__name__)
+            reply = Refused("internal", False)
+        if reply is None:
+            return False
+        try:
+            waiter.on_reply(self.node, reply)
+        except Exception:
+            self._count["rpc_waiters_failed"] += 1
+            log.exception("a reply of %s met a bug", self.node)
+        return True
 
     def close(self, reason: str) -> None:
         """Tell everyone who waits that it is lost; take nothing more."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 from rpc_nodes import Answers, ManualClock
 
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Handler
+from dynamo.ports import Call, Handler, Prompt
 from dynamo.rpc import channel as channel_module
 from dynamo.rpc import pending as pending_module
 from dynamo.rpc.channel import FRAME_BYTES_A_SECOND, Channel
 from dynamo.rpc.codec import encode
 from dynamo.rpc.frame import LAST, MORE, REPLY, FrameWriter
 from dynamo.rpc.loopback import Loopback
-from dynamo.rpc.messages import Fetch, Mint, Minted, Ping, Pong, Refused, Request, Synced
+from dynamo.rpc.messages import Fetch, Mint, Minted, Ping, Pong, Refused, Reply, Request, Synced
 from dynamo.version import birth_bytes, incarnation_bytes
 
 MINTED = Minted(b"r", birth_bytes(incarnation_bytes(1, b"12345678"), 1), 1)
@@ -478,3 +479,46 @@ def test_a_message_given_to_the_loopback_is_the_very_object() -> None:
     alone.ask(message)
     assert seen[0] is message
     assert isinstance(message, msgspec.Struct)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "heard", "calls"),
+    [
+        (lambda request: Pong(7), [Pong(7)], 0),
+        (lambda request: None, [], 1),
+    ],
+)
+def test_who_can_answer_at_once_is_asked_first(
+    at_once: Callable[[Any], Reply | None], heard: list[Reply], calls: int
+) -> None:
+    pair = Pair()
+    pair.b.channel._handlers = {Ping: Prompt(at_once, lambda _, call: pair.calls.append(call))}
+    pair.ask()
+    pair.carry()
+    assert [reply for _, reply in pair.answers.replies] == heard
+    assert len(pair.calls) == calls
+
+
+def test_a_bug_of_who_answers_at_once_is_told_and_counted() -> None:
+    def at_once(request: Request) -> Reply | None:
+        raise ValueError("a bug")
+
+    pair = Pair()
+    pair.b.channel._handlers = {Ping: Prompt(at_once, lambda _, call: pair.calls.append(call))}
+    pair.ask()
+    pair.carry()
+    assert [reply for _, reply in pair.answers.replies] == [Refused("internal", False)]
+    assert pair.b.count["rpc_handlers_failed"] == 1
+    assert pair.calls == []
+
+
+def test_the_loopback_asks_who_can_answer_at_once_and_keeps_nothing_of_it() -> None:
+    clock, metrics, answers, calls = ManualClock(), Metrics(), Answers(), list[Call]()
+    heard: list[Reply | None] = [Pong(1), None]
+    prompt = Prompt(lambda request: heard.pop(0), lambda _, call: calls.append(call))
+    loopback = Loopback(node="a", clock=clock, metrics=metrics, handlers={Ping: prompt})
+    for _ in range(2):
+        loopback.request(Ping(1000), answers, clock.now, clock.now + 1)
+    assert answers.replies == [("a", Pong(1))]
+    assert len(calls) == len(loopback.pending) == 1
+    loopback.close("the end")
