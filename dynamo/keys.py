@@ -62,6 +62,17 @@ def split_routing_key(routing: bytes) -> tuple[bytes, bytes, bytes]:
     return routing[_LENGTHS.size : bucket_at], routing[bucket_at:key_at], routing[key_at:]
 
 
+def check_routing_key(routing: bytes) -> None:
+    """Raises Malformed where `split_routing_key` would."""
+    size = len(routing)
+    if size >= _LENGTHS.size:
+        type_bytes, bucket_bytes = _LENGTHS.unpack_from(routing)
+        key_bytes = size - _LENGTHS.size - type_bytes - bucket_bytes
+        if type_bytes and 1 <= bucket_bytes <= BUCKET_BYTES_MAX and 1 <= key_bytes <= KEY_BYTES_MAX:
+            return
+    split_routing_key(routing)
+
+
 def partition_prefix(cls: int, partition: int) -> bytes:
     """The bytes that all storage keys of a (class, partition) start with."""
     return _PREFIX.pack(cls, partition)

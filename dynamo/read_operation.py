@@ -9,12 +9,13 @@ n - r + 1 primaries hold what it shows. Knows nothing of sockets or storage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
+from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, ReadTally
 from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record, record_digest
@@ -25,18 +26,6 @@ HEDGE_DELAY: Final = 0.05
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
 REPAIR_TIMEOUT: Final = 10.0
-#: Requests with less time than this end exactly in time; others up to SWEEP_SECONDS late.
-EXACT_SECONDS: Final = 2.0
-
-
-def timer_for(deadline: float, clock: Clock, expired: Callable[[], None]) -> Timer | None:
-    """A timer for the end of a request's time, where the end may not be late; else None.
-
-    The transport ends what is open at the same deadline, and notices within its SWEEP_SECONDS: for a
-    request that has had seconds, a timer of its own would do no more.
-    """
-    left = deadline - clock.monotonic()
-    return clock.call_later(left, expired) if left < EXACT_SECONDS else None
 
 
 class RepairWaiter:

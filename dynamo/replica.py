@@ -25,7 +25,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
 )
 from dynamo.hybrid_clock import AHEAD_MS_MAX, HybridClock
-from dynamo.keys import partition_prefix, partition_range, split_routing_key
+from dynamo.keys import check_routing_key, partition_prefix, partition_range
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Handler, Storage, Write
@@ -173,7 +173,7 @@ class Replica:
             self._refuse(call, DAMAGED if storage_key in self.damaged else REFILLING)
             return
         try:
-            split_routing_key(message.key)
+            check_routing_key(message.key)
             stored = self._load(storage_key)
             record = EMPTY if stored is None else read_record(stored.record)
             if message.seen:
@@ -460,7 +460,7 @@ class Replica:
         stored = self._load_for_merge(storage_key)
         if stored is not None and stored.record == message.record:
             return self._unsynced.get(storage_key)
-        split_routing_key(message.key)
+        check_routing_key(message.key)
         incoming = decode_record(message.record)
         if not incoming:
             raise Malformed("a store of an empty record")

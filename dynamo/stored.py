@@ -42,9 +42,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 def encode_stored(storage_key: bytes, birth: Birth, counter: int, record: bytes) -> bytes:
     """The bytes to store under `storage_key`."""
     assert bool(birth) == (counter > 0)
-    rest = _LENGTHS.pack(counter, len(birth), len(record)) + birth
-    checksum = crc32(record, crc32(rest, crc32(storage_key)))
-    return b"%b%b%b" % (_HEAD.pack(STORED_FORMAT, checksum), rest, record)
+    rest = _LENGTHS.pack(counter, len(birth), len(record)) + birth + record
+    return _HEAD.pack(STORED_FORMAT, crc32(rest, crc32(storage_key))) + rest
 
 
 def check_stored(storage_key: bytes, data: bytes) -> memoryview:

@@ -27,6 +27,7 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.metrics import Metrics
+from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, WriteTally
 from dynamo.record import EMPTY, Record, decode_record
@@ -109,7 +110,7 @@ class WriteOperation:
         self._minter = ""
         self._refused: dict[str, Refused] = {}
         self._grace: Timer | None = None
-        self._timer: Timer = clock.call_later(deadline - clock.monotonic(), self._expired)
+        self._timer = timer_for(deadline, clock, self._expired)
 
     def start(self) -> None:
         """Ask the first candidate that can be asked to mint."""
@@ -144,7 +145,7 @@ class WriteOperation:
 
     def _mint_at_next(self) -> None:
         if self._done.done():
-            self._timer.cancel()
+            self._stop_timer()
             return  # the client has its answer, or has gone: no reason to begin now
         node = next(self._candidates, None)
         if node is None:
@@ -231,12 +232,12 @@ class WriteOperation:
     def _judge(self) -> None:
         if self._done.done():
             if self._done.cancelled():
-                self._timer.cancel()  # or it would keep the value of a client that has gone
+                self._stop_timer()  # or it would keep the value of a client that has gone
             return
         tally = self._tally
         state = tally.state
         if state is MET:
-            self._timer.cancel()
+            self._stop_timer()
             if self._grace is not None:
                 self._grace.cancel()
             assert self._minted is not None
@@ -281,11 +282,15 @@ class WriteOperation:
         )
 
     def _fail(self, error: DynamoError) -> None:
-        self._timer.cancel()
+        self._stop_timer()
         if self._grace is not None:
             self._grace.cancel()
         if not self._done.done():
             self._done.set_exception(error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _remaining(self) -> float:
         return max(0.001, self.deadline - self._clock.monotonic())
