@@ -310,6 +310,10 @@ class Replica:
 
     def on_fetch(self, message: Fetch, call: Call) -> None:
         """Answer with the record or its vector and digest, once what was met is on disk."""
+        at_once = self.fetch_at_once(message)
+        if at_once is not None:
+            call.reply(at_once)
+            return
         place = (message.cls, message.partition)
         prefix = self._prefixes.get(place)
         if prefix is None or message.epoch < self._changed_epochs[place]:

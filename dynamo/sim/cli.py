@@ -26,6 +26,7 @@ from dynamo.sim.plan import Plan, read_plan, write_plan
 from dynamo.sim.run import Result, run_plan
 from dynamo.sim.search import Hunt, Outcome, catalogue, fresh_seed, hunt, search
 from dynamo.sim.shrink import RUNS_MAX, shrink, sort_of
+from dynamo.sim.workload import key_names
 
 OK: Final = 0
 FAILED: Final = 1
@@ -153,7 +154,7 @@ def _positive(text: str) -> float:
 
 def _run(arguments: argparse.Namespace) -> int:
     plan = _plan_of(arguments)
-    keys = [f"k{number}" for number in range(plan.keys)]
+    keys = [name.decode() for name in key_names(plan)]
     if arguments.key is not None and arguments.key not in keys:
         return _complain(f"the plan has no key {arguments.key!r}, but {' '.join(keys)}")
     if arguments.write_plan is not None:

@@ -50,6 +50,7 @@ from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.resolve import View, holds, rank, view
 from dynamo.rpc.messages import Condition, Fetch, Minted, Page, Refused, Reply, Scan, Store
 from dynamo.rpc.pending import Pending
+from dynamo.seen import Seen
 from dynamo.sim.disk import Disk
 from dynamo.sim.storage import SimStorage
 from dynamo.stored import Stored
@@ -543,16 +544,16 @@ def _corrupt_record_served(patch: Patches) -> None:
 
 
 def _damaged_is_absent(patch: Patches) -> None:
-    load = Replica._load
+    look = Replica._look
 
-    def absent(self: Replica, storage_key: bytes) -> Stored | None:
+    def absent(self: Replica, storage_key: bytes) -> Seen | None:
         try:
-            return load(self, storage_key)
+            return look(self, storage_key)
         except StorageCorrupt:
             self.damaged.discard(storage_key)
             return None
 
-    patch.set(Replica, "_load", absent)
+    patch.set(Replica, "_look", absent)
 
 
 def _mended_without_who_is_down(patch: Patches) -> None:

@@ -57,6 +57,12 @@ class Kept(NamedTuple):
     tag: str
 
 
+def key_names(plan: Plan) -> list[bytes]:
+    """The keys of a plan, by number: `k0`, or `lww0` where the last write wins."""
+    lww = frozenset(plan.lww)
+    return [(LWW_PREFIX if number in lww else b"k") + b"%d" % number for number in range(plan.keys)]
+
+
 class Client:
     """One client: the contexts that it remembers. `history` gets what it does and sees."""
 
@@ -402,10 +408,7 @@ class Workload:
         self._clients = [Client(cluster, history, self.problems) for _ in range(most)]
         self._loader = Client(cluster, history, self.problems, value_bytes=BALLAST_BYTES)
         self.ballast = [b"large%d" % number for number in range(plan.ballast)]
-        lww = frozenset(plan.lww)
-        self.keys = [
-            (LWW_PREFIX if number in lww else b"k") + b"%d" % number for number in range(plan.keys)
-        ]
+        self.keys = key_names(plan)
         cluster.on_start = spy
 
     async def run(self, start: float) -> None:
