@@ -172,6 +172,7 @@ class Pending:
                 expired.append(entry)
                 if table is self._unanswered and self._silent_since is None:
                     self._silent_since = entry[1]
-            next_expiry = min((entry[2] for entry in table.values()), default=next_expiry)
+            for entry in table.values():
+                next_expiry = min(next_expiry, entry[2])
         self._next_expiry = next_expiry
         return expired
