@@ -224,14 +224,17 @@ def _cells(row: Row) -> list[str]:
 
 
 def _headline(reports: Sequence[Report], found: Sequence[Row]) -> str:
-    well = sum(row.state in WELL for row in found)
     status = next((report.status for report in reports if report.status is not None), None)
     if status is None:
         return f"none of {len(reports)} nodes answers"
     members = f"{len(status.members)} members" if status.members else "no ring yet"
+    # Not a URL that nobody answers at: the member that it leads to has a row of its own.
+    ids = {member.id for member in status.members}
+    counted = [row for row in found if row.node in ids] or found
+    well = sum(row.state in WELL for row in counted)
     return (
         f"cluster {status.cluster}, epoch {status.epoch}, {members}, {status.partitions} partitions: "
-        f"{well} of {len(found)} nodes well"
+        f"{well} of {len(counted)} nodes well"
     )
 
 

@@ -154,3 +154,9 @@ def test_rates_are_of_one_start() -> None:
     assert rows([report(status("n1", gets=30), at=3.0)], before)[0].gets == 10.0
     assert rows([report(status("n1", gets=30, start=2), at=3.0)], before)[0].gets is None
     assert rows([report(status("n1", gets=30), at=3.0)])[0].gets is None
+
+
+def test_a_url_without_an_answer_is_no_further_member() -> None:
+    n1 = status("n1", peers=(peer("n2"), peer("n3", up=False)))
+    [headline, *_] = shown(report(n1), silent()).splitlines()
+    assert headline.endswith("3 members, 64 partitions: 2 of 3 nodes well")
