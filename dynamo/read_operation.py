@@ -132,7 +132,11 @@ class ReadOperation:
         self._open.discard(node)
         tally = self._tally
         if type(reply) is Digest:
-            tally.add_digest(node, reply.vector, reply.digest)
+            if node in self._asked_bodies:
+                # It would be waited for without end: it is not asked twice.
+                tally.fail(node, "it was asked for its record and gave a digest")
+            else:
+                tally.add_digest(node, reply.vector, reply.digest)
         elif type(reply) is Body:
             try:
                 tally.add_body(node, *self._read(node, reply.record))

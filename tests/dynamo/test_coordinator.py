@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import msgspec
 import pytest
 from little_cluster import GatedStorage, LittleCluster, values
 
@@ -24,7 +25,7 @@ from dynamo.errors import (
 from dynamo.ports import Call, Handler
 from dynamo.record import EMPTY, Content, encode_record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
-from dynamo.rpc.messages import Condition, Mint, Minted, Refused, Request, Store, Synced
+from dynamo.rpc.messages import Condition, Fetch, Mint, Minted, Refused, Request, Store, Synced
 from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.version import birth_bytes, incarnation_bytes
 
@@ -387,6 +388,24 @@ async def test_a_blocking_repair_that_can_no_longer_succeed_fails_at_once() -> N
                 await reading
         assert (caught.value.details["required"], caught.value.details["received"]) == (3, 2)
         assert list(caught.value.details["reasons"]) == ["c"]
+
+
+async def test_a_replica_that_never_gives_the_body_it_is_asked_for_is_a_lost_one() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"1", options=WriteOptions(w="all"))
+        digest = cluster.nodes["b"].replica.fetch_at_once
+
+        def evade(message: Fetch, call: Call) -> None:
+            reply = digest(msgspec.structs.replace(message, body=False))
+            assert reply is not None
+            call.reply(reply)
+
+        answer(cluster, "b", Fetch, evade)
+        answer(cluster, "c", Fetch, evade)
+        cluster.nodes["a"].replica.damaged.add(cluster.storage_key(b"k"))
+        async with asyncio.timeout(2):
+            with pytest.raises(Unavailable):
+                await cluster.get("a", b"k")
 
 
 def test_a_blocking_read_leaves_no_timer_behind() -> None:
