@@ -139,6 +139,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "rpc_requests_unknown": "Requests of a kind that this node does not know.",
     "rpc_replies_after_last": "Replies made to a call that had its last.",
     "rpc_replies_excessive": "First replies where only a last one may come.",
+    "rpc_replies_unfinished": "Last replies to a mint that say nothing of its being on disk.",
     "rpc_replies_late": "Replies that came after their request had ended.",
     "rpc_replies_malformed": "Replies that cannot be read.",
     "rpc_replies_past_deadline": "Replies not sent, since nobody waited for them any more.",

@@ -1,8 +1,9 @@
 """Requests to one node that wait for their replies.
 
 Every request ends once: by its last reply, by `timed_out`, or by `lost`. Only a Minted may come
-before the last reply, once: whatever else a peer says of itself is not its last is. Replies that
-nobody waits for are dropped and counted. Knows nothing of bytes; the clock is an argument.
+before the last reply, once: whatever else a peer says of itself is not its last is, and a Minted that
+is the last is none. Replies that nobody waits for are dropped and counted. Knows nothing of bytes;
+the clock is an argument.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SWEEP_SECONDS: Final = 0.05
 _STREAM_MASK: Final = 0xFFFF_FFFF
 _NEVER: Final = float("inf")
 _TIMED_OUT: Final = Failure("timed_out", NO_ANSWER)
+_UNFINISHED: Final = Failure("lost", "the answer to a mint ended before it was on disk")
 
 log = logging.getLogger("dynamo.rpc")
 
@@ -96,6 +98,11 @@ class Pending:
                 self._answered[stream] = entry
             else:
                 self._count["rpc_replies_excessive"] += 1
+        elif reply.__class__ is Minted:
+            # Who waits for the end of a mint would wait for ever.
+            self._count["rpc_replies_unfinished"] += 1
+            self._fail(entry, _UNFINISHED)
+            return
         try:
             entry[0].on_reply(self.node, reply)
         except Exception:

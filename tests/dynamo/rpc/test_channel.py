@@ -156,6 +156,33 @@ def test_a_request_expires_and_its_late_reply_is_dropped() -> None:
     assert pair.clock.armed == 0
 
 
+def test_a_request_expires_though_a_mint_that_was_half_answered_has_longer() -> None:
+    pair = Pair()
+    pair.ask(Mint(b"k", 0, 0, 1, 60_000, (), 0, b"v"), timeout=60.0)
+    pair.carry()
+    pair.calls[0].reply(MINTED, last=False)
+    pair.carry()
+    pair.ask(timeout=1.0)
+    pair.ask(timeout=3.0)
+    pair.clock.advance(1.1)
+    assert pair.answers.kinds == ["timed_out"]
+    pair.clock.advance(2.0)
+    assert pair.answers.kinds == ["timed_out", "timed_out"]
+    pair.clock.advance(57.0)
+    assert pair.answers.kinds == ["timed_out"] * 3
+    assert pair.clock.armed == 0
+
+
+def test_a_mint_whose_last_word_is_its_record_fails() -> None:
+    """Whether it is on disk was not said, and nothing more will come that could say it."""
+    pair = Pair(lambda request, call: call.reply(MINTED))
+    pair.ask(Mint(b"k", 0, 0, 1, 1000, (), 0, b"v"))
+    pair.carry()
+    assert pair.answers.replies == []
+    assert pair.answers.kinds == ["lost"]
+    assert len(pair.a.channel.pending) == 0
+
+
 def test_a_second_last_reply_and_one_past_the_deadline_are_dropped() -> None:
     pair = Pair()
     pair.ask()
