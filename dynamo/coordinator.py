@@ -282,7 +282,10 @@ class Coordinator:
     ) -> tuple[Record, int]:
         """What r replicas hold, and how many primaries are known to hold all of it."""
         operation = self._begin_read(routing, plan, options)
-        return await operation.done, operation.holders
+        try:
+            return await operation.done, operation.holders
+        finally:
+            del operation  # an error knows this frame, which must not know the error
 
     def _begin_read(self, routing: bytes, plan: Plan, options: ReadOptions) -> ReadOperation:
         nodes = self._best_first(plan.primaries)
@@ -400,6 +403,10 @@ class Coordinator:
                 received=tally.received,
                 reasons=dict(tally.reasons),
             ) from None
+        finally:
+            # An error knows this frame, which must not know the error: the value would be kept until
+            # the collector finds them both.
+            del done, operation
 
     def _judge(self, options: WriteOptions, record: Record, lww: bool) -> None:
         """Raises PreconditionFailed if there is a condition that `record` does not meet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 
 import msgspec
@@ -23,11 +24,13 @@ from dynamo.errors import (
     WriteUncertain,
 )
 from dynamo.ports import Call, Handler
-from dynamo.record import EMPTY, Content, encode_record
+from dynamo.read_operation import ReadOperation
+from dynamo.record import EMPTY, SIBLINGS_MAX, Content, encode_record
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Condition, Fetch, Mint, Minted, Refused, Request, Store, Synced
 from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.version import birth_bytes, incarnation_bytes
+from dynamo.write_operation import WriteOperation
 
 ALL = ReadOptions(r="all")
 
@@ -406,6 +409,32 @@ async def test_a_replica_that_never_gives_the_body_it_is_asked_for_is_a_lost_one
         async with asyncio.timeout(2):
             with pytest.raises(Unavailable):
                 await cluster.get("a", b"k")
+
+
+@pytest.mark.parametrize("step", ["put", "full", "delete"])
+async def test_a_request_that_fails_leaves_nothing_for_the_collector(step: str) -> None:
+    """Its error knows its frames: one that knows the error keeps the value, until a collection."""
+    async with LittleCluster(3) as cluster:
+        if step == "full":
+            for number in range(SIBLINGS_MAX):
+                await cluster.put("a", b"k", b"%d" % number)
+        else:
+            cluster.links.down.update("abc")
+        await cluster.settle()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                with pytest.raises((Unavailable, RecordFull)):
+                    await (
+                        cluster.delete("a", b"k")
+                        if step == "delete"
+                        else cluster.put("a", b"k", b"v" * 1000)
+                    )
+            kept = [o for o in gc.get_objects() if isinstance(o, WriteOperation | ReadOperation)]
+        finally:
+            gc.enable()
+        assert kept == []
 
 
 def test_a_blocking_read_leaves_no_timer_behind() -> None:
