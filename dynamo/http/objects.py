@@ -126,7 +126,7 @@ async def delete_object(request: Request) -> HttpReply:
     try:
         outcome = await request.edge.backend.delete(bucket_type, bucket, key, context, options)
     except PreconditionFailed as error:
-        raise _refused(error, unmodified) from error
+        raise _refused(error, unmodified) from None
     fields = timeout_field(given)
     if isinstance(outcome, Found):
         if outcome.siblings:
@@ -154,7 +154,7 @@ async def _store(
             bucket_type, bucket, key, content, headers.context, options
         )
     except PreconditionFailed as error:
-        raise _refused(error, headers.unmodified) from error
+        raise _refused(error, headers.unmodified) from None
     fields = created + acks_field(written) + timeout_field(given)
     siblings = written.siblings
     if not given.returnbody or not siblings:

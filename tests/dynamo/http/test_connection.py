@@ -15,6 +15,7 @@ from raw_http import RawHttp
 
 from dynamo.http.connection import Connection
 from dynamo.http.reply import HttpReply
+from dynamo.http.request import Request
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
 
@@ -203,3 +204,19 @@ async def test_a_client_that_ends_while_its_reply_is_written_is_closed(
                 pass
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_condition_that_fails_keeps_no_request(address: str, method: str) -> None:
+    """An error that is its own cause would keep it, body and all, until the collector comes."""
+    async with RawHttp(address) as http:
+        await http.request("PUT", KEY, TEXT, b"1")
+        gc.collect()
+        gc.disable()
+        try:
+            reply = await http.request(method, KEY, {**TEXT, "If-Match": '"other"'}, b"2")
+            assert reply.status == 412
+            await http.request("GET", "/ping")
+            assert not [o for o in gc.get_objects() if isinstance(o, Request)]
+        finally:
+            gc.enable()
