@@ -257,3 +257,27 @@ def test_a_met_read_covers_r_answers_and_a_lost_one_cannot(
     assert tally.received == counted
     assert (tally.state is MET) == (counted >= r)
     assert (tally.state is LOST) == (counted < r and 3 - len(failed) < r)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("xyz"), st.sampled_from(RECORDS), st.sampled_from("dbf")),
+        max_size=12,
+    )
+)
+def test_what_is_counted_on_the_way_is_what_a_look_at_all_answers_finds(
+    events: list[tuple[str, Record, str]],
+) -> None:
+    """Whatever is said: twice, after a failure, or something else than before."""
+    tally = ReadTally("xyz", r=2)
+    for node, record, kind in events:
+        if kind == "f":
+            tally.fail(node, "gone")
+        else:
+            (body if kind == "b" else digest)(tally, node, record)
+        answers = {n: d for n in "xyz" if (d := tally.digest_of(n)) is not None}
+        assert tally.merged_digest == (record_digest(tally.merged) if tally.merged else b"")
+        behind = tuple(n for n, d in answers.items() if d != tally.merged_digest)
+        assert tally.agreed == (not behind)
+        assert tally.stale() == behind
+        assert set(tally.wanting()) <= set(behind)

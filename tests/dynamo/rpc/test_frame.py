@@ -238,3 +238,19 @@ def test_what_is_dropped_was_never_sent() -> None:
     assert writer.take() == b""
     writer.add(2, 0, b"sent")
     assert read(reader, writer.take()) == [(2, 0, b"sent")]
+
+
+@given(st.lists(messages, max_size=4), st.integers(ENTRY_BYTES + 1, 100), st.data())
+def test_messages_are_the_same_in_frames_of_any_size(
+    sent: list[list[Plain]], size: int, data: st.DataObject
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame, "FRAME_BYTES_MAX", size)
+        stream = b"".join(turns(*sent))
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+        pieces = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
+        reader = FrameReader(seed=SEED)
+        assert read(reader, *pieces) == [message for turn in sent for message in turn]
+        assert reader.fault is None
+        assert not reader.unfinished
+        assert reader.held_bytes == 0
