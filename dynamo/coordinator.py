@@ -73,6 +73,8 @@ VALUE_BYTES_MAX: Final = 8 << 20
 KNOWN_BYTES_MAX: Final = 12 << 20
 FOUNDS_MAX: Final = 12_288
 FOUND_BYTES_MAX: Final = 1024
+#: Births in the vector of such a record: it, and the context that is made of it, are kept as well.
+FOUND_BIRTHS_MAX: Final = 16
 #: A peer that has left a request without any reply for so long (seconds) is asked last.
 STALLED_AFTER: Final = 0.25
 
@@ -496,9 +498,10 @@ ABSENT: Final = Found(EMPTY, (), False, b"")
 
 
 def _shows_the_same_for_ever(record: Record) -> bool:
-    """True for one small value that does not expire: what it shows depends on nothing else."""
+    """True for one small value that does not expire, of a record with few births: what it shows
+    depends on nothing else, and costs little to keep."""
     siblings = record.siblings
-    if len(siblings) != 1 or siblings[0].expires_ms:
+    if len(siblings) != 1 or siblings[0].expires_ms or len(record.vector) > FOUND_BIRTHS_MAX:
         return False
     content = siblings[0].content
     return content is not None and len(content) <= FOUND_BYTES_MAX

@@ -25,10 +25,11 @@ from dynamo.errors import (
 )
 from dynamo.ports import Call, Handler
 from dynamo.read_operation import ReadOperation
-from dynamo.record import EMPTY, SIBLINGS_MAX, Content, encode_record
+from dynamo.record import EMPTY, FORMAT, SIBLINGS_MAX, Content, Record, encode_record, merge
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Condition, Fetch, Mint, Minted, Refused, Request, Store, Synced
 from dynamo.sim.loop import SimLoop, run_virtual
+from dynamo.stored import encode_stored
 from dynamo.version import birth_bytes, incarnation_bytes
 from dynamo.write_operation import WriteOperation
 
@@ -435,6 +436,24 @@ async def test_a_request_that_fails_leaves_nothing_for_the_collector(step: str) 
         finally:
             gc.enable()
         assert kept == []
+
+
+async def test_what_a_read_showed_is_kept_only_where_all_of_it_is_small() -> None:
+    """As many are kept as there are: a long vector, and the context made of it, cost what values do."""
+    births = [birth_bytes(incarnation_bytes(start, b"12345678"), 1) for start in range(1, 200)]
+    long = Record(FORMAT, tuple((birth, 1) for birth in births), ())
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"short", b"1", options=WriteOptions(w="all"))
+        written = await cluster.put("a", b"long", b"1", options=WriteOptions(w="all"))
+        longer = encode_record(merge(written.record, long))
+        for node in cluster.nodes.values():
+            storage_key = cluster.storage_key(b"long")
+            node.storage.put("records", storage_key, encode_stored(storage_key, b"", 0, longer))
+        short = await cluster.get("a", b"short")
+        assert await cluster.get("a", b"short") is short
+        found = await cluster.get("a", b"long")
+        assert values(found) == {b"1"}
+        assert await cluster.get("a", b"long") is not found
 
 
 def test_a_blocking_read_leaves_no_timer_behind() -> None:
