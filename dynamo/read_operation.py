@@ -61,6 +61,7 @@ class ReadOperation:
         "_own",
         "_repair",
         "_repaired",
+        "_repairing",
         "_tally",
         "_timer",
         "_transport",
@@ -102,7 +103,9 @@ class ReadOperation:
         self._open: set[str] = set(nodes)
         self._asked_bodies: set[str] = set()
         self._merged: Record | None = None
-        self._repaired: BlockingRepair | None = None
+        #: While the answer waits for it; and whom it was sent to.
+        self._repairing: BlockingRepair | None = None
+        self._repaired: Sequence[str] = ()
         self._hedge: Timer | None = None
         self._grace: Timer | None = None
         self._timer = timer_for(deadline, clock, self._expired)
@@ -241,8 +244,9 @@ class ReadOperation:
             holders = self._tally.holders(merged.vector) if merged else list(self._nodes)
             missing = self._holders_needed - len(holders)
             if missing > 0:
-                self._repaired = BlockingRepair(self, holders, missing)
-                self._repaired.start()
+                self._repairing = repair = BlockingRepair(self, holders, missing)
+                self._repaired = repair.targets
+                repair.start()
                 return
         self._answer(merged)
 
@@ -258,9 +262,7 @@ class ReadOperation:
             self._stop_timer()
         if tally.agreed or not tally.merged:
             return
-        already: Sequence[str] = ()
-        if self._repaired is not None and tally.merged == self._merged:
-            already = self._repaired.targets
+        already = self._repaired if tally.merged == self._merged else ()
         stale = [node for node in tally.stale() if node not in already]
         if stale:
             self._count["read_repairs"] += len(stale)
@@ -289,6 +291,7 @@ class ReadOperation:
 
     def _repair_confirmed(self) -> None:
         assert self._merged is not None
+        self._repairing = None  # which knows this operation: they would wait for the collector
         self._answer(self._merged)
         if not self._open:
             self._stop_timer()
@@ -318,8 +321,8 @@ class ReadOperation:
         """The client's time is up; the transport ends what is still open at the same moment."""
         if self.done.done():
             return
-        if self._repaired is not None:
-            self._fail(self._repaired.error())
+        if self._repairing is not None:
+            self._fail(self._repairing.error())
             return
         for node in self._nodes:
             if node in self._open:
@@ -327,6 +330,7 @@ class ReadOperation:
         self._fail_lost()
 
     def _fail(self, error: DynamoError) -> None:
+        self._repairing = None
         self._stop_timer()
         if not self.done.done():
             self.done.set_exception(error)

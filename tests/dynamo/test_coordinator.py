@@ -438,6 +438,22 @@ async def test_a_request_that_fails_leaves_nothing_for_the_collector(step: str) 
         assert kept == []
 
 
+async def test_a_blocking_read_that_repairs_leaves_nothing_for_the_collector() -> None:
+    async with LittleCluster(3) as cluster:
+        cluster.links.down.update("bc")
+        with pytest.raises(WriteUncertain):
+            await cluster.put("a", b"k", b"1")
+        cluster.links.down.clear()
+        gc.collect()
+        gc.disable()
+        try:
+            await cluster.get("a", b"k", ReadOptions(read_repair="blocking"))
+            await cluster.settle()
+            assert not [o for o in gc.get_objects() if isinstance(o, ReadOperation)]
+        finally:
+            gc.enable()
+
+
 async def test_what_a_read_showed_is_kept_only_where_all_of_it_is_small() -> None:
     """As many are kept as there are: a long vector, and the context made of it, cost what values do."""
     births = [birth_bytes(incarnation_bytes(start, b"12345678"), 1) for start in range(1, 200)]
