@@ -45,15 +45,20 @@ class Memo(Generic[_V]):
         """Remember it, in place of what was known under the name."""
         before = self._entries.pop(name, None)
         if before is not None:
-            self._bytes -= 2 * len(before[0]) + ENTRY_BYTES
-        size = 2 * len(data) + ENTRY_BYTES
+            self._bytes -= _size(name, before[0])
+        size = _size(name, data)
         if size > self._entry_bytes_max:
             return
         self._entries[name] = (data, value)
         self._bytes += size
         while self._bytes > self._bytes_max:
-            oldest = self._entries.pop(next(iter(self._entries)))
-            self._bytes -= 2 * len(oldest[0]) + ENTRY_BYTES
+            oldest = next(iter(self._entries))
+            self._bytes -= _size(oldest, self._entries.pop(oldest)[0])
+
+
+def _size(name: bytes, data: bytes) -> int:
+    # What is worked out of bytes holds most of them again.
+    return len(name) + 2 * len(data) + ENTRY_BYTES
 
 
 class ObjectMemo(Generic[_S, _V]):

@@ -20,14 +20,14 @@ def test_a_value_is_known_for_the_very_bytes_it_came_from() -> None:
 
 
 def test_the_oldest_goes_first_and_what_is_too_large_is_not_kept() -> None:
-    memo: Memo[int] = Memo(bytes_max=100 * (ENTRY_BYTES + 20))
+    memo: Memo[int] = Memo(bytes_max=100 * (ENTRY_BYTES + 23))
     for number in range(101):
-        memo.put(b"%d" % number, b"x" * 10, number)
-    assert memo.get(b"0", b"x" * 10) is None
-    assert memo.get(b"1", b"x" * 10) == 1
-    memo.put(b"1", b"y" * 1000, 1)
-    assert memo.get(b"1", b"y" * 1000) is None
-    assert memo.get(b"1", b"x" * 10) is None
+        memo.put(b"%03d" % number, b"x" * 10, number)
+    assert memo.get(b"000", b"x" * 10) is None
+    assert memo.get(b"001", b"x" * 10) == 1
+    memo.put(b"001", b"y" * 1000, 1)
+    assert memo.get(b"001", b"y" * 1000) is None
+    assert memo.get(b"001", b"x" * 10) is None
 
 
 _puts = st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=60), st.integers()), max_size=60)

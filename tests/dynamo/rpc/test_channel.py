@@ -10,7 +10,7 @@ import pytest
 from rpc_nodes import Answers, ManualClock
 
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Failure, Handler, Prompt
+from dynamo.ports import Call, Handler, Prompt
 from dynamo.rpc import channel as channel_module
 from dynamo.rpc import pending as pending_module
 from dynamo.rpc.channel import FRAME_BYTES_A_SECOND, Channel
@@ -549,17 +549,3 @@ def test_the_loopback_asks_who_can_answer_at_once_and_keeps_nothing_of_it() -> N
     assert answers.replies == [("a", Pong(1))]
     assert len(calls) == len(loopback.pending) == 1
     loopback.close("the end")
-
-
-def test_a_request_ends_in_its_time_beside_one_that_was_answered_in_part_and_has_longer() -> None:
-    clock, answers, others = ManualClock(), Answers(), Answers()
-    pending = pending_module.Pending(node="b", clock=clock, metrics=Metrics())
-    pending.open(others, clock.now, clock.now + 1)
-    pending.open(answers, clock.now, clock.now + 2)
-    minted = pending.open(others, clock.now, clock.now + 9)
-    pending.reply(minted, MINTED, last=False)
-    clock.advance(1.1)
-    assert others.kinds == ["timed_out"]
-    clock.advance(1.0)
-    assert answers.kinds == ["timed_out"]
-    pending.close(Failure("lost", "the end"))
