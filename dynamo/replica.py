@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from dynamo.backlog import BUSY, Backlog
+from dynamo.backlog import Backlog
 from dynamo.commit import GroupCommit
 from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
 from dynamo.errors import (
@@ -44,6 +44,7 @@ from dynamo.record import (
     mint,
     read_record,
 )
+from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, STAMPS_USED_UP, Refusing
 from dynamo.resolve import holds, newest, rank
 from dynamo.rpc.messages import (
     NO_HINT,
@@ -106,6 +107,8 @@ class Replica:
         self._commit = commit
         self._clock = clock
         self._count = metrics.count
+        #: What is said to who asks for what cannot be had here.
+        self.refusing = Refusing(storage=storage, metrics=metrics)
         self._incarnation = incarnation
         self._sequence = 0
         #: Begins anew with each process: a mint goes above the record that it reads from disk.
@@ -116,7 +119,6 @@ class Replica:
         self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
         self._prefixes: dict[Partition, bytes] = {}
         self._changed_epochs: dict[Partition, int] = {}
-        self._epoch = 0
         self.refilling: dict[Partition, RefillMark] = {}
         #: Everything is to be refilled, and is not marked yet: there was no ring, or the marks of
         #: before cannot be read.
@@ -136,7 +138,7 @@ class Replica:
 
     def adopt(self, ring: Ring) -> None:
         """Serve the partitions that this ring gives this node."""
-        self._epoch = ring.epoch
+        self.refusing.epoch = ring.epoch
         self._prefixes = {}
         self._changed_epochs = {}
         for class_ in ring.classes:
@@ -164,13 +166,13 @@ class Replica:
         reserve = message.kind == TOMBSTONE
         refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
         if refused is not None:
-            self._refuse(call, refused)
+            self.refusing.refuse(call, refused)
             return
         assert prefix is not None
         storage_key = prefix + message.key
         if message.lww and self._lacks_some(place, storage_key):
             # Its stamp might be below that of a write which is to win over it and is lost here.
-            self._refuse(call, DAMAGED if storage_key in self.damaged else REFILLING)
+            self.refusing.refuse(call, DAMAGED if storage_key in self.damaged else REFILLING)
             return
         try:
             check_routing_key(message.key)
@@ -183,7 +185,7 @@ class Replica:
                 message.condition, record, now_ms, message.lww
             ):
                 self._count["preconditions_failed"] += 1
-                self._refuse(
+                self.refusing.refuse(
                     call,
                     Refused(
                         "precondition_failed",
@@ -208,7 +210,7 @@ class Replica:
                 # However far ahead `above` is: below it the write would be hidden by what it replaces.
                 next_stamp = self._stamps.next(now_ms, above)
                 if next_stamp is None:
-                    self._refuse(call, STAMPS_USED_UP)
+                    self.refusing.refuse(call, STAMPS_USED_UP)
                     return
                 stamp = next_stamp
             if message.lww:
@@ -229,7 +231,7 @@ class Replica:
             cap = _cap_passed(minted, encoded)
             if cap:
                 self._count["records_full"] += 1
-                self._refuse(
+                self.refusing.refuse(
                     call,
                     Refused(
                         "record_full",
@@ -268,7 +270,7 @@ class Replica:
             reserve = _is_deleted(message.record)
             refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
         if refused is not None:
-            self._refuse(call, refused)
+            self.refusing.refuse(call, refused)
             return
         assert prefix is not None
         storage_key = prefix + message.key
@@ -317,17 +319,17 @@ class Replica:
         place = (message.cls, message.partition)
         prefix = self._prefixes.get(place)
         if prefix is None or message.epoch < self._changed_epochs[place]:
-            self._refuse(call, self._not_mine(place, prefix))
+            self.refusing.refuse(call, self.refusing.not_mine(owned=prefix is not None))
             return
         mark = self.refilling.get(place)
         if mark is not None and not mark.serving:
-            self._refuse(call, REFILLING)
+            self.refusing.refuse(call, REFILLING)
             return
         storage_key = prefix + message.key
         try:
             seen = self._look(storage_key)
             if self.damaged and storage_key in self.damaged:
-                self._refuse(call, DAMAGED)
+                self.refusing.refuse(call, DAMAGED)
                 return
             reply: Body | Digest
             if seen is None:
@@ -335,7 +337,7 @@ class Replica:
             else:
                 reply = seen.body() if message.body else seen.digest()
         except DynamoError as error:
-            self._refuse_error(call, error)
+            self.refusing.refuse_error(call, error)
             return
         self._count["fetches"] += 1
         pending = self._unsynced.get(storage_key)
@@ -351,7 +353,7 @@ class Replica:
                     del self._unsynced[storage_key]
                 call.reply(reply)
             else:
-                self._refuse_unsynced(call, error)
+                self.refusing.refuse_unsynced(call, error)
 
         self._commit.when_synced(pending, synced)
 
@@ -360,7 +362,7 @@ class Replica:
         place = (message.cls, message.partition)
         prefix = self._prefixes.get(place)
         if prefix is None or message.epoch < self._changed_epochs[place]:
-            self._refuse(call, self._not_mine(place, prefix))
+            self.refusing.refuse(call, self.refusing.not_mine(owned=prefix is not None))
             return
         start, end = partition_range(message.cls, message.partition)
         if message.after:
@@ -396,9 +398,9 @@ class Replica:
         prefix = self._prefixes.get(place)
         mark = self.refilling.get(place)
         if prefix is None or epoch < self._changed_epochs[place]:
-            self._refuse(call, self._not_mine(place, prefix))
+            self.refusing.refuse(call, self.refusing.not_mine(owned=prefix is not None))
         elif mark is not None and not mark.serving:
-            self._refuse(call, REFILLING)
+            self.refusing.refuse(call, REFILLING)
         else:
             return False
         return True
@@ -409,7 +411,7 @@ class Replica:
             # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
             self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
             self.on_unreadable(place, error.message)
-        self._refuse_error(call, error)
+        self.refusing.refuse_error(call, error)
 
     def reply_synced(self, call: Call, reply: Reply) -> None:
         """Answer once all that is stored now is on disk."""
@@ -418,7 +420,7 @@ class Replica:
             if error is None:
                 call.reply(reply)
             else:
-                self._refuse_unsynced(call, error)
+                self.refusing.refuse_unsynced(call, error)
 
         self._commit.when_synced(self._storage.write_number, synced)
 
@@ -555,7 +557,7 @@ class Replica:
     def _reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
         def synced(error: DynamoError | None) -> None:
             if error is not None:
-                self._refuse_unsynced(call, error)
+                self.refusing.refuse_unsynced(call, error)
                 return
             if self._unsynced.get(storage_key, number + 1) <= number:
                 del self._unsynced[storage_key]
@@ -569,41 +571,28 @@ class Replica:
         self, place: Partition, prefix: bytes | None, epoch: int, hint_for: int, reserve: bool
     ) -> Refused | None:
         if prefix is None or epoch < self._changed_epochs[place]:
-            return self._not_mine(place, prefix)
+            return self.refusing.not_mine(owned=prefix is not None)
         if hint_for != NO_HINT:
             return Refused("hint_refused", True, "this node keeps no hints")
         reason = self._storage.refusal(reserve=reserve)
-        if reason is not None:
-            return Refused(reason, True, _TOLD.get(reason, _NO_WRITES), epoch=self._epoch)
-        return None
-
-    def _not_mine(self, place: Partition, prefix: bytes | None) -> Refused:
-        if not self._epoch:
-            return Refused("not_ready", True, "this node has no ring yet")
-        if prefix is None:
-            return Refused("not_owner", True, "not an owner of this partition", epoch=self._epoch)
-        return Refused("stale_epoch", True, "the partition has new owners", epoch=self._epoch)
+        return None if reason is None else self.refusing.takes_no_writes(reason)
 
     def _refuse_synced(self, storage_key: bytes, refused: Refused, call: Call) -> None:
         """Refuse a write for its stamp; once what is told of is on disk, if it is not yet."""
         pending = self._unsynced.get(storage_key) if refused.code == "older" else None
         if pending is None:
-            self._refuse(call, refused)
+            self.refusing.refuse(call, refused)
             return
 
         def synced(error: DynamoError | None) -> None:
             if error is not None:
-                self._refuse_unsynced(call, error)
+                self.refusing.refuse_unsynced(call, error)
                 return
             if self._unsynced.get(storage_key, pending + 1) <= pending:
                 del self._unsynced[storage_key]
-            self._refuse(call, refused)
+            self.refusing.refuse(call, refused)
 
         self._commit.when_synced(pending, synced)
-
-    def _refuse(self, call: Call, refused: Refused) -> None:
-        self._count["refused_" + refused.code] += 1
-        call.reply(refused)
 
     def _put_off_or_refuse(
         self, handler: Handler, message: Mint | Store, call: Call, size: int, error: DynamoError
@@ -616,32 +605,7 @@ class Replica:
         # A mint can be made at another primary, if there is time left for it.
         share = MINT_WAITS if type(message) is Mint else 1.0
         if not (is_busy and self.backlog.wait(handler, message, call, size, share=share)):
-            self._refuse_error(call, error)
-
-    def _refuse_error(self, call: Call, error: DynamoError) -> None:
-        if isinstance(error, StorageCorrupt):
-            code, definite = "corrupt", True
-        elif isinstance(error, StorageRefusesWrites):
-            code, definite = str(error.details.get("reason", "storage_error")), True
-        elif isinstance(error, Malformed):
-            code, definite = "malformed", True
-        else:
-            code, definite = "storage_error", error.outcome == "none"
-        self._refuse(call, Refused(code, definite, self._told(code, error), epoch=self._epoch))
-
-    def _refuse_unsynced(self, call: Call, error: DynamoError) -> None:
-        """What was met or written may not be on disk, whatever kind of error says so."""
-        code = "sync_failed" if self._storage.refusal() == "sync_failed" else "storage_error"
-        self._refuse(call, Refused(code, False, self._told(code, error), epoch=self._epoch))
-
-    def _told(self, code: str, error: DynamoError) -> str:
-        """What a client may read: an engine's own words name files, so they stay in the log."""
-        if code == "malformed":
-            return error.message
-        count = self._count["refused_" + code] + 1
-        if count & (count - 1) == 0:
-            log.warning("%s (%s so far): %s", code, count, error.message)
-        return _TOLD.get(code, _NO_WRITES)
+            self.refusing.refuse_error(call, error)
 
     def _alarm(self, counter: str, line: str) -> None:
         self._count["alarms"] += 1
@@ -738,24 +702,9 @@ class Replica:
             start = page[-1][0] + b"\0"
 
 
-_NO_WRITES: Final = "this node takes no writes"
-_TOLD: Final = {
-    "corrupt": "this node's record is damaged",
-    "storage_error": "this node's storage failed",
-    "sync_failed": "this node could not sync its log and takes no more writes",
-    "damaged": "this node's database is damaged and being rebuilt",
-    "disk_full": "this node is short of disk space",
-    "storage_busy": BUSY,
-}
 SYNCED: Final = Synced()
 ABSENT_BODY: Final = Body(b"")
 ABSENT_DIGEST: Final = Digest((), b"")
-REFILLING: Final = Refused("refilling", True, "this partition is being refilled")
-LACKS_SOME: Final = Refused(
-    "refilling", False, "this node's copy is being restored: it has the write, which does not count"
-)
-STAMPS_USED_UP: Final = Refused("stamps_used_up", True, "the record has the highest stamp there is")
-DAMAGED: Final = Refused("corrupt", True, "this node's record is damaged and being mended")
 
 _encode_mark = msgspec.msgpack.Encoder().encode
 _mark_decoder = msgspec.msgpack.Decoder(RefillMark)

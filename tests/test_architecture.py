@@ -49,6 +49,7 @@ RANKS = """
     rpc.peers
 
     commit ask backlog
+    refusing
     replica cluster.topology read_operation write_operation listing_ask
     coordinator refill world replica_listing key_listing property_keeper
     property_learning

@@ -45,6 +45,7 @@ from dynamo.read_operation import BlockingRepair, ReadOperation
 from dynamo.record import Record, Sibling
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
+from dynamo.refusing import DAMAGED, Refusing
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.resolve import View, holds, rank, view
@@ -385,14 +386,14 @@ def _what_has_expired_is_shown(patch: Patches) -> None:
 
 def _failed_write_had_no_effect(patch: Patches) -> None:
     """What an engine did of a write that failed is unknown, and is said to be nothing."""
-    refuse_error = Replica._refuse_error
+    refuse_error = Refusing.refuse_error
 
-    def sure(self: Replica, call: Call, error: DynamoError) -> None:
+    def sure(self: Refusing, call: Call, error: DynamoError) -> None:
         if type(error) is StorageError:
             error = StorageRefusesWrites(error.message, reason="storage_error")
         refuse_error(self, call, error)
 
-    patch.set(Replica, "_refuse_error", sure)
+    patch.set(Refusing, "refuse_error", sure)
 
 
 def _newest_sibling_is_shown_alone(patch: Patches) -> None:
@@ -485,7 +486,7 @@ def _absent_is_damaged(patch: Patches) -> None:
     def fetch(self: Replica, message: Fetch, call: Call) -> None:
         prefix = self._prefixes.get((message.cls, message.partition))
         if prefix is not None and self._storage.get("records", prefix + message.key) is None:
-            self._refuse(call, dynamo.replica.DAMAGED)
+            self.refusing.refuse(call, DAMAGED)
             return
         on_fetch(self, message, call)
 
