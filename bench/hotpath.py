@@ -33,6 +33,7 @@ from dynamo.metrics import Metrics
 from dynamo.ports import Prompt
 from dynamo.record import Content
 from dynamo.replica import Replica
+from dynamo.replica_reads import ReplicaReads
 from dynamo.rpc.messages import Fetch, Mint, Store
 from dynamo.rpc.peers import PeerTransport
 from dynamo.store.memory import MemoryStorage
@@ -76,6 +77,7 @@ class _Node:
             metrics=metrics,
             incarnation=incarnation_bytes(1, member.id.encode().rjust(8)),
         )
+        reads = ReplicaReads(replica=replica, storage=storage, commit=self.commit, metrics=metrics)
         topology = Topology(
             own=member,
             cluster=cluster,
@@ -95,7 +97,7 @@ class _Node:
             handlers={
                 Mint: replica.on_mint,
                 Store: replica.on_store,
-                Fetch: Prompt(replica.fetch_at_once, replica.on_fetch),
+                Fetch: Prompt(reads.fetch_at_once, reads.on_fetch),
             },
         )
         topology.attach(self.transport)

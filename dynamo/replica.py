@@ -1,9 +1,9 @@
-"""One node's copy of its partitions: mints, merges, answers. The only writer of storage.
+"""One node's copy of its partitions: mints and merges. The only writer of storage.
 
 Every read-merge-write is one plain call without an await, so it is atomic without a lock; only the
 flush is waited for, through the group commit. An acknowledgement leaves after the write-ahead log
-is synced, and a Fetch that meets a record whose sync is pending waits for it: no reply shows what
-a power loss can take back (docs/architecture.md). Knows nothing of sockets, quorums or HTTP.
+is synced, and `unsynced` tells who reads (`dynamo.replica_reads`) what to wait for: no reply shows
+what a power loss can take back (docs/architecture.md). Knows nothing of sockets, quorums or HTTP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
 )
 from dynamo.hybrid_clock import AHEAD_MS_MAX, HybridClock
-from dynamo.keys import check_routing_key, partition_prefix, partition_range
+from dynamo.keys import check_routing_key, partition_prefix
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Handler, Storage, Write
@@ -48,15 +48,9 @@ from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, STAMPS_USED_UP, Refu
 from dynamo.resolve import holds, newest, rank
 from dynamo.rpc.messages import (
     NO_HINT,
-    Body,
-    Digest,
-    Fetch,
     Mint,
     Minted,
-    Page,
     Refused,
-    Reply,
-    Scan,
     Store,
     Synced,
 )
@@ -67,10 +61,8 @@ from ring.ring import Ring
 
 log = logging.getLogger(__name__)
 
-PAGE_BYTES_MAX: Final = 4 << 20
 #: Of records that were read lately, as they are answered with.
 SEEN_BYTES_MAX: Final = 12 << 20
-PAGE_ENTRIES_MAX: Final = 10_000
 #: Share of its time that a mint waits for a storage that is behind, before it is refused.
 MINT_WAITS: Final = 0.5
 REFILL_PREFIX: Final = b"refill/"
@@ -115,10 +107,13 @@ class Replica:
         self._stamps = HybridClock()
         #: Writes that the storage cannot take yet.
         self.backlog = Backlog(clock=clock, metrics=metrics)
-        self._unsynced: dict[bytes, int] = {}
+        #: Storage keys whose last write is not known to be on disk, and the number of that write.
+        self.unsynced: dict[bytes, int] = {}
         self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
-        self._prefixes: dict[Partition, bytes] = {}
-        self._changed_epochs: dict[Partition, int] = {}
+        #: Of the storage keys of each partition that this node owns, and since which epoch it does;
+        #: other dicts with each ring.
+        self.prefixes: dict[Partition, bytes] = {}
+        self.changed_epochs: dict[Partition, int] = {}
         self.refilling: dict[Partition, RefillMark] = {}
         #: Everything is to be refilled, and is not marked yet: there was no ring, or the marks of
         #: before cannot be read.
@@ -139,13 +134,13 @@ class Replica:
     def adopt(self, ring: Ring) -> None:
         """Serve the partitions that this ring gives this node."""
         self.refusing.epoch = ring.epoch
-        self._prefixes = {}
-        self._changed_epochs = {}
+        self.prefixes = {}
+        self.changed_epochs = {}
         for class_ in ring.classes:
             for partition in ring.partitions_of(self._node_id, class_.id):
                 place = (class_.id, partition)
-                self._prefixes[place] = partition_prefix(class_.id, partition)
-                self._changed_epochs[place] = ring.changed_epoch(class_.id, partition)
+                self.prefixes[place] = partition_prefix(class_.id, partition)
+                self.changed_epochs[place] = ring.changed_epoch(class_.id, partition)
 
     def renew_incarnation(self, incarnation: bytes) -> None:
         """From now on mint under another incarnation; the births of the old one are left alone."""
@@ -161,7 +156,7 @@ class Replica:
     def on_mint(self, message: Mint, call: Call) -> None:
         """Give a write its dot, answer Minted at once and Synced once it is on disk."""
         place = (message.cls, message.partition)
-        prefix = self._prefixes.get(place)
+        prefix = self.prefixes.get(place)
         # A disk that is nearly full must take deletes, or it would never have room again.
         reserve = message.kind == TOMBSTONE
         refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
@@ -263,7 +258,7 @@ class Replica:
         wherever it may have been lost, and replicas must agree.
         """
         place = (message.cls, message.partition)
-        prefix = self._prefixes.get(place)
+        prefix = self.prefixes.get(place)
         reserve = False
         refused = self._refusal(place, prefix, message.epoch, message.hint_for, reserve)
         if refused is not None and refused.code == "disk_full":
@@ -290,148 +285,14 @@ class Replica:
             assert isinstance(number, Refused)
             self._refuse_synced(storage_key, number, call)
 
-    def fetch_at_once(self, message: Fetch) -> Reply | None:
-        """The answer to a Fetch where nothing is in its way; else None, for `on_fetch` to deal with."""
-        place = (message.cls, message.partition)
-        prefix = self._prefixes.get(place)
-        if prefix is None or message.epoch < self._changed_epochs[place]:
-            return None
-        storage_key = prefix + message.key
-        if self.refilling or self.damaged or storage_key in self._unsynced:
-            return None
-        try:
-            seen = self._look(storage_key)
-            if seen is None:
-                reply: Reply = ABSENT_BODY if message.body else ABSENT_DIGEST
-            else:
-                reply = seen.body() if message.body else seen.digest()
-        except DynamoError:
-            return None  # `on_fetch` meets it again, and says so
-        self._count["fetches"] += 1
-        return reply
-
-    def on_fetch(self, message: Fetch, call: Call) -> None:
-        """Answer with the record or its vector and digest, once what was met is on disk."""
-        at_once = self.fetch_at_once(message)
-        if at_once is not None:
-            call.reply(at_once)
-            return
-        place = (message.cls, message.partition)
-        prefix = self._prefixes.get(place)
-        if prefix is None or message.epoch < self._changed_epochs[place]:
-            self.refusing.refuse(call, self.refusing.not_mine(owned=prefix is not None))
-            return
-        mark = self.refilling.get(place)
-        if mark is not None and not mark.serving:
-            self.refusing.refuse(call, REFILLING)
-            return
-        storage_key = prefix + message.key
-        try:
-            seen = self._look(storage_key)
-            if self.damaged and storage_key in self.damaged:
-                self.refusing.refuse(call, DAMAGED)
-                return
-            reply: Body | Digest
-            if seen is None:
-                reply = ABSENT_BODY if message.body else ABSENT_DIGEST
-            else:
-                reply = seen.body() if message.body else seen.digest()
-        except DynamoError as error:
-            self.refusing.refuse_error(call, error)
-            return
-        self._count["fetches"] += 1
-        pending = self._unsynced.get(storage_key)
-        if pending is None:
-            call.reply(reply)
-            return
-        self._count["fetches_waited"] += 1
-
-        def synced(error: DynamoError | None) -> None:
-            if error is None:
-                # Its own sync may have failed, and a later one succeeded.
-                if self._unsynced.get(storage_key, pending + 1) <= pending:
-                    del self._unsynced[storage_key]
-                call.reply(reply)
-            else:
-                self.refusing.refuse_unsynced(call, error)
-
-        self._commit.when_synced(pending, synced)
-
-    def on_scan(self, message: Scan, call: Call) -> None:
-        """Answer with a page of a partition's records, once all of them are on disk."""
-        place = (message.cls, message.partition)
-        prefix = self._prefixes.get(place)
-        if prefix is None or message.epoch < self._changed_epochs[place]:
-            self.refusing.refuse(call, self.refusing.not_mine(owned=prefix is not None))
-            return
-        start, end = partition_range(message.cls, message.partition)
-        if message.after:
-            start = prefix + message.after + b"\0"
-        bytes_max = min(max(message.bytes_max, 1), PAGE_BYTES_MAX)
-        try:
-            found = self._storage.scan(
-                "records", start, end, count_max=PAGE_ENTRIES_MAX, bytes_max=bytes_max
-            )
-        except DynamoError as error:
-            self.refuse_unread(place, call, error)
-            return
-        entries: list[tuple[bytes, bytes]] = []
-        skipped = 0
-        for storage_key, data in found:
-            try:
-                stored = decode_stored(storage_key, data)
-            except StorageCorrupt:
-                self.put_aside(storage_key, data)
-                skipped += 1
-                continue
-            entries.append((storage_key[len(prefix) :], stored.record))
-        size = sum(len(key) + len(data) for key, data in found)
-        more = len(found) >= PAGE_ENTRIES_MAX or size >= bytes_max
-        last = found[-1][0][len(prefix) :] if more else b""
-        self._count["scans"] += 1
-        self.reply_synced(call, Page(tuple(entries), more, skipped, last))
-
-    # For who reads many records (`dynamo.replica_listing`) --------------------------------------
-
-    def refuses_reads(self, place: Partition, epoch: int, call: Call) -> bool:
-        """True, and the call is answered, if this partition counts toward no read here."""
-        prefix = self._prefixes.get(place)
-        mark = self.refilling.get(place)
-        if prefix is None or epoch < self._changed_epochs[place]:
-            self.refusing.refuse(call, self.refusing.not_mine(owned=prefix is not None))
-        elif mark is not None and not mark.serving:
-            self.refusing.refuse(call, REFILLING)
-        else:
-            return False
-        return True
-
-    def refuse_unread(self, place: Partition, call: Call, error: DynamoError) -> None:
-        """A range of the partition could not be read."""
-        if isinstance(error, StorageCorrupt):
-            # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
-            self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
-            self.on_unreadable(place, error.message)
-        self.refusing.refuse_error(call, error)
-
-    def reply_synced(self, call: Call, reply: Reply) -> None:
-        """Answer once all that is stored now is on disk."""
-
-        def synced(error: DynamoError | None) -> None:
-            if error is None:
-                call.reply(reply)
-            else:
-                self.refusing.refuse_unsynced(call, error)
-
-        self._commit.when_synced(self._storage.write_number, synced)
-
     # Read, merge, write -------------------------------------------------------------------------
 
     def _load(self, storage_key: bytes) -> Stored | None:
-        """What is stored, or None. Raises as `_look`."""
-        seen = self._look(storage_key)
+        """What is stored, or None. Raises as `look`."""
+        seen = self.look(storage_key)
         return None if seen is None else seen.stored
 
-    def _look(self, storage_key: bytes) -> Seen | None:
+    def look(self, storage_key: bytes) -> Seen | None:
         """What is stored, or None. A damaged record is put aside and raised as StorageCorrupt."""
         data: bytes | None = b""
         try:
@@ -465,7 +326,7 @@ class Replica:
         it is a client's write that does not count, for its stamp."""
         stored = self._load_for_merge(storage_key)
         if stored is not None and stored.record == message.record:
-            return self._unsynced.get(storage_key)
+            return self.unsynced.get(storage_key)
         check_routing_key(message.key)
         incoming = decode_record(message.record)
         if not incoming:
@@ -481,8 +342,8 @@ class Replica:
         merged = merge(local, incoming)
         if merged == local:
             if message.lww:
-                return _older(incoming, merged) or self._unsynced.get(storage_key)
-            return self._unsynced.get(storage_key)
+                return _older(incoming, merged) or self.unsynced.get(storage_key)
+            return self.unsynced.get(storage_key)
         dots = {(s.birth, s.counter) for s in merged.siblings}
         if len(dots) < len(merged.siblings):
             self._alarm("dots_with_two_values", "one dot has two values; both are kept")
@@ -526,7 +387,7 @@ class Replica:
         except StorageCorrupt as error:
             # The engine's, not this record's: what it has done with the write is unknown.
             raise StorageError(error.message) from error
-        self._unsynced[storage_key] = number
+        self.unsynced[storage_key] = number
         return number
 
     def _next_dot(self, stored: Stored | None) -> tuple[bytes, int]:
@@ -559,9 +420,25 @@ class Replica:
             if error is not None:
                 self.refusing.refuse_unsynced(call, error)
                 return
-            if self._unsynced.get(storage_key, number + 1) <= number:
-                del self._unsynced[storage_key]
+            if self.unsynced.get(storage_key, number + 1) <= number:
+                del self.unsynced[storage_key]
             call.reply(Synced(self._commit.synced))
+
+        self._commit.when_synced(number, synced)
+
+    def when_synced(
+        self, number: int, storage_key: bytes, call: Call, then: Callable[[], None]
+    ) -> None:
+        """Call `then` once this write of the key is on disk; refuse the call if it may not be."""
+
+        def synced(error: DynamoError | None) -> None:
+            if error is not None:
+                self.refusing.refuse_unsynced(call, error)
+                return
+            # Its own sync may have failed, and a later one succeeded.
+            if self.unsynced.get(storage_key, number + 1) <= number:
+                del self.unsynced[storage_key]
+            then()
 
         self._commit.when_synced(number, synced)
 
@@ -570,7 +447,7 @@ class Replica:
     def _refusal(
         self, place: Partition, prefix: bytes | None, epoch: int, hint_for: int, reserve: bool
     ) -> Refused | None:
-        if prefix is None or epoch < self._changed_epochs[place]:
+        if prefix is None or epoch < self.changed_epochs[place]:
             return self.refusing.not_mine(owned=prefix is not None)
         if hint_for != NO_HINT:
             return Refused("hint_refused", True, "this node keeps no hints")
@@ -579,20 +456,11 @@ class Replica:
 
     def _refuse_synced(self, storage_key: bytes, refused: Refused, call: Call) -> None:
         """Refuse a write for its stamp; once what is told of is on disk, if it is not yet."""
-        pending = self._unsynced.get(storage_key) if refused.code == "older" else None
+        pending = self.unsynced.get(storage_key) if refused.code == "older" else None
         if pending is None:
             self.refusing.refuse(call, refused)
             return
-
-        def synced(error: DynamoError | None) -> None:
-            if error is not None:
-                self.refusing.refuse_unsynced(call, error)
-                return
-            if self._unsynced.get(storage_key, pending + 1) <= pending:
-                del self._unsynced[storage_key]
-            self.refusing.refuse(call, refused)
-
-        self._commit.when_synced(pending, synced)
+        self.when_synced(pending, storage_key, call, lambda: self.refusing.refuse(call, refused))
 
     def _put_off_or_refuse(
         self, handler: Handler, message: Mint | Store, call: Call, size: int, error: DynamoError
@@ -637,6 +505,12 @@ class Replica:
         else:
             self._unmarked.discard(storage_key)
         self.on_damage()
+
+    def doubt(self, place: Partition, why: str) -> None:
+        """A range of the partition could not be read."""
+        # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
+        self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
+        self.on_unreadable(place, why)
 
     def mended(self, storage_key: bytes) -> bool:
         """The peers' copies have been merged in: serve the key again. False if what was merged in has
@@ -703,8 +577,6 @@ class Replica:
 
 
 SYNCED: Final = Synced()
-ABSENT_BODY: Final = Body(b"")
-ABSENT_DIGEST: Final = Digest((), b"")
 
 _encode_mark = msgspec.msgpack.Encoder().encode
 _mark_decoder = msgspec.msgpack.Decoder(RefillMark)

@@ -24,6 +24,7 @@ from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Storage
 from dynamo.record import read_record, record_digest
 from dynamo.replica import Replica
+from dynamo.replica_reads import ReplicaReads
 from dynamo.rpc.messages import Buckets, Keys, ListBuckets, ListKeys
 from dynamo.stored import check_stored
 
@@ -40,9 +41,16 @@ class ReplicaListing:
     """Handlers of the requests that list, over one node's storage."""
 
     def __init__(
-        self, *, replica: Replica, storage: Storage, clock: Clock, metrics: Metrics
+        self,
+        *,
+        replica: Replica,
+        reads: ReplicaReads,
+        storage: Storage,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._replica = replica
+        self._reads = reads
         self._storage = storage
         self._clock = clock
         self._count = metrics.count
@@ -50,28 +58,28 @@ class ReplicaListing:
     def on_list_keys(self, message: ListKeys, call: Call) -> None:
         """Answer with the next keys of a bucket in one partition."""
         place = (message.cls, message.partition)
-        if self._replica.refuses_reads(place, message.epoch, call):
+        if self._reads.refuses_reads(place, message.epoch, call):
             return
         try:
             page = self._key_page(message)
         except DynamoError as error:
-            self._replica.refuse_unread(place, call, error)
+            self._reads.refuse_unread(place, call, error)
             return
         self._count["key_pages_listed"] += 1
-        self._replica.reply_synced(call, page)
+        self._reads.reply_synced(call, page)
 
     def on_list_buckets(self, message: ListBuckets, call: Call) -> None:
         """Answer with the next buckets of a type that show a value in one partition."""
         place = (message.cls, message.partition)
-        if self._replica.refuses_reads(place, message.epoch, call):
+        if self._reads.refuses_reads(place, message.epoch, call):
             return
         try:
             page = self._bucket_page(message)
         except DynamoError as error:
-            self._replica.refuse_unread(place, call, error)
+            self._reads.refuse_unread(place, call, error)
             return
         self._count["bucket_pages_listed"] += 1
-        self._replica.reply_synced(call, page)
+        self._reads.reply_synced(call, page)
 
     def _key_page(self, message: ListKeys) -> Keys:
         partition, partition_end = partition_range(message.cls, message.partition)

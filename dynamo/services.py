@@ -32,6 +32,7 @@ from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.replica import Partition, Replica
 from dynamo.replica_listing import ReplicaListing
+from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import (
     Found,
     Listed,
@@ -131,9 +132,12 @@ class NodeServices:
             standing=lambda: Known(directory.start, storage.synced_number, directory.random),
             metrics=metrics,
         )
-        listing = ReplicaListing(replica=replica, storage=storage, clock=clock, metrics=metrics)
+        reads = ReplicaReads(replica=replica, storage=storage, commit=commit, metrics=metrics)
+        listing = ReplicaListing(
+            replica=replica, reads=reads, storage=storage, clock=clock, metrics=metrics
+        )
         self._reads: dict[type, Handler] = {
-            Fetch: Prompt(replica.fetch_at_once, replica.on_fetch),
+            Fetch: Prompt(reads.fetch_at_once, reads.on_fetch),
             ListKeys: listing.on_list_keys,
             ListBuckets: listing.on_list_buckets,
         }
@@ -151,7 +155,7 @@ class NodeServices:
             Mint: replica.on_mint,
             Store: replica.on_store,
             **(dict.fromkeys(self._reads, _refuse_new) if is_new else self._reads),
-            Scan: replica.on_scan,
+            Scan: reads.on_scan,
             AskRing: self._on_ask_ring,
             Ping: topology.on_ping,
             **properties.handlers(),

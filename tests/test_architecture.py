@@ -51,10 +51,10 @@ RANKS = """
     commit ask backlog
     refusing
     replica cluster.topology read_operation write_operation listing_ask
-    coordinator refill world replica_listing key_listing property_keeper
+    coordinator refill world replica_reads key_listing property_keeper
     property_learning
     bucket_properties
-    recovery overview bucket_listing
+    recovery overview bucket_listing replica_listing
     listing
     services
 

@@ -19,6 +19,7 @@ import dynamo.quorum
 import dynamo.record
 import dynamo.refill
 import dynamo.replica
+import dynamo.replica_reads
 import dynamo.resolve
 import dynamo.rpc.frame
 import dynamo.services
@@ -47,6 +48,7 @@ from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.refusing import DAMAGED, Refusing
 from dynamo.replica import SYNCED, Partition, RefillMark, Replica
+from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.resolve import View, holds, rank, view
 from dynamo.rpc.messages import Condition, Fetch, Minted, Page, Refused, Reply, Scan, Store
@@ -104,7 +106,7 @@ def planted(name: str) -> Iterator[None]:
 def _ack_before_sync(patch: Patches) -> None:
     def reply(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
         def synced(error: DynamoError | None) -> None:
-            self._unsynced.pop(storage_key, None)
+            self.unsynced.pop(storage_key, None)
 
         call.reply(SYNCED)
         self._commit.when_synced(number, synced)
@@ -113,14 +115,15 @@ def _ack_before_sync(patch: Patches) -> None:
 
 
 def _unsynced_record_is_shown(patch: Patches) -> None:
-    on_fetch = Replica.on_fetch
+    on_fetch = ReplicaReads.on_fetch
 
-    def fetch(self: Replica, message: Fetch, call: Call) -> None:
-        unsynced, self._unsynced = self._unsynced, {}
+    def fetch(self: ReplicaReads, message: Fetch, call: Call) -> None:
+        replica = self._replica
+        unsynced, replica.unsynced = replica.unsynced, {}
         on_fetch(self, message, call)
-        self._unsynced = unsynced
+        replica.unsynced = unsynced
 
-    patch.set(Replica, "on_fetch", fetch)
+    patch.set(ReplicaReads, "on_fetch", fetch)
 
 
 def _sync_serves_later_writes(patch: Patches) -> None:
@@ -177,7 +180,7 @@ def _full_disk_takes_mints(patch: Patches) -> None:
     def reply_synced(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
         refused = vars(self).get("_planted_refusal")
         if refused is not None:
-            self._unsynced.pop(storage_key, None)
+            self.unsynced.pop(storage_key, None)
             call.reply(refused)
             return
         answer(self, number, storage_key, call)
@@ -481,16 +484,16 @@ def _busy_storage_is_no_answer(patch: Patches) -> None:
 
 def _absent_is_damaged(patch: Patches) -> None:
     """A key that was never written cannot be read."""
-    on_fetch = Replica.on_fetch
+    on_fetch = ReplicaReads.on_fetch
 
-    def fetch(self: Replica, message: Fetch, call: Call) -> None:
-        prefix = self._prefixes.get((message.cls, message.partition))
+    def fetch(self: ReplicaReads, message: Fetch, call: Call) -> None:
+        prefix = self._replica.prefixes.get((message.cls, message.partition))
         if prefix is not None and self._storage.get("records", prefix + message.key) is None:
-            self.refusing.refuse(call, DAMAGED)
+            self._refusing.refuse(call, DAMAGED)
             return
         on_fetch(self, message, call)
 
-    patch.set(Replica, "on_fetch", fetch)
+    patch.set(ReplicaReads, "on_fetch", fetch)
 
 
 def _put_off_write_is_lost(patch: Patches) -> None:
@@ -541,11 +544,12 @@ def _corrupt_record_served(patch: Patches) -> None:
                 raise
             return Stored(data[dynamo.stored._BIRTH_AT : at], counter, data[at:])
 
-    patch.set(dynamo.replica, "decode_stored", trusting)
+    for module in (dynamo.replica, dynamo.replica_reads):
+        patch.set(module, "decode_stored", trusting)
 
 
 def _damaged_is_absent(patch: Patches) -> None:
-    look = Replica._look
+    look = Replica.look
 
     def absent(self: Replica, storage_key: bytes) -> Seen | None:
         try:
@@ -554,7 +558,7 @@ def _damaged_is_absent(patch: Patches) -> None:
             self.damaged.discard(storage_key)
             return None
 
-    patch.set(Replica, "_look", absent)
+    patch.set(Replica, "look", absent)
 
 
 def _mended_without_who_is_down(patch: Patches) -> None:
@@ -567,14 +571,15 @@ def _mended_without_who_is_down(patch: Patches) -> None:
 
 
 def _refilling_counts(patch: Patches) -> None:
-    on_fetch = Replica.on_fetch
+    on_fetch = ReplicaReads.on_fetch
 
-    def fetch(self: Replica, message: Fetch, call: Call) -> None:
-        marks, self.refilling = self.refilling, {}
+    def fetch(self: ReplicaReads, message: Fetch, call: Call) -> None:
+        replica = self._replica
+        marks, replica.refilling = replica.refilling, {}
         on_fetch(self, message, call)
-        self.refilling = marks
+        replica.refilling = marks
 
-    patch.set(Replica, "on_fetch", fetch)
+    patch.set(ReplicaReads, "on_fetch", fetch)
 
 
 def _refilled_after_one_peer(patch: Patches) -> None:
@@ -593,12 +598,12 @@ def _refilled_after_one_peer(patch: Patches) -> None:
 
 
 def _refill_ends_with_the_first_page(patch: Patches) -> None:
-    on_scan = Replica.on_scan
+    on_scan = ReplicaReads.on_scan
 
-    def scan(self: Replica, message: Scan, call: Call) -> None:
+    def scan(self: ReplicaReads, message: Scan, call: Call) -> None:
         on_scan(self, message, _OnePage(call))
 
-    patch.set(Replica, "on_scan", scan)
+    patch.set(ReplicaReads, "on_scan", scan)
 
 
 class _OnePage:

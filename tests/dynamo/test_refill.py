@@ -88,7 +88,7 @@ async def test_a_damaged_record_is_fetched_from_a_peer() -> None:
         await cluster.settle()
         node = cluster.nodes["c"]
         routing, plan = node.coordinator._plan(b"default", b"b", b"k")
-        storage_key = node.replica._prefixes[(plan.class_id, plan.partition)] + routing
+        storage_key = node.replica.prefixes[(plan.class_id, plan.partition)] + routing
         node.storage.put("records", storage_key, b"rubbish")
         assert values(await cluster.get("c", b"k")) == {b"1"}
         await refilled(node)
@@ -100,7 +100,7 @@ async def test_a_damaged_record_without_a_good_copy_is_an_error_and_not_absent()
     async with LittleCluster(3) as cluster:
         node = cluster.nodes["c"]
         routing, plan = node.coordinator._plan(b"default", b"b", b"k")
-        storage_key = node.replica._prefixes[(plan.class_id, plan.partition)] + routing
+        storage_key = node.replica.prefixes[(plan.class_id, plan.partition)] + routing
         node.storage.put("records", storage_key, b"rubbish")
         cluster.links.down.update("ab")
         for _ in range(2):
@@ -201,7 +201,7 @@ def test_a_refill_that_cannot_go_on_looks_again_once_a_second_however_often_it_i
 def storage_key_of(cluster: LittleCluster, name: str, key: bytes) -> bytes:
     node = cluster.nodes[name]
     routing, plan = node.coordinator._plan(b"default", b"b", key)
-    return node.replica._prefixes[(plan.class_id, plan.partition)] + routing
+    return node.replica.prefixes[(plan.class_id, plan.partition)] + routing
 
 
 async def test_a_damaged_record_is_not_served_until_every_primary_has_answered_for_it() -> None:

@@ -72,7 +72,7 @@ def place(node: LittleNode) -> tuple[int, int]:
 
 
 def storage_key(node: LittleNode) -> bytes:
-    return node.replica._prefixes[place(node)] + KEY
+    return node.replica.prefixes[place(node)] + KEY
 
 
 async def do_mint(
@@ -111,7 +111,7 @@ async def do_store(node: LittleNode, record: Record | bytes, *, key: bytes = KEY
 
 async def do_fetch(node: LittleNode, *, body: bool = True, epoch: int = 1) -> Reply:
     call = Asked()
-    node.replica.on_fetch(Fetch(KEY, *place(node), epoch, 1000, body), call)
+    node.reads.on_fetch(Fetch(KEY, *place(node), epoch, 1000, body), call)
     await call.done.wait()
     return call.replies[-1]
 
@@ -269,10 +269,10 @@ async def test_a_damaged_record_is_put_aside_never_served_nor_absent(
         key = key[:-1] + b"j"
     node.storage.put("records", key, bad)
     call = Asked()
-    routing = key[len(node.replica._prefixes[place(node)]) :]
+    routing = key[len(node.replica.prefixes[place(node)]) :]
     for body in (True, False, True):
         call = Asked()
-        node.replica.on_fetch(Fetch(routing, *place(node), 1, 1000, body), call)
+        node.reads.on_fetch(Fetch(routing, *place(node), 1, 1000, body), call)
         assert refusal(call.replies[0]) == ("corrupt", True)
     assert node.metrics.count["records_quarantined"] == 1
     assert node.storage.get("facts", b"quarantine/" + key) == bad
@@ -344,7 +344,7 @@ async def test_a_key_that_is_no_routing_key_is_refused(node: LittleNode, key: by
 
 async def test_requests_of_the_wrong_place_epoch_or_purpose_are_refused(node: LittleNode) -> None:
     call = Asked()
-    node.replica.on_fetch(Fetch(KEY, 0, 8, 1, 1000, True), call)
+    node.reads.on_fetch(Fetch(KEY, 0, 8, 1, 1000, True), call)
     assert refusal(call.replies[0]) == ("not_owner", True)
     assert refusal(await do_fetch(node, epoch=0)) == ("stale_epoch", True)
     assert isinstance(await do_fetch(node, epoch=7), Body)
@@ -415,7 +415,7 @@ async def test_pages_go_through_a_partition_in_key_order(node: LittleNode) -> No
     after = b""
     for _ in range(100):
         call = Asked()
-        node.replica.on_scan(Scan(cls, partition, 1, 1000, after, 1), call)
+        node.reads.on_scan(Scan(cls, partition, 1, 1000, after, 1), call)
         await call.done.wait()
         page = call.replies[0]
         assert isinstance(page, Page)
@@ -430,7 +430,7 @@ async def test_pages_go_through_a_partition_in_key_order(node: LittleNode) -> No
 async def test_a_scan_after_a_broken_engine_is_an_error(node: LittleNode) -> None:
     await node.storage.close()
     call = Asked()
-    node.replica.on_scan(Scan(*place(node), 1, 1000, b"", 1000), call)
+    node.reads.on_scan(Scan(*place(node), 1, 1000, b"", 1000), call)
     assert refusal(call.replies[0])[0] == "storage_error"
     with pytest.raises(StorageError):
         node.storage.get("records", b"k")
@@ -471,7 +471,7 @@ async def test_a_write_whose_sync_failed_is_not_waited_for_once_a_later_one_is_s
     assert refusal((await do_mint(node))[-1]) == ("sync_failed", False)
     node.storage.broken, node.storage.refuses, node.commit.failed = False, None, None
     assert isinstance(await do_fetch(node), Body)
-    assert node.replica._unsynced == {}
+    assert node.replica.unsynced == {}
 
 
 async def test_writes_that_come_while_the_storage_is_behind_are_carried_out_in_order(

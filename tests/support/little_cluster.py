@@ -26,6 +26,7 @@ from dynamo.record import EMPTY, Content, Record, decode_record
 from dynamo.refill import Refill
 from dynamo.replica import Replica
 from dynamo.replica_listing import ReplicaListing
+from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import (
     Fetch,
@@ -332,14 +333,21 @@ class LittleNode:
         )
         for service in (self.replica, self.coordinator, self.listing, self.refill):
             service.adopt(self.ring)
+        self.reads = ReplicaReads(
+            replica=self.replica, storage=self.storage, commit=self.commit, metrics=self.metrics
+        )
         lists = ReplicaListing(
-            replica=self.replica, storage=self.storage, clock=self.clock, metrics=self.metrics
+            replica=self.replica,
+            reads=self.reads,
+            storage=self.storage,
+            clock=self.clock,
+            metrics=self.metrics,
         )
         self.links.handlers[self.id] = {
             Mint: self.replica.on_mint,
             Store: self.replica.on_store,
-            Fetch: self.replica.on_fetch,
-            Scan: self.replica.on_scan,
+            Fetch: self.reads.on_fetch,
+            Scan: self.reads.on_scan,
             ListKeys: lists.on_list_keys,
             ListBuckets: lists.on_list_buckets,
         }
