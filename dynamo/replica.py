@@ -24,8 +24,9 @@ from dynamo.errors import (
     StorageError,
     StorageRefusesWrites,
 )
-from dynamo.hybrid_clock import AHEAD_MS_MAX, HybridClock
+from dynamo.hybrid_clock import HybridClock
 from dynamo.keys import check_routing_key, partition_prefix
+from dynamo.last_write import refused_ahead, refused_older
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Handler, Storage, Write
@@ -45,7 +46,7 @@ from dynamo.record import (
     read_record,
 )
 from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, STAMPS_USED_UP, Refusing
-from dynamo.resolve import holds, newest, rank
+from dynamo.resolve import holds
 from dynamo.rpc.messages import (
     NO_HINT,
     Mint,
@@ -342,7 +343,7 @@ class Replica:
         merged = merge(local, incoming)
         if merged == local:
             if message.lww:
-                return _older(incoming, merged) or self.unsynced.get(storage_key)
+                return refused_older(incoming, merged) or self.unsynced.get(storage_key)
             return self.unsynced.get(storage_key)
         dots = {(s.birth, s.counter) for s in merged.siblings}
         if len(dots) < len(merged.siblings):
@@ -350,25 +351,19 @@ class Replica:
         encoded = message.record if merged == incoming else encode_record(merged)
         number = self._put(storage_key, stored.birth, stored.counter, encoded, reserve)
         if message.lww:
-            return _older(incoming, merged) or number
+            return refused_older(incoming, merged) or number
         return number
 
     def _look_at_stamps(self, incoming: Record, *, is_write: bool) -> Refused | None:
-        """Follow the stamps that come in, or refuse a write that was stamped by a clock too far ahead.
-
-        The clock is told by when the minter says that it wrote: what had to be stamped above a record
-        from the future, by a clock that is right, is taken. So a key that a wrong clock has left with
-        such stamps can be written at once, by those whose clocks are right.
-        """
+        """Follow the stamps that come in, or refuse a write by a clock that is too far ahead."""
         stamp = highest_stamp(incoming)
         if not stamp:
             return None
         now_ms = self._clock.wall_ms()
         if is_write:
-            ahead_ms = newest(incoming.siblings).written_ms - now_ms
-            if ahead_ms > AHEAD_MS_MAX:
-                detail = f"the clock that stamped the write is {ahead_ms} ms ahead of this node's"
-                return Refused("ahead", True, detail, stamp=stamp)
+            refused = refused_ahead(incoming, stamp, now_ms)
+            if refused is not None:
+                return refused
         if not self._stamps.adopt(stamp, now_ms):
             self._count["stamps_not_adopted"] += 1
         return None
@@ -591,17 +586,6 @@ def _decode_mark(data: bytes) -> RefillMark:
         return _mark_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None
-
-
-def _older(write: Record, merged: Record) -> Refused | None:
-    """Why a write does not count with which this record is the result, or None: another is shown."""
-    if not write.siblings or not merged.siblings:
-        return None  # what no minter sends; there is nothing that could be hidden
-    shown, wrote = newest(merged.siblings), newest(write.siblings)
-    if rank(shown) <= rank(wrote):
-        return None
-    detail = f"older than {shown.stamp}, which this node has: another write hides this one"
-    return Refused("older", False, detail, record=encode_record(merged), stamp=shown.stamp)
 
 
 def _is_deleted(encoded: bytes) -> bool:

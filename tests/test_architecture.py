@@ -37,7 +37,7 @@ RANKS = """
     version
     record stored context rpc.messages
     resolve requests ports cluster_file liveness listing_pages seen
-    quorum config readiness properties patience
+    quorum config readiness properties patience last_write
     property_schema
     property_table
 

@@ -15,6 +15,7 @@ import msgspec
 import dynamo.commit
 import dynamo.context
 import dynamo.coordinator
+import dynamo.last_write
 import dynamo.quorum
 import dynamo.record
 import dynamo.refill
@@ -681,7 +682,7 @@ def _stamp_is_the_wall_clock(patch: Patches) -> None:
 
 def _hidden_write_counts(patch: Patches) -> None:
     """A replica acknowledges a write though it holds one with a higher stamp."""
-    patch.set(dynamo.replica, "_older", lambda write, merged: None)
+    patch.set(dynamo.replica, "refused_older", lambda write, merged: None)
 
 
 def _clock_does_not_adopt(patch: Patches) -> None:
@@ -693,7 +694,7 @@ def _minter_is_not_told(patch: Patches) -> None:
 
 
 def _stamps_of_the_future_are_taken(patch: Patches) -> None:
-    patch.set(dynamo.replica, "AHEAD_MS_MAX", 1 << 50)
+    patch.set(dynamo.last_write, "AHEAD_MS_MAX", 1 << 50)
 
 
 def _repair_is_refused_for_its_stamp(patch: Patches) -> None:
