@@ -397,7 +397,7 @@ async def test_a_blocking_repair_that_can_no_longer_succeed_fails_at_once() -> N
 async def test_a_replica_that_never_gives_the_body_it_is_asked_for_is_a_lost_one() -> None:
     async with LittleCluster(3) as cluster:
         await cluster.put("a", b"k", b"1", options=WriteOptions(w="all"))
-        digest = cluster.nodes["b"].replica.fetch_at_once
+        digest = cluster.nodes["b"].reads.fetch_at_once
 
         def evade(message: Fetch, call: Call) -> None:
             reply = digest(msgspec.structs.replace(message, body=False))
