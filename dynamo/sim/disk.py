@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 from dynamo.ports import Family, OpeningState, Write
@@ -89,6 +90,8 @@ class Disk:
         self.files: object | None = None
         #: Told when a sync begins and when it has been done.
         self.on_sync: Callable[[Literal["before_sync", "after_sync"]], None] = _nothing
+        #: Around a rebuild of the database, which loses what lies beside the damage too.
+        self.around_rebuild: Callable[[], AbstractContextManager[object]] = nullcontext
         self._factor = 1.0
         self._is_full = False
         self._is_busy = False

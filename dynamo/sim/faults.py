@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from dynamo.keys import partition_range
@@ -42,6 +44,8 @@ class Injector:
         #: Nodes that ended by themselves, and why: none should.
         self.failures: list[str] = []
         self.losses = Losses(cluster, history, at_once=max(1, (plan.replicas - 1) // 2))
+        for node in cluster.nodes.values():
+            node.disk.around_rebuild = partial(self._rebuilding, node.name)
         cluster.on_point = self._at_point
         cluster.on_end = self._ended
         #: How many faults of each kind came to something.
@@ -53,6 +57,14 @@ class Injector:
         self._slowed: dict[tuple[str, ...], list[int]] = {}
         #: How many faults keep each disk full.
         self._full: Counter[str] = Counter()
+
+    @contextmanager
+    def _rebuilding(self, name: str) -> Iterator[None]:
+        """A database is rebuilt by what an iterator reaches: a record in the range of a damaged block
+        goes with it, also one that was written since and could be read until now."""
+        had = self.losses.had(name)
+        yield
+        self.losses.lost(name, had, "rot")
 
     async def run(self) -> None:
         """Return once all faults have been injected and undone."""

@@ -321,7 +321,8 @@ class SimStorage:
             if self._closed:
                 raise StorageError("the storage was closed while it was rebuilt")
             self._check_room()
-            self._database.rebuild()
+            with disk.around_rebuild():
+                self._database.rebuild()
             # Its sequence numbers begin anew, and write numbers never go back.
             self._database.append((_base_entry(self._given),))
             self._database.write_tables()
