@@ -466,10 +466,20 @@ class Injector:
         beside = [one for one in self._cluster.keys if self._place(one) == self._place(key)]
         if any(self.losses.is_pending(name, one) for one in beside):
             return False
+        if any(self._has_alone(name, one) for one in beside):
+            return (
+                False  # of a write that was left uncertain: then an error is all that can be right
+            )
         had = {one: self.losses.covered(name, one) for one in beside}
         self._cluster.nodes[name].disk.rot_block("records", start, end)
         self.losses.lost(name, had, "rot")
         return True
+
+    def _has_alone(self, name: str, key: bytes) -> bool:
+        """The node has a copy of the key, and no other owner has any."""
+        mine = self.losses.covered(name, key)
+        others = [one for one in self._cluster.owners(key) if one != name]
+        return bool(mine) and not any(self.losses.covered(one, key) for one in others)
 
     def _place(self, key: bytes) -> tuple[int, int]:
         plan = self._cluster.plan(key)
