@@ -270,7 +270,7 @@ class ReadTally:
 
     def stale(self) -> tuple[str, ...]:
         """Nodes that answered with something other than the merged record."""
-        if self._agreeing == len(self._digests):
+        if self.agreed:
             return ()
         return stale(self._digests, self.merged_digest)
 

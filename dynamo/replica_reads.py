@@ -67,15 +67,9 @@ class ReplicaReads:
             return
         replica = self._replica
         place = (message.cls, message.partition)
-        prefix = replica.prefixes.get(place)
-        if prefix is None or message.epoch < replica.changed_epochs[place]:
-            self._refusing.refuse(call, self._refusing.not_mine(owned=prefix is not None))
+        if self.refuses_reads(place, message.epoch, call):
             return
-        mark = replica.refilling.get(place)
-        if mark is not None and not mark.serving:
-            self._refusing.refuse(call, REFILLING)
-            return
-        storage_key = prefix + message.key
+        storage_key = replica.prefixes[place] + message.key
         try:
             seen = replica.look(storage_key)
             if replica.damaged and storage_key in replica.damaged:
