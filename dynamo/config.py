@@ -28,6 +28,12 @@ RPC_DEFAULT: Final = "127.0.0.1:7400"
 VALUE_BYTES_DEFAULT: Final = 1 << 20
 VALUE_BYTES_MAX: Final = 8 << 20
 BYTES_MAX: Final = (1 << 63) - 1
+HINT_WINDOW_DEFAULT: Final = 3 * 3600
+HINT_BYTES_DEFAULT: Final = 1 << 30
+HANDOFF_RATE_DEFAULT: Final = 16 << 20
+REQUESTS_DEFAULT: Final = 1024
+REQUEST_BYTES_DEFAULT: Final = 64 << 20
+COUNT_MAX: Final = 1_000_000_000
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
@@ -58,6 +64,11 @@ class Settings(
     classes: dict[str, int] | None = None
     free_space_min: int | str | None = None
     value_bytes_max: int | str | None = None
+    hint_window: int | None = None
+    hint_bytes_max: int | str | None = None
+    handoff_rate: int | str | None = None
+    requests_max: int | None = None
+    request_bytes_max: int | str | None = None
     log_level: str | None = None
     log_format: str | None = None
     access_log: bool | None = None
@@ -70,7 +81,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     peers dial it, "host:port". `peers`: addresses to dial, without its own. `host`: "" for the host
     part of `address`. `free_space_min`: bytes below which writes are refused; None for the larger of
     256 MiB and 2 % of the file system. `development`: no cluster file, the fixed identity, loopback
-    only. `access_log`: a log line for every request.
+    only. `access_log`: a log line for every request. `hint_window`: seconds for which hints are taken
+    for an absent member. `hint_bytes_max`: what all hints may take. `handoff_rate`: bytes of hints
+    delivered in a second. `requests_max`, `request_bytes_max`: of clients, carried out at once.
     """
 
     node_id: str
@@ -90,6 +103,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel
     log_format: LogFormat = "text"
     access_log: bool = False
+    hint_window: int = HINT_WINDOW_DEFAULT
+    hint_bytes_max: int = HINT_BYTES_DEFAULT
+    handoff_rate: int = HANDOFF_RATE_DEFAULT
+    requests_max: int = REQUESTS_DEFAULT
+    request_bytes_max: int = REQUEST_BYTES_DEFAULT
 
 
 def parse_settings(text: str) -> Settings:
@@ -155,6 +173,13 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
         log_level=_log_level(settings.log_level),
         log_format=_log_format(settings.log_format),
         access_log=bool(settings.access_log),
+        hint_window=_count("hint-window", settings.hint_window, HINT_WINDOW_DEFAULT, lowest=0),
+        hint_bytes_max=_bytes("hint-bytes-max", settings.hint_bytes_max, HINT_BYTES_DEFAULT, 0),
+        handoff_rate=_bytes("handoff-rate", settings.handoff_rate, HANDOFF_RATE_DEFAULT, 1),
+        requests_max=_count("requests-max", settings.requests_max, REQUESTS_DEFAULT, lowest=1),
+        request_bytes_max=_bytes(
+            "request-bytes-max", settings.request_bytes_max, REQUEST_BYTES_DEFAULT, 1 << 20
+        ),
     )
 
 
@@ -316,6 +341,23 @@ def _value_bytes(said: int | str | None) -> int:
     size = parse_bytes(said, "value-bytes-max")
     if not 1 <= size <= VALUE_BYTES_MAX:
         raise ConfigError(f"value-bytes-max: {size} is not in 1..{VALUE_BYTES_MAX} (8 MiB)")
+    return size
+
+
+def _count(field: str, said: int | None, default: int, *, lowest: int) -> int:
+    if said is None:
+        return default
+    if isinstance(said, bool) or not lowest <= said <= COUNT_MAX:
+        raise ConfigError(f"{field}: {said!r} is not in {lowest}..{COUNT_MAX}")
+    return said
+
+
+def _bytes(field: str, said: int | str | None, default: int, lowest: int) -> int:
+    if said is None:
+        return default
+    size = parse_bytes(said, field)
+    if size < lowest:
+        raise ConfigError(f"{field}: {size} is below {lowest} bytes")
     return size
 
 

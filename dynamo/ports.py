@@ -7,6 +7,7 @@ tell. All run on one event loop and one thread; callbacks are plain calls and mu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -80,6 +81,22 @@ class Transport(Protocol):
 
     def stalled_for(self, node: str) -> float:
         """Seconds since the oldest request to the node that has had no reply at all; 0.0 if none."""
+        ...
+
+
+class Opinions(Protocol):
+    """What this node thinks of the other members, itself never among them. Both sets are the same
+    objects all along, so that who asks for each request can keep them."""
+
+    @property
+    def down(self) -> AbstractSet[str]:
+        """Members that requests do not reach, or that leave all unanswered: others stand in."""
+        ...
+
+    @property
+    def doubted(self) -> AbstractSet[str]:
+        """Members that are up, and so slow or silent now that they are asked last to mint, and for
+        bodies."""
         ...
 
 

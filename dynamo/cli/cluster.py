@@ -69,6 +69,11 @@ def add_commands(commands: Commands) -> None:
     add("--partitions", type=int, metavar="Q", help="a power of two (default: 256)")
     add("--free-space-min", metavar="BYTES", help="as `dynamo serve`")
     add("--value-bytes-max", metavar="BYTES", help="as `dynamo serve`")
+    add("--hint-window", metavar="SECONDS", help="as `dynamo serve`")
+    add("--hint-bytes-max", metavar="BYTES", help="as `dynamo serve`")
+    add("--handoff-rate", metavar="BYTES", help="as `dynamo serve`")
+    add("--requests-max", metavar="N", help="as `dynamo serve`")
+    add("--request-bytes-max", metavar="BYTES", help="as `dynamo serve`")
     add("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
     add("--log-format", choices=LOG_FORMATS, help="as `dynamo serve`")
     add("--access-log", action="store_true", help="as `dynamo serve`")
@@ -131,6 +136,11 @@ def plan_nodes(
         for flag, value in (
             ("--free-space-min", arguments.free_space_min),
             ("--value-bytes-max", arguments.value_bytes_max),
+            ("--hint-window", arguments.hint_window),
+            ("--hint-bytes-max", arguments.hint_bytes_max),
+            ("--handoff-rate", arguments.handoff_rate),
+            ("--requests-max", arguments.requests_max),
+            ("--request-bytes-max", arguments.request_bytes_max),
             ("--log-level", arguments.log_level),
             ("--log-format", arguments.log_format),
         )

@@ -74,6 +74,21 @@ def add_commands(commands: Commands) -> None:
         help="refuse writes below this, such as 256MiB (default: the larger of 256MiB and 2 %%)",
     )
     add("--value-bytes-max", metavar="BYTES", help="largest value (default: 1MiB, at most 8MiB)")
+    add(
+        "--hint-window",
+        type=int,
+        metavar="SECONDS",
+        help="take hints for an absent node for so long (default: 10800)",
+    )
+    add("--hint-bytes-max", metavar="BYTES", help="what all hints may take (default: 1GiB)")
+    add("--handoff-rate", metavar="BYTES", help="of hints, delivered in a second (default: 16MiB)")
+    add(
+        "--requests-max",
+        type=int,
+        metavar="N",
+        help="of clients, carried out at once (default: 1024)",
+    )
+    add("--request-bytes-max", metavar="BYTES", help="of all of them (default: 64MiB)")
     add("--log-level", choices=LOG_LEVELS, help="(default: info)")
     add("--log-format", choices=LOG_FORMATS, help="json: one object a line (default: text)")
     add(

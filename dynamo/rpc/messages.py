@@ -36,6 +36,10 @@ PROPERTY_ENTRIES_MAX: Final = 500
 PROPERTY_BYTES_MAX: Final = 1_024
 #: Of a change of bucket properties: what is added to it still fits 64 bits.
 CHANGE_MAX: Final = 1 << 62
+#: Absent members that one write can be owed to.
+OWED_MAX: Final = 64
+#: What one message delivers of hints.
+DELIVERIES_MAX: Final = 1_000
 
 _INT64_MAX: Final = (1 << 63) - 1
 
@@ -49,6 +53,8 @@ _Milliseconds = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Stamp = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Kind = Annotated[int, Meta(ge=0, le=1)]
 _MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
+_TargetIndex = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+_Targets = Annotated[tuple[_TargetIndex, ...], Meta(max_length=OWED_MAX)]
 _Key = Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)]
 _Bucket = Annotated[bytes, Meta(min_length=1, max_length=BUCKET_BYTES_MAX)]
 #: Between two routing keys, or at one: what follows a key directly is a byte longer than it.
@@ -97,7 +103,8 @@ class Mint(_Message, frozen=True, array_like=True, tag=2):
     `expires_ms` as in `Sibling`. `seen`: a record (encoded, or b"") to merge before judging
     `condition` and minting. `hint_for`: index of the absent member this node stands in for.
     `lww`: of a bucket whose last write wins: the write is stamped, and covers all that the minter has.
-    `above`: the highest stamp of what the client had seen, 0 for none.
+    `above`: the highest stamp of what the client had seen, 0 for none. `owes`: indexes of absent owners
+    that nobody stands in for: the minter, an owner itself, notes that it owes them the key.
     """
 
     key: _RoutingKey
@@ -114,6 +121,7 @@ class Mint(_Message, frozen=True, array_like=True, tag=2):
     hint_for: _MemberIndex = NO_HINT
     lww: bool = False
     above: _Stamp = 0
+    owes: _Targets = ()
 
 
 class Store(_Message, frozen=True, array_like=True, tag=3):
@@ -138,6 +146,7 @@ class Fetch(_Message, frozen=True, array_like=True, tag=4):
     """Ask for the record (`body`) or its vector and digest. Answered by Body or Digest, or Refused.
 
     A record whose sync is pending is waited for first; later writes do not prolong the wait.
+    `hinted`: asks a node that owns nothing here for all that it holds of the key for others, merged.
     """
 
     key: _RoutingKey
@@ -146,6 +155,7 @@ class Fetch(_Message, frozen=True, array_like=True, tag=4):
     epoch: _Epoch
     deadline_ms: _DeadlineMs
     body: bool
+    hinted: bool = False
 
 
 class Scan(_Message, frozen=True, array_like=True, tag=5):
@@ -234,6 +244,36 @@ class AskProperties(_Message, frozen=True, array_like=True, tag=10):
     digest: Annotated[bytes, Meta(max_length=64)] = b""
     after_type: Annotated[bytes, Meta(max_length=TYPE_BYTES_MAX)] = b""
     after_bucket: _BucketOrNone = b""
+
+
+class Owe(_Message, frozen=True, array_like=True, tag=11):
+    """Note that these other owners (`targets`, indexes of members) have missed the receiver's record of
+    the key: it is to be delivered to them. Answered by Synced once that is on disk, or Refused."""
+
+    key: _RoutingKey
+    cls: _ClassId
+    partition: _Partition
+    epoch: _Epoch
+    deadline_ms: _DeadlineMs
+    targets: _Targets
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One record that the receiver of a Deliver has missed. `record`: encoded."""
+
+    key: _RoutingKey
+    cls: _ClassId
+    partition: _Partition
+    record: bytes
+
+
+class Deliver(_Message, frozen=True, array_like=True, tag=12):
+    """Merge these records, which the receiver has missed. Answered by Delivered once what was taken is
+    on disk, or Refused if nothing was."""
+
+    deadline_ms: _DeadlineMs
+    epoch: _Epoch
+    entries: Annotated[tuple[Delivery, ...], Meta(max_length=DELIVERIES_MAX)]
 
 
 # Replies ----------------------------------------------------------------------------------------
@@ -349,6 +389,16 @@ class Properties(_Message, frozen=True, array_like=True, tag=74):
     more: bool = False
 
 
+class Delivered(_Message, frozen=True, array_like=True, tag=75):
+    """The records of a Deliver are on disk at the sender, but for those that it `refused`: position in
+    the message, and code as in Refused."""
+
+    refused: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=0, lt=DELIVERIES_MAX)], str], ...],
+        Meta(max_length=DELIVERIES_MAX),
+    ] = ()
+
+
 Request = (
     Ping
     | Mint
@@ -360,7 +410,20 @@ Request = (
     | ListBuckets
     | StoreProperties
     | AskProperties
+    | Owe
+    | Deliver
 )
 Reply = (
-    Pong | Minted | Synced | Body | Digest | Page | Refused | RingIs | Keys | Buckets | Properties
+    Pong
+    | Minted
+    | Synced
+    | Body
+    | Digest
+    | Page
+    | Refused
+    | RingIs
+    | Keys
+    | Buckets
+    | Properties
+    | Delivered
 )
