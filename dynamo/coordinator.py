@@ -8,8 +8,9 @@ node's included, are reached through the transport.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
 
 from dynamo.context import STAMPED, ContextSealer, stamp_of
 from dynamo.errors import (
@@ -24,10 +25,11 @@ from dynamo.errors import (
     ValueTooLarge,
     WriteUncertain,
 )
+from dynamo.hedging import Hedger
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.memo import Memo, ObjectMemo
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Transport
+from dynamo.ports import Clock, Opinions, Transport
 from dynamo.properties import (
     DEFAULT_PROPERTIES,
     PropertiesOf,
@@ -36,7 +38,7 @@ from dynamo.properties import (
     fill_read,
     fill_write,
 )
-from dynamo.quorum import ReadTally, WriteTally, resolve_count
+from dynamo.quorum import ReadTally, SloppyReadTally, WriteTally, resolve_count, too_few
 from dynamo.read_operation import ReadOperation, RepairWaiter
 from dynamo.record import (
     EMPTY,
@@ -63,6 +65,7 @@ from dynamo.requests import (
 )
 from dynamo.resolve import holds, view
 from dynamo.rpc.messages import Fetch, Mint, Minted
+from dynamo.stand_ins import DOWN, Standing, standing
 from dynamo.version import Vector, descends
 from dynamo.write_operation import TellWaiter, WriteOperation
 from ring.preference import Plan, Planner
@@ -77,6 +80,18 @@ FOUND_BYTES_MAX: Final = 1024
 FOUND_BIRTHS_MAX: Final = 16
 #: A peer that has left a request without any reply for so long (seconds) is asked last.
 STALLED_AFTER: Final = 0.25
+#: Lists of primaries that are kept with this node first.
+OWN_FIRST_MAX: Final = 65_536
+
+
+class _AllWell:
+    """The opinions of who watches nobody."""
+
+    down: AbstractSet[str] = frozenset()
+    doubted: AbstractSet[str] = frozenset()
+
+
+ALL_WELL: Final = _AllWell()
 
 
 class Coordinator:
@@ -94,9 +109,11 @@ class Coordinator:
         value_bytes_max: int = 1 << 20,
         heard: dict[str, int] | None = None,
         properties: PropertiesOf = default_properties,
+        opinions: Opinions = ALL_WELL,
     ) -> None:
         """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
-        number that each node has acknowledged with. `properties`: of a bucket, for each request."""
+        number that each node has acknowledged with. `properties`: of a bucket, for each request.
+        `opinions`: who is down and who is doubted, now and later."""
         self._node_id = node_id
         self._datacenter = datacenter
         self._transport = transport
@@ -108,7 +125,18 @@ class Coordinator:
         self._heard = {} if heard is None else heard
         self._properties = properties
         self._repair = RepairWaiter(metrics)
-        self._tell = TellWaiter(metrics)
+        self._tell = TellWaiter(
+            metrics,
+            told="minters_told",
+            refused="minters_refused_to_be_told",
+            failed="minters_not_told",
+        )
+        self._debts = TellWaiter(
+            metrics, told="debts_noted", refused="debts_refused", failed="debts_not_noted"
+        )
+        self._down = opinions.down
+        self._doubted = opinions.doubted
+        self._hedger = Hedger(clock=clock, transport=transport, opinions=opinions, metrics=metrics)
         self._planner: Planner | None = None
         self._founds: ObjectMemo[Record, Found] = ObjectMemo(count_max=FOUNDS_MAX)
         self._known: Memo[tuple[Record, bytes]] = Memo(bytes_max=KNOWN_BYTES_MAX)
@@ -246,11 +274,16 @@ class Coordinator:
         )
 
     def preflist(self, bucket_type: bytes, bucket: bytes, key: bytes) -> tuple[Owner, ...]:
-        """Who keeps the key, in the ring's order; costs no I/O. Raises what `get` raises before it asks
-        anybody."""
+        """Who keeps the key, in the ring's order, and then who stands in now for those that are down;
+        costs no I/O. Raises what `get` raises before it asks anybody."""
         _, plan = self._plan(bucket_type, bucket, key)
-        reaches = self._transport.is_connected
-        return tuple(Owner(plan.partition, node, True, reaches(node)) for node in plan.primaries)
+        down = self._down
+        owners = [Owner(plan.partition, node, True, node not in down) for node in plan.primaries]
+        if down:
+            owners += [
+                Owner(plan.partition, node, False, True) for node in standing(plan, down).spare
+            ]
+        return tuple(owners)
 
     # Steps --------------------------------------------------------------------------------------
 
@@ -290,8 +323,8 @@ class Coordinator:
             del operation  # an error knows this frame, which must not know the error
 
     def _begin_read(self, routing: bytes, plan: Plan, options: ReadOptions) -> ReadOperation:
-        nodes = self._best_first(plan.primaries)
-        n = len(nodes)
+        primaries = plan.primaries
+        n = len(primaries)
         r = n // 2 + 1
         pr = confirms = 0
         timeout_ms = TIMEOUT_MS_DEFAULT
@@ -300,19 +333,29 @@ class Coordinator:
             pr = resolve_count("pr", options.pr, n, lowest=0, default=0)
             confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
             timeout_ms = _timeout_ms(options.timeout_ms)
+        holders_needed = n - r + 1 if options.read_repair == "blocking" else 0
+        nodes = primaries
+        there: Standing | None = None
+        down = self._down
+        if down and not down.isdisjoint(primaries):
+            there = standing(plan, down)
+            nodes = there.live
+            _check_enough(there, needed=max(r, confirms), primaries_needed=max(pr, holders_needed))
+        best = self._best_first(nodes)
+        tally = (ReadTally if there is None else _sloppily(primaries, there))(
+            best,
+            r=r,
+            pr=pr,
+            node_confirms=confirms,
+            notfound_ok=options.notfound_ok is not False,
+            basic_quorum=options.basic_quorum is True,
+        )
         done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         operation = ReadOperation(
             fetch=Fetch(routing, plan.class_id, plan.partition, plan.epoch, timeout_ms, True),
-            nodes=nodes,
-            tally=ReadTally(
-                nodes,
-                r=r,
-                pr=pr,
-                node_confirms=confirms,
-                notfound_ok=options.notfound_ok is not False,
-                basic_quorum=options.basic_quorum is True,
-            ),
-            holders_needed=n - r + 1 if options.read_repair == "blocking" else 0,
+            nodes=best,
+            tally=tally,
+            holders_needed=holders_needed,
             transport=self._transport,
             clock=self._clock,
             metrics=self._metrics,
@@ -321,6 +364,8 @@ class Coordinator:
             done=done,
             own=self._node_id,
             known=self._known,
+            hedger=self._hedger,
+            stand_ins=() if there is None else there.spare,
         )
         operation.start()
         return operation
@@ -339,7 +384,7 @@ class Coordinator:
         above: int,
     ) -> Written:
         """`above`: the highest stamp of what `seen` is of."""
-        nodes = self._best_first(plan.primaries)
+        nodes = plan.primaries
         n = len(nodes)
         w = n // 2 + 1
         dw = pw = confirms = 0
@@ -360,7 +405,14 @@ class Coordinator:
             self._judge(options, record, lww)
             merged = encode_record(record) if record else b""
             timeout_ms = self._left_ms(deadline)
-        tally = WriteTally(n, w=max(w, dw), pw=pw, node_confirms=confirms)
+        w = max(w, dw)
+        down = self._down
+        absent: tuple[str, ...] = ()
+        if down and not down.isdisjoint(nodes):
+            there = standing(plan, down)
+            nodes, absent = there.live, there.absent
+            _check_enough(there, needed=max(w, confirms), primaries_needed=pw)
+        tally = WriteTally(n, w=w, pw=pw, node_confirms=confirms)
         done: asyncio.Future[Minted] = asyncio.get_running_loop().create_future()
         operation = WriteOperation(
             mint=Mint(
@@ -378,7 +430,9 @@ class Coordinator:
                 lww=lww,
                 above=above,
             ),
-            candidates=nodes,
+            plan=plan,
+            candidates=self._best_first(nodes),
+            down=down,
             tally=tally,
             transport=self._transport,
             clock=self._clock,
@@ -387,8 +441,9 @@ class Coordinator:
             done=done,
             heard=self._heard,
             tell=self._tell,
+            debts=self._debts,
         )
-        operation.start()
+        operation.start(absent)
         try:
             return self._written(routing, await done, tally, options.returnbody, lww)
         except RecordFull as error:
@@ -401,8 +456,7 @@ class Coordinator:
             self._count["mints_malformed"] += 1
             raise WriteUncertain(
                 f"the minter's answer cannot be read ({error.message}); the write may live on",
-                required=tally.required,
-                received=tally.received,
+                **tally.counts(),
                 reasons=dict(tally.reasons),
             ) from None
         finally:
@@ -424,24 +478,22 @@ class Coordinator:
         return max(1, int(left * 1000))
 
     def _best_first(self, primaries: tuple[str, ...]) -> Sequence[str]:
-        """This node if it is a primary, then those that are connected and answer, then the rest."""
+        """This node if it is a primary, then those that answer as they should, then the rest."""
         own_first = self._own_first.get(primaries)
         if own_first is None:
             own = self._node_id
             others = tuple([p for p in primaries if p != own])
             # As many entries as the ring has owners of a partition, and () for those without this node.
             own_first = (own, *others) if own in primaries else ()
+            if len(self._own_first) >= OWN_FIRST_MAX:
+                self._own_first.clear()  # there is more than one for each, while nodes are down
             self._own_first[primaries] = own_first
         if own_first:
             return own_first
-        transport = self._transport
-        return sorted(
-            primaries,
-            key=lambda node: (
-                not transport.is_connected(node),
-                transport.stalled_for(node) > STALLED_AFTER,
-            ),
-        )
+        doubted = self._doubted
+        stalled_for = self._transport.stalled_for
+        late = [p for p in primaries if p in doubted or stalled_for(p) > STALLED_AFTER]
+        return [p for p in primaries if p not in late] + late if late else primaries
 
     # Answers ------------------------------------------------------------------------------------
 
@@ -505,6 +557,37 @@ def _shows_the_same_for_ever(record: Record) -> bool:
         return False
     content = siblings[0].content
     return content is not None and len(content) <= FOUND_BYTES_MAX
+
+
+def _check_enough(there: Standing, *, needed: int, primaries_needed: int) -> None:
+    """Raises Unavailable, before anybody is asked, if too few nodes are up."""
+    counts = too_few(
+        needed=needed,
+        primaries_needed=primaries_needed,
+        primaries=len(there.live),
+        fallbacks=len(there.spare),
+    )
+    if counts is not None:
+        primaries = f", {counts['primaries']} of {primaries_needed} primaries" * bool(
+            primaries_needed
+        )
+        raise Unavailable(
+            f"{counts['received']} of {needed} nodes are up{primaries}; nobody was asked",
+            **counts,
+            reasons=dict.fromkeys(there.absent, DOWN),
+        )
+
+
+def _sloppily(primaries: tuple[str, ...], there: Standing) -> Callable[..., ReadTally]:
+    """What makes the tally of a read while primaries are down."""
+
+    def tally(nodes: Sequence[str], **asked: Any) -> ReadTally:
+        made = SloppyReadTally(primaries, stand_ins=there.spare, **asked)
+        for node in there.absent:
+            made.fail(node, DOWN)
+        return made
+
+    return tally
 
 
 def _acks_needed(options: WriteOptions, n: int) -> int:

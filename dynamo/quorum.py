@@ -48,17 +48,18 @@ def resolve_count(field: str, value: Count, n: int, *, lowest: int, default: int
 
 
 class WriteTally:
-    """Acknowledgements of one write. Every acknowledgement is a distinct node that synced it."""
+    """Acknowledgements of one write. Every acknowledgement is of a distinct node that synced it."""
 
-    __slots__ = ("_needed", "_open", "_primaries_open", "_pw", "acked", "fallbacks", "reasons")
+    __slots__ = ("_needed", "_open", "_primaries_open", "_pw", "acked", "reasons", "stand_ins")
 
     def __init__(self, nodes: int, *, w: int, pw: int, node_confirms: int) -> None:
-        """`nodes`: how many are asked, all primaries. `w` already includes `dw`."""
+        """`nodes`: how many primaries there are: each answers, or is stood in for. `w` already
+        includes `dw`."""
         self._needed = max(w, node_confirms)
         self._pw = pw
         self._open = self._primaries_open = nodes
-        #: Stand-ins that have it on disk: 0 as long as only primaries are asked.
-        self.fallbacks = 0
+        #: Stand-ins that have it on disk.
+        self.stand_ins: list[str] = []
         #: Primaries that have it on disk.
         self.acked: list[str] = []
         #: Why a node did not acknowledge, by node.
@@ -70,9 +71,14 @@ class WriteTally:
         return len(self.acked)
 
     @property
+    def fallbacks(self) -> int:
+        """How many stand-ins have it on disk."""
+        return len(self.stand_ins)
+
+    @property
     def received(self) -> int:
         """Distinct nodes that hold the write on disk."""
-        return len(self.acked) + self.fallbacks
+        return len(self.acked) + len(self.stand_ins)
 
     @property
     def required(self) -> int:
@@ -92,27 +98,83 @@ class WriteTally:
         return self.state
 
     def fail(self, node: str, reason: str) -> State:
-        """A primary will not acknowledge."""
+        """A primary will not acknowledge, and nobody is asked in its place."""
         self.reasons[node] = reason
         self._open -= 1
         self._primaries_open -= 1
         return self.state
 
+    def stand_in_for(self, node: str, reason: str) -> None:
+        """A primary will not acknowledge, and another node is asked in its place."""
+        self.reasons[node] = reason
+        self._primaries_open -= 1
+
+    def ack_stand_in(self, node: str) -> State:
+        """Who stands in for a primary has it on disk."""
+        assert node not in self.stand_ins
+        self.stand_ins.append(node)
+        self._open -= 1
+        return self.state
+
+    def fail_stand_in(self, node: str, reason: str) -> State:
+        """Who stands in for a primary will not acknowledge, and nobody else is asked in its place."""
+        self.reasons[node] = reason
+        self._open -= 1
+        return self.state
+
     @property
     def state(self) -> State:
         primaries = len(self.acked)
-        received = primaries + self.fallbacks
+        received = primaries + len(self.stand_ins)
         if received >= self._needed and primaries >= self._pw:
             return MET
         if received + self._open < self._needed or primaries + self._primaries_open < self._pw:
             return LOST
         return PENDING
 
+    def counts(self) -> dict[str, int]:
+        """What was asked for and what came, for an error's details."""
+        return _counts(self._needed, self._pw, len(self.acked), len(self.stand_ins))
+
+    def told(self) -> str:
+        """The same, for people."""
+        return _told(self.counts(), "acknowledged")
+
     def __repr__(self) -> str:
         return (
             f"WriteTally({self.state.value} {self.received}/{self.required}"
             f" open={self._open} failed={sorted(self.reasons)})"
         )
+
+
+def _counts(needed: int, primaries_needed: int, primaries: int, fallbacks: int) -> dict[str, int]:
+    counts = {
+        "required": needed,
+        "received": primaries + fallbacks,
+        "primaries": primaries,
+        "fallbacks": fallbacks,
+    }
+    if primaries_needed:
+        counts["primaries_required"] = primaries_needed
+    return counts
+
+
+def _told(counts: dict[str, int], did: str) -> str:
+    told = f"{counts['received']} of {counts['required']} nodes {did}"
+    if "primaries_required" in counts:
+        told += f", {counts['primaries']} of {counts['primaries_required']} primaries among them"
+    return told
+
+
+def too_few(
+    *, needed: int, primaries_needed: int, primaries: int, fallbacks: int
+) -> dict[str, int] | None:
+    """What can be reached and what is needed, if that is more; None if it may be enough."""
+    if primaries >= primaries_needed and primaries + fallbacks >= needed:
+        return None
+    counts = _counts(needed, primaries_needed, primaries, fallbacks)
+    counts["alive"] = primaries
+    return counts
 
 
 class ReadTally:
@@ -131,6 +193,7 @@ class ReadTally:
         "_need",
         "_nodes",
         "_notfound_ok",
+        "_pr",
         "_vectors",
         "merged",
         "merged_digest",
@@ -150,6 +213,7 @@ class ReadTally:
         """`nodes`: all that are asked, all primaries."""
         self._nodes = nodes
         self._need = max(r, pr, node_confirms)
+        self._pr = pr
         self._notfound_ok = notfound_ok
         self._basic_quorum = basic_quorum
         self._digests: dict[str, bytes] = {}
@@ -164,7 +228,17 @@ class ReadTally:
 
     @property
     def required(self) -> int:
+        """Answers that make it MET."""
         return self._need
+
+    def counts(self) -> dict[str, int]:
+        """What was asked for and what came, for an error's details."""
+        received = self.received
+        return _counts(self._need, self._pr, received, 0)
+
+    def told(self) -> str:
+        """The same, for people."""
+        return _told(self.counts(), "answered")
 
     @property
     def has_body(self) -> bool:
@@ -283,3 +357,110 @@ class ReadTally:
             f"ReadTally({self.state.value} {self.received}/{self._need}"
             f" wanting={self.wanting()} failed={sorted(self.reasons)})"
         )
+
+
+class SloppyReadTally(ReadTally):
+    """A `ReadTally` while primaries are down, and other nodes are asked what they hold for those.
+
+    A stand-in has only what was written since its primary was away. So one that holds nothing of the
+    key says nothing: it never counts. One that holds some counts only for as much of r as the primaries
+    that are left cannot give: as long as r of them can answer, a read meets every write that a quorum
+    with primaries in it has acknowledged. What stand-ins hold is merged either way.
+    """
+
+    __slots__ = ("_stand_ins",)
+
+    def __init__(
+        self,
+        nodes: Sequence[str],
+        *,
+        stand_ins: Sequence[str],
+        r: int,
+        pr: int = 0,
+        node_confirms: int = 0,
+        notfound_ok: bool = True,
+        basic_quorum: bool = False,
+    ) -> None:
+        """`nodes`: all primaries, those that are down too: `fail` them. `stand_ins`: who is asked in
+        place of some."""
+        super().__init__(
+            nodes,
+            r=r,
+            node_confirms=node_confirms,
+            notfound_ok=notfound_ok,
+            basic_quorum=basic_quorum,
+        )
+        self._pr = pr
+        self._stand_ins = stand_ins
+
+    def _counted(self) -> tuple[int, int]:
+        """Answers that count: of primaries, and of stand-ins if all of theirs did."""
+        wanting = self.wanting()
+        primaries = stand_ins = 0
+        for node, digest in self._digests.items():
+            if node in wanting:
+                continue
+            if node in self._stand_ins:
+                stand_ins += bool(digest)
+            elif digest or self._notfound_ok:
+                primaries += 1
+        return primaries, stand_ins
+
+    def _open_primaries(self) -> int:
+        """Primaries whose answer counts, or may count yet."""
+        lost = sum(
+            node in self.reasons or (not self._notfound_ok and self._digests.get(node) == b"")
+            for node in self._nodes
+        )
+        return len(self._nodes) - lost
+
+    def _open_stand_ins(self) -> int:
+        return sum(
+            node not in self.reasons and self._digests.get(node) != b"" for node in self._stand_ins
+        )
+
+    @property
+    def received(self) -> int:
+        """Answers that count."""
+        primaries, stand_ins = self._counted()
+        return primaries + min(stand_ins, max(0, self._need - self._open_primaries()))
+
+    def counts(self) -> dict[str, int]:
+        """As of `ReadTally`."""
+        primaries, _ = self._counted()
+        return _counts(self._need, self._pr, primaries, self.received - primaries)
+
+    @property
+    def not_found(self) -> bool:
+        """True if a majority of the primaries has no record, and that was to be enough. Else those that
+        are down may have one."""
+        absent = sum(self._digests.get(node) == b"" for node in self._nodes)
+        return (
+            not self._notfound_ok
+            and self._basic_quorum
+            and not self.merged
+            and absent >= len(self._nodes) // 2 + 1
+        )
+
+    @property
+    def state(self) -> State:
+        primaries, stand_ins = self._counted()
+        possible = self._open_primaries()
+        lacking = max(0, self._need - possible)
+        if primaries + min(stand_ins, lacking) >= self._need and primaries >= self._pr:
+            return MET
+        if (
+            possible + min(self._open_stand_ins(), lacking) < self._need
+            or possible < self._pr
+            or self.not_found
+        ):
+            return LOST
+        return PENDING
+
+    def holders(self, vector: Vector) -> list[str]:
+        """Primaries known to hold, on disk, a record that has seen all of `vector`."""
+        return [node for node in super().holders(vector) if node not in self._stand_ins]
+
+    def stale(self) -> tuple[str, ...]:
+        """Primaries that answered with something other than the merged record."""
+        return tuple(node for node in super().stale() if node not in self._stand_ins)

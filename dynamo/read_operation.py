@@ -3,7 +3,8 @@
 Fed by the transport, straight from the bytes that arrive; one future tells the client's task. After
 the answer it goes on until every replica has answered, failed or run out of time, and then repairs
 whoever was behind (Dynamo 5, read repair). With blocking repair the answer itself waits until
-n - r + 1 primaries hold what it shows. Knows nothing of sockets or storage.
+n - r + 1 primaries hold what it shows. In place of primaries that are down others are asked what they
+hold for those. Knows nothing of sockets or storage.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
+from dynamo.hedging import Hedger
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
@@ -21,8 +23,6 @@ from dynamo.quorum import LOST, MET, ReadTally
 from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record, record_digest
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
 
-#: A body that was asked for and does not come is asked of another replica after so long (seconds).
-HEDGE_DELAY: Final = 0.05
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
 REPAIR_TIMEOUT: Final = 10.0
@@ -53,6 +53,7 @@ class ReadOperation:
         "_fetch",
         "_grace",
         "_hedge",
+        "_hedger",
         "_holders_needed",
         "_known",
         "_merged",
@@ -62,6 +63,8 @@ class ReadOperation:
         "_repair",
         "_repaired",
         "_repairing",
+        "_sampled",
+        "_stand_ins",
         "_tally",
         "_timer",
         "_transport",
@@ -84,10 +87,17 @@ class ReadOperation:
         done: asyncio.Future[Record],
         own: str,
         known: Memo[tuple[Record, bytes]],
+        hedger: Hedger,
+        stand_ins: Sequence[str] = (),
     ) -> None:
-        """`fetch`: asks for the body. `nodes`: the primaries, best first. `holders_needed`: how many
-        must hold the answer before it is given, 0 without blocking repair. `own`: this node's id.
-        `known`: records of answers, decoded, and their digests."""
+        """`fetch`: asks for the body. `nodes`: the primaries that are up, best first. `holders_needed`:
+        how many must hold the answer before it is given, 0 without blocking repair. `own`: this node.
+        `known`: records of answers, decoded, and their digests. `hedger`: says when what does not come
+        is asked of another. `stand_ins`: who may hold some for primaries that are down."""
+        self._hedger = hedger
+        #: When it began, if it is to say how long it took.
+        self._sampled = 0.0
+        self._stand_ins = stand_ins
         self._own = own
         self._known = known
         self._fetch = fetch
@@ -100,7 +110,7 @@ class ReadOperation:
         self._repair = repair
         self.deadline = deadline
         self.done = done
-        self._open: set[str] = set(nodes)
+        self._open: set[str] = {*nodes, *stand_ins} if stand_ins else set(nodes)
         self._asked_bodies: set[str] = set()
         self._merged: Record | None = None
         #: While the answer waits for it; and whom it was sent to.
@@ -115,13 +125,33 @@ class ReadOperation:
         fetch = self._fetch
         nodes = self._nodes
         remaining = self._remaining()
-        self._asked_bodies.add(nodes[0])
-        self._transport.request(nodes[:1], fetch, self, remaining)
-        if len(nodes) > 1:
-            digests = Fetch(
-                fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, False
-            )
-            self._transport.request(nodes[1:], digests, self, remaining)
+        if nodes:
+            first = nodes[0]
+            self._asked_bodies.add(first)
+            self._transport.request(nodes[:1], fetch, self, remaining)
+            if len(nodes) > 1:
+                digests = Fetch(
+                    fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, False
+                )
+                self._transport.request(nodes[1:], digests, self, remaining)
+            if first in self._open:
+                begun = self.deadline - fetch.deadline_ms / 1000
+                if self._hedger.watch(self, begun):
+                    self._sampled = begun
+        if self._stand_ins:
+            self._ask_stand_ins(remaining)
+
+    def _ask_stand_ins(self, remaining: float) -> None:
+        """What they hold of the key for others: mostly nothing, so the record itself is asked for only
+        where no primary is there to ask."""
+        body = not self._nodes
+        fetch = self._fetch
+        hinted = Fetch(
+            fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, body, True
+        )
+        if body:
+            self._asked_bodies.update(self._stand_ins)
+        self._transport.request(self._stand_ins, hinted, self, remaining)
 
     @property
     def holders(self) -> int:
@@ -195,8 +225,9 @@ class ReadOperation:
         elif not waited_for:
             # The replica that was asked is lost: one of those that answered has it.
             self._ask_bodies(self._candidates(wanting, set())[:1])
-        if self._hedge is None and self._candidates(tally.wanting(), set()):
-            self._hedge = self._clock.call_later(HEDGE_DELAY, self._hedged)
+        # Without any body the hedger sees to it.
+        if self._hedge is None and tally.has_body and self._candidates(tally.wanting(), set()):
+            self._hedge = self._clock.call_later(self._hedger.delay, self._hedged)
 
     def _candidates(self, wanting: Sequence[str], on_the_way: set[bytes | None]) -> list[str]:
         """Of each record that is wanted and not on its way, one node that was not asked yet."""
@@ -223,6 +254,7 @@ class ReadOperation:
             fetch.epoch,
             max(1, int(remaining * 1000)),
             True,
+            bool(self._stand_ins),  # an owner answers as ever
         )
         self._transport.request(targets, again, self, remaining)
 
@@ -230,13 +262,25 @@ class ReadOperation:
         """What was asked for has not come: ask others that hold it."""
         self._hedge = None
         targets = self._candidates(self._tally.wanting(), set())
-        if not targets:
-            return
-        self._count["reads_hedged"] += 1
-        self._ask_bodies(targets if self._tally.has_body else targets[:1])
+        if targets and self._hedger.may_ask():
+            self._ask_bodies(targets if self._tally.has_body else targets[:1])
         wanting = self._tally.wanting()
         if wanting:
             self._want_bodies(wanting)
+
+    def hedge(self) -> bool:
+        """The record that was asked for takes longer than usual: ask another replica for it. False where
+        that may have to be done again."""
+        tally = self._tally
+        if self.done.done() or self._merged is not None or tally.has_body:
+            return True
+        for node in self._nodes:
+            if node in self._asked_bodies or node in tally.reasons or self._hedger.doubts(node):
+                continue
+            if self._hedger.may_ask():
+                self._ask_bodies([node])
+            return False
+        return True
 
     def _met(self, merged: Record) -> None:
         self._merged = merged
@@ -287,6 +331,8 @@ class ReadOperation:
 
     def _answer(self, record: Record) -> None:
         if not self.done.done():
+            if self._sampled:
+                self._hedger.took(self._sampled)
             self.done.set_result(record)
 
     def _repair_confirmed(self) -> None:
@@ -309,10 +355,9 @@ class ReadOperation:
         tally = self._tally
         self._fail(
             Unavailable(
-                f"{tally.received} of {tally.required} replicas answered",
-                required=tally.required,
-                received=tally.received,
-                alive=len(self._nodes) - len(tally.reasons),
+                tally.told(),
+                **tally.counts(),
+                alive=sum(node not in tally.reasons for node in self._nodes),
                 reasons=dict(tally.reasons),
             )
         )
@@ -324,7 +369,7 @@ class ReadOperation:
         if self._repairing is not None:
             self._fail(self._repairing.error())
             return
-        for node in self._nodes:
+        for node in (*self._nodes, *self._stand_ins):
             if node in self._open:
                 self._tally.reasons.setdefault(node, NO_ANSWER)
         self._fail_lost()

@@ -1,5 +1,9 @@
 """One write on its way: mint at a live primary, store at the others, tally, answer.
 
+A primary that is down, or turns out to be, is stood in for by another node, which keeps the record for
+it as a hint (Dynamo 4.6). Where nobody can stand in, and for whoever has missed the write in the end,
+a primary that has it notes that it owes it to them.
+
 Fed by the transport, straight from the bytes that arrive; one future tells the client's task. A
 write is minted once: it goes to another primary only if the first certainly did not execute it, and
 no answer means unknown. After the answer, stragglers go on to their deadline and are counted.
@@ -11,7 +15,8 @@ Knows nothing of sockets or storage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -31,28 +36,43 @@ from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET, WriteTally
 from dynamo.record import EMPTY, Record, decode_record
-from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store, Synced
+from dynamo.rpc.messages import NO_HINT, Mint, Minted, Owe, Refused, Reply, Store, Synced
+from dynamo.stand_ins import DOWN, spare
+from ring.preference import Plan
 
 #: Once w is out of reach, answers that are on their way are still waited for so long (seconds), so
 #: that the error says who has the write and who has not.
 LOST_GRACE: Final = 0.5
-#: How long (seconds) a minter has to take a record that it was behind of.
+#: How long (seconds) a minter has to take a record that it was behind of, and any node to note what it
+#: owes.
 TELL_TIMEOUT: Final = 10.0
+#: Refusals by nodes that cannot store anything now: another is asked to, if the write is short of
+#: acknowledgements.
+_CANNOT_STORE: Final = frozenset(
+    ("disk_full", "damaged", "sync_failed", "storage_error", "not_ready", "hint_refused")
+)
+#: Refusals by nodes that have the write, or that must not have it: it is not owed to them.
+_NOT_OWED: Final = frozenset(
+    ("older", "refilling", "ahead", "malformed", "stale_epoch", "not_owner")
+)
 
 
 class TellWaiter:
-    """Counts what becomes of records that minters are sent; nobody waits for them."""
+    """Counts what becomes of what nodes are told, and nobody waits for: records that minters were
+    behind of, and what primaries owe."""
 
-    __slots__ = ("_count",)
+    __slots__ = ("_count", "_failed", "_refused", "_told")
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, told: str, refused: str, failed: str) -> None:
+        """The names of the counters."""
         self._count = metrics.count
+        self._told, self._refused, self._failed = told, refused, failed
 
     def on_reply(self, node: str, reply: Reply) -> None:
-        self._count["minters_told" if type(reply) is Synced else "minters_refused_to_be_told"] += 1
+        self._count[self._told if type(reply) is Synced else self._refused] += 1
 
     def on_failure(self, node: str, failure: Failure) -> None:
-        self._count["minters_not_told"] += 1
+        self._count[self._failed] += 1
 
 
 class WriteOperation:
@@ -62,14 +82,20 @@ class WriteOperation:
         "_candidates",
         "_clock",
         "_count",
+        "_debts",
         "_done",
+        "_down",
         "_grace",
         "_heard",
         "_mint",
         "_minted",
         "_minter",
-        "_primaries",
+        "_missed",
+        "_owed",
+        "_plan",
         "_refused",
+        "_spare",
+        "_stands_for",
         "_tally",
         "_tell",
         "_timer",
@@ -82,7 +108,9 @@ class WriteOperation:
         self,
         *,
         mint: Mint,
+        plan: Plan,
         candidates: Sequence[str],
+        down: AbstractSet[str],
         tally: WriteTally,
         transport: Transport,
         clock: Clock,
@@ -91,11 +119,22 @@ class WriteOperation:
         done: asyncio.Future[Minted],
         heard: dict[str, int],
         tell: Waiter,
+        debts: Waiter,
     ) -> None:
-        """`candidates`: the primaries, best minter first. `done`: gets the minter's first answer.
-        `tell`: gets the answers of a minter that was behind, and was sent what it had missed."""
+        """`candidates`: the primaries that are up, best minter first. `down`: who is down, now and
+        later. `done`: gets the minter's first answer. `tell`: gets the answers of a minter that was
+        behind, and was sent what it had missed; `debts`: of who was told that others have missed it."""
         self._mint = mint
-        self._primaries = candidates
+        self._plan = plan
+        self._down = down
+        self._debts = debts
+        #: Who can stand in and does not yet, once somebody has to.
+        self._spare: Iterator[str] | None = None
+        #: Stand-in -> the primary it keeps the write for; and the primaries that nobody has it for.
+        self._stands_for: dict[str, str] = {}
+        self._missed: list[str] = []
+        #: Primaries that the minter notes to owe the write to.
+        self._owed: tuple[str, ...] = ()
         self._candidates = iter(candidates)
         self._tally = tally
         self._transport = transport
@@ -112,8 +151,10 @@ class WriteOperation:
         self._grace: Timer | None = None
         self._timer = timer_for(deadline, clock, self._expired)
 
-    def start(self) -> None:
-        """Ask the first candidate that can be asked to mint."""
+    def start(self, absent: Sequence[str] = ()) -> None:
+        """Ask the first candidate that can be asked to mint. `absent`: primaries that are down."""
+        if absent:
+            self._leave_out(absent)
         self._mint_at_next()
 
     # Waiter -------------------------------------------------------------------------------------
@@ -127,7 +168,10 @@ class WriteOperation:
             assert isinstance(reply, Synced)
             if reply.write_number > self._heard.get(node, 0):
                 self._heard[node] = reply.write_number
-            self._tally.ack(node)
+            if self._stands_for and node in self._stands_for:
+                self._tally.ack_stand_in(node)
+            else:
+                self._tally.ack(node)
             self._judge()
         elif kind is Minted and node == self._minter and self._minted is None:
             assert isinstance(reply, Minted)
@@ -139,7 +183,9 @@ class WriteOperation:
             self._failed(node, "unexpected reply", definite=False)
 
     def on_failure(self, node: str, failure: Failure) -> None:
-        self._failed(node, failure.reason, definite=failure.kind == "not_sent")
+        kind = failure.kind
+        # Who is only slow is not replaced: it has the write, or will have it from who owes it.
+        self._failed(node, failure.reason, definite=kind == "not_sent", is_gone=kind != "timed_out")
 
     # Steps --------------------------------------------------------------------------------------
 
@@ -149,32 +195,42 @@ class WriteOperation:
             return  # the client has its answer, or has gone: no reason to begin now
         node = next(self._candidates, None)
         if node is None:
-            self._fail(self._nobody_minted())
-            return
+            node = self._stand_in_to_mint()
+            if node is None:
+                self._fail(self._nobody_minted())
+                return
         self._minter = node
         self._transport.request((node,), self._mint, self, self._remaining())
 
     def _store_at_others(self, minter: str) -> None:
-        others = [node for node in self._primaries if node != minter]
-        if not others:
-            return
-        for node in others:
-            # Left from a candidate that refused to mint; it is asked again, to store.
-            self._tally.reasons.pop(node, None)
-        mint = self._mint
         remaining = self._remaining()
-        minted = self._minted
+        others = [node for node in self._plan.primaries if node != minter]
+        stands_for = self._stands_for
+        if stands_for or self._tally.reasons:
+            away = (*stands_for.values(), *self._missed)
+            others = [node for node in others if node not in away and node not in self._owed]
+            for node in others:
+                # Left from a candidate that refused to mint; it is asked again, to store.
+                self._tally.reasons.pop(node, None)
+        if others:
+            self._transport.request(others, self._store(remaining), self, remaining)
+        for node in list(stands_for):
+            if node != minter and node in stands_for:
+                self._store_at_stand_in(node)
+
+    def _store(self, remaining: float, *, hint_for: int = NO_HINT) -> Store:
+        mint, minted = self._mint, self._minted
         assert minted is not None
-        store = Store(
+        return Store(
             mint.key,
             mint.cls,
             mint.partition,
             mint.epoch,
             max(1, int(remaining * 1000)),
             minted.record,
+            hint_for=hint_for,
             lww=mint.lww,
         )
-        self._transport.request(others, store, self, remaining)
 
     def _on_refused(self, node: str, refused: Refused) -> None:
         if self._minted is None:
@@ -184,7 +240,14 @@ class WriteOperation:
                 return
         elif refused.code == "older":
             self._tell_minter(refused)
-        self._failed(node, refused.detail or refused.code, definite=refused.definite)
+        code = refused.code
+        self._failed(
+            node,
+            refused.detail or code,
+            definite=refused.definite,
+            is_gone=code in _CANNOT_STORE,
+            is_owed=code not in _NOT_OWED,
+        )
 
     def _tell_minter(self, older: Refused) -> None:
         """Send the minter the record that hides its write, if it is above what it was sent so far: its
@@ -202,18 +265,28 @@ class WriteOperation:
             int(TELL_TIMEOUT * 1000),
             older.record,
             repair=True,
+            hint_for=mint.hint_for,
         )
         self._transport.request((self._minter,), store, self._tell, TELL_TIMEOUT)
 
-    def _failed(self, node: str, reason: str, *, definite: bool) -> None:
+    def _failed(
+        self,
+        node: str,
+        reason: str,
+        *,
+        definite: bool,
+        is_gone: bool = False,
+        is_owed: bool = True,
+    ) -> None:
+        """`is_gone`: the node cannot store anything now. `is_owed`: it has missed the write."""
         if self._minted is not None:
-            self._tally.fail(node, reason)
-            self._count["stores_missed"] += 1
-            self._judge()
+            self._store_failed(node, reason, is_gone=is_gone, is_owed=is_owed)
             return
         self._tally.reasons[node] = reason
         if definite:
             self._count["mints_moved_on"] += 1
+            if node in self._stands_for:
+                self._replace_stand_in(node, reason)
             deadline_ms = max(1, int(self._remaining() * 1000))
             self._mint = msgspec.structs.replace(self._mint, deadline_ms=deadline_ms)
             self._mint_at_next()
@@ -221,15 +294,136 @@ class WriteOperation:
             self._fail(
                 WriteUncertain(
                     f"no answer from {node}, which was asked to mint the write",
-                    required=self._tally.required,
-                    received=0,
+                    **self._tally.counts(),
                     reasons=dict(self._tally.reasons),
                 )
             )
 
+    def _store_failed(self, node: str, reason: str, *, is_gone: bool, is_owed: bool) -> None:
+        tally = self._tally
+        self._count["stores_missed"] += 1
+        if node in self._stands_for:
+            if is_gone and tally.state is not MET:
+                stand_in = self._replace_stand_in(node, reason)
+                if stand_in is not None:
+                    self._store_at_stand_in(stand_in)
+            else:
+                primary = self._stands_for.pop(node)
+                tally.fail_stand_in(node, reason)
+                self._missed.append(primary)
+        elif is_gone and tally.state is not MET:
+            stand_in = self._stand_in(node, reason)
+            if stand_in is not None:
+                self._store_at_stand_in(stand_in)
+        else:
+            tally.fail(node, reason)
+            if is_owed:
+                self._missed.append(node)
+        self._judge()
+
+    # Stand-ins ----------------------------------------------------------------------------------
+
+    def _leave_out(self, absent: Sequence[str]) -> None:
+        """Have the primaries that are down stood in for; where nobody can, the minter is to note, with
+        the write itself, that it owes it to them."""
+        for primary in absent:
+            self._stand_in(primary, DOWN)
+        if self._missed and len(absent) < len(self._plan.primaries):
+            self._owed = tuple(self._missed)
+            self._missed.clear()
+            self._mint = msgspec.structs.replace(self._mint, owes=self._indexes(self._owed))
+
+    def _next_spare(self) -> str | None:
+        if self._spare is None:
+            self._spare = spare(self._plan, self._down)
+        return next(self._spare, None)
+
+    def _stand_in(self, primary: str, reason: str) -> str | None:
+        """Who stands in for a primary from now on; None, and it has missed the write, if nobody can."""
+        node = self._next_spare()
+        if node is None:
+            self._tally.fail(primary, reason)
+            self._missed.append(primary)
+            return None
+        self._tally.stand_in_for(primary, reason)
+        self._stands_for[node] = primary
+        return node
+
+    def _replace_stand_in(self, node: str, reason: str) -> str | None:
+        """As `_stand_in`, for the primary that `node` was to stand in for."""
+        primary = self._stands_for.pop(node)
+        self._tally.reasons[node] = reason
+        other = self._next_spare()
+        if other is None:
+            self._tally.fail_stand_in(node, reason)
+            self._missed.append(primary)
+            return None
+        self._stands_for[other] = primary
+        return other
+
+    def _stand_in_to_mint(self) -> str | None:
+        """No primary can be reached: who mints in the place of one. None if one has said no, or nobody
+        is there."""
+        primaries = self._plan.primaries
+        if any(node in primaries for node in self._refused):
+            return None
+        for primary in primaries:
+            if primary in self._owed:
+                continue
+            if primary not in self._stands_for.values() and primary not in self._missed:
+                self._stand_in(primary, self._tally.reasons.get(primary, DOWN))
+        node = next(iter(self._stands_for), None)
+        if node is not None:
+            target = self._indexes((self._stands_for[node],))[0]
+            self._mint = msgspec.structs.replace(self._mint, hint_for=target, owes=())
+            self._missed.extend(self._owed)
+            self._owed = ()
+        return node
+
+    def _store_at_stand_in(self, node: str) -> None:
+        remaining = self._remaining()
+        hint_for = self._indexes((self._stands_for[node],))[0]
+        self._count["stores_at_stand_ins"] += 1
+        self._transport.request((node,), self._store(remaining, hint_for=hint_for), self, remaining)
+
+    def _indexes(self, nodes: Iterable[str]) -> tuple[int, ...]:
+        """What messages call these members."""
+        index = self._plan.planner.ring.index
+        return tuple([found for found in map(index, nodes) if found is not None])
+
+    def _pay_debts(self) -> None:
+        """Every node has answered or failed: whoever has missed the write is owed it, by a primary that
+        has it, or else by who stands in for another one."""
+        missed, self._missed = self._missed, []
+        tally = self._tally
+        self._count["writes_missed"] += len(missed)
+        if tally.acked:
+            mint = self._mint
+            keeper = self._minter if self._minter in tally.acked else tally.acked[0]
+            owe = Owe(
+                mint.key,
+                mint.cls,
+                mint.partition,
+                mint.epoch,
+                int(TELL_TIMEOUT * 1000),
+                self._indexes(missed),
+            )
+            self._transport.request((keeper,), owe, self._debts, TELL_TIMEOUT)
+        elif tally.stand_ins:
+            for target in self._indexes(missed):
+                store = self._store(TELL_TIMEOUT, hint_for=target)
+                self._transport.request(tally.stand_ins[:1], store, self._debts, TELL_TIMEOUT)
+        else:
+            self._count["writes_owed_by_nobody"] += len(missed)
+
     # Answers ------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
+        self._answer()
+        if self._missed and self._tally.settled:
+            self._pay_debts()
+
+    def _answer(self) -> None:
         if self._done.done():
             if self._done.cancelled():
                 self._stop_timer()  # or it would keep the value of a client that has gone
@@ -253,18 +447,19 @@ class WriteOperation:
             return
         tally = self._tally
         # Without a mint nobody but the minter has been asked for anything that lasts.
-        asked = self._primaries if self._minted is not None else (self._minter,)
+        asked: Iterable[str] = (self._minter,)
+        if self._minted is not None:
+            asked = (*self._plan.primaries, *self._stands_for)
         for node in asked:
-            if node not in tally.acked:
+            if node not in tally.acked and node not in tally.stand_ins:
                 tally.reasons.setdefault(node, NO_ANSWER)
         self._fail(self._not_enough())
 
     def _not_enough(self) -> DynamoError:
         tally = self._tally
         return WriteUncertain(
-            f"{tally.received} of {tally.required} acknowledgements; the write may live on",
-            required=tally.required,
-            received=tally.received,
+            f"{tally.told()}; the write may live on",
+            **tally.counts(),
             reasons=dict(tally.reasons),
         )
 
@@ -275,9 +470,8 @@ class WriteOperation:
             return StorageFull("every replica that answered is out of disk space", reasons=reasons)
         return Unavailable(
             "no replica of the key could take the write; nothing was written",
-            required=self._tally.required,
-            received=0,
-            alive=sum(map(self._transport.is_connected, self._primaries)),
+            **self._tally.counts(),
+            alive=sum(node not in self._down for node in self._plan.primaries),
             reasons=reasons,
         )
 

@@ -38,8 +38,8 @@ RANKS = """
     record stored context rpc.messages
     resolve requests ports cluster_file liveness listing_pages seen
     quorum config readiness properties patience last_write
-    property_schema
-    property_table
+    property_schema tail stand_ins
+    property_table hedging
 
     rpc.codec rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback

@@ -33,6 +33,7 @@ from dynamo.rpc.messages import (
     ListBuckets,
     ListKeys,
     Mint,
+    Refused,
     Reply,
     Request,
     Scan,
@@ -49,6 +50,10 @@ Handlers = Mapping[type[Any], Callable[[Any, Call], None]]
 #: Two replies of one request never swap places.
 _ORDERED_SECONDS = 1e-6
 _WALL_MS = 1_700_000_000_000
+
+
+def _refuse_unknown(message: Request, call: Call) -> None:
+    call.reply(Refused("unknown_operation", True))
 
 
 class LoopClock:
@@ -93,7 +98,7 @@ class LittleCall:
         if target in links.frozen:
             links.held[target].append((message, self))
         else:
-            links.handlers[target][type(message)](message, self)
+            links.handlers[target].get(type(message), _refuse_unknown)(message, self)
 
     def reply(self, reply: Reply, *, last: bool = True) -> None:
         links, target = self._links, self._target
