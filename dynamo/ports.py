@@ -196,8 +196,9 @@ class Storage(Protocol):
         """
         ...
 
-    def write(self, writes: Sequence[Write]) -> int:
-        """Write a batch atomically, unsynced; returns its write number. Raises as `put`."""
+    def write(self, writes: Sequence[Write], *, reserve: bool = False) -> int:
+        """Write a batch atomically, unsynced; returns its write number. `reserve` and what it raises
+        as for `put`."""
         ...
 
     def scan(

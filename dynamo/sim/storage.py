@@ -116,10 +116,10 @@ class SimStorage:
             raise self._refuse()
         return self._append((Write(family, key, value),))
 
-    def write(self, writes: Sequence[Write]) -> int:
+    def write(self, writes: Sequence[Write], *, reserve: bool = False) -> int:
         """Write a batch of at least one entry atomically, unsynced; returns its write number.
         Raises as `put`."""
-        if self.refusal() is not None:
+        if self.refusal(reserve=reserve) is not None:
             raise self._refuse()
         return self._append(writes)
 

@@ -50,7 +50,7 @@ class MemoryStorage:
         self._number += 1
         return self._number
 
-    def write(self, writes: Sequence[Write]) -> int:
+    def write(self, writes: Sequence[Write], *, reserve: bool = False) -> int:
         """Write a batch; returns its write number. Raises StorageError once closed."""
         families = self._open()
         for family, key, value in writes:

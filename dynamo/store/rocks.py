@@ -202,10 +202,10 @@ class RocksStorage:
             self._recent.keep(key, value)
         return self._sequence() + self._base
 
-    def write(self, writes: Sequence[Write]) -> int:
+    def write(self, writes: Sequence[Write], *, reserve: bool = False) -> int:
         """Write a batch of at least one entry atomically, unsynced; returns its write number.
         Raises as `put`."""
-        if self.refusal() is not None:
+        if self.refusal(reserve=reserve) is not None:
             raise self._refuse()
         return self._write(writes)
 

@@ -508,7 +508,7 @@ class GatedStorage(MemoryStorage):
         self._check_room()
         return super().put(family, key, value)
 
-    def write(self, writes: Sequence[Write]) -> int:
+    def write(self, writes: Sequence[Write], *, reserve: bool = False) -> int:
         self._check_room()
         return super().write(writes)
 

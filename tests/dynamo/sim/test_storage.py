@@ -233,6 +233,7 @@ async def test_below_the_watermark_deletes_alone_go_on() -> None:
         storage.write([Write("records", b"a", None)])
     assert storage.write_number == number
     assert storage.put("records", b"a", b"gone", reserve=True) == number + 1
+    assert storage.write([Write("hints", b"a", None)], reserve=True) == number + 2
     storage.raise_write_number(number + 10)
     assert await storage.flush() > number + 10
     assert await storage.recover() is False  # nothing is wrong with the engine

@@ -252,6 +252,8 @@ async def test_below_the_watermark_writes_are_refused_without_effect(
     assert storage.get("records", b"a") == b"1"
     assert storage.refusal(reserve=True) is None
     number = storage.put("records", b"b", b"gone", reserve=True)
+    number += 1
+    assert storage.write((Write("hints", b"b", None),), reserve=True) == number
     assert await storage.flush() == number  # what was taken is synced
     assert await storage.recover() is False  # nothing is wrong with the engine
 
