@@ -17,8 +17,9 @@ from dynamo.ask import ask, ask_all, ask_each
 from dynamo.errors import StorageError
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
+from dynamo.own_records import Partition, RefillMark
 from dynamo.ports import Clock, Timer, Transport
-from dynamo.replica import Partition, RefillMark, Replica
+from dynamo.replica import Replica
 from dynamo.rpc.messages import Body, Fetch, Page, Refused, Scan, Store, Synced
 from ring.ring import Ring
 

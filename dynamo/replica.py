@@ -9,10 +9,8 @@ what a power loss can take back (docs/architecture.md). Knows nothing of sockets
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
-
-import msgspec
 
 from dynamo.backlog import Backlog
 from dynamo.commit import GroupCommit
@@ -20,16 +18,14 @@ from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
 from dynamo.errors import (
     DynamoError,
     Malformed,
-    StorageCorrupt,
-    StorageError,
     StorageRefusesWrites,
 )
 from dynamo.hybrid_clock import HybridClock
 from dynamo.keys import check_routing_key, partition_prefix
 from dynamo.last_write import refused_ahead, refused_older
-from dynamo.memo import Memo
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Clock, Handler, Storage, Write
+from dynamo.own_records import SYNCED, OwnRecords, Partition
+from dynamo.ports import Call, Clock, Handler, Storage
 from dynamo.record import (
     EMPTY,
     RECORD_BYTES_MAX,
@@ -45,7 +41,7 @@ from dynamo.record import (
     mint,
     read_record,
 )
-from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, STAMPS_USED_UP, Refusing
+from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, STAMPS_USED_UP
 from dynamo.resolve import holds
 from dynamo.rpc.messages import (
     NO_HINT,
@@ -53,36 +49,19 @@ from dynamo.rpc.messages import (
     Minted,
     Refused,
     Store,
-    Synced,
 )
-from dynamo.seen import Seen
-from dynamo.stored import Stored, decode_stored, encode_stored
+from dynamo.stored import Stored
 from dynamo.version import Vector, birth_bytes, birth_sequence, join
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
 
-#: Of records that were read lately, as they are answered with.
-SEEN_BYTES_MAX: Final = 12 << 20
 #: Share of its time that a mint waits for a storage that is behind, before it is refused.
 MINT_WAITS: Final = 0.5
-REFILL_PREFIX: Final = b"refill/"
-#: Every partition is to be marked as soon as it is known which there are.
-REFILL_ALL: Final = b"refill-all"
-QUARANTINE_PREFIX: Final = b"quarantine/"
-
-Partition = tuple[int, int]
 
 
-class RefillMark(msgspec.Struct, frozen=True, array_like=True):
-    """A partition that may have lost writes. `owed`: peers not yet read. `serving`: counts again."""
-
-    owed: tuple[str, ...]
-    serving: bool
-
-
-class Replica:
-    """The records of one node. Handlers are called by the transport, one message each."""
+class Replica(OwnRecords):
+    """Mints and merges. Handlers are called by the transport, one message each."""
 
     def __init__(
         self,
@@ -96,39 +75,21 @@ class Replica:
     ) -> None:
         """`incarnation`: as `version.incarnation_bytes`, synced before this is called."""
         self._node_id = node_id
-        self._storage = storage
-        self._commit = commit
+        super().__init__(storage=storage, commit=commit, metrics=metrics)
+        self._node_id = node_id
         self._clock = clock
-        self._count = metrics.count
-        #: What is said to who asks for what cannot be had here.
-        self.refusing = Refusing(storage=storage, metrics=metrics)
         self._incarnation = incarnation
         self._sequence = 0
         #: Begins anew with each process: a mint goes above the record that it reads from disk.
         self._stamps = HybridClock()
         #: Writes that the storage cannot take yet.
         self.backlog = Backlog(clock=clock, metrics=metrics)
-        #: Storage keys whose last write is not known to be on disk, and the number of that write.
-        self.unsynced: dict[bytes, int] = {}
-        self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
         #: Of the storage keys of each partition that this node owns, and since which epoch it does;
         #: other dicts with each ring.
         self.prefixes: dict[Partition, bytes] = {}
         self.changed_epochs: dict[Partition, int] = {}
-        self.refilling: dict[Partition, RefillMark] = {}
-        #: Everything is to be refilled, and is not marked yet: there was no ring, or the marks of
-        #: before cannot be read.
-        self.must_refill = False
-        self.damaged: set[bytes] = set()
-        #: Of them, those of which only this process knows: the mark could not be written.
-        self._unmarked: set[bytes] = set()
-        #: Called when a record is found damaged, so that it can be mended.
-        self.on_damage: Callable[[], None] = _nothing
-        #: Called when a partition cannot be read through, and why, so that it can be refilled.
-        self.on_unreadable: Callable[[Partition, str], None] = lambda place, why: None
         #: Called when a dot shows that someone else runs under this incarnation.
-        self.on_foreign_dot: Callable[[], None] = _nothing
-        self._load_marks()
+        self.on_foreign_dot: Callable[[], None] = lambda: None
 
     # Membership ---------------------------------------------------------------------------------
 
@@ -166,13 +127,14 @@ class Replica:
             return
         assert prefix is not None
         storage_key = prefix + message.key
-        if message.lww and self._lacks_some(place, storage_key):
+        if message.lww and self.lacks_some(place, storage_key):
             # Its stamp might be below that of a write which is to win over it and is lost here.
             self.refusing.refuse(call, DAMAGED if storage_key in self.damaged else REFILLING)
             return
         try:
             check_routing_key(message.key)
-            stored = self._load(storage_key)
+            seen = self.look(storage_key)
+            stored = None if seen is None else seen.stored
             record = EMPTY if stored is None else read_record(stored.record)
             if message.seen:
                 record = merge(record, decode_record(message.seen))
@@ -238,7 +200,7 @@ class Replica:
                     ),
                 )
                 return
-            number = self._put(storage_key, birth, counter, encoded, reserve)
+            number = self.put(storage_key, birth, counter, encoded, reserve)
         except DynamoError as error:
             size = len(message.content) + len(message.seen)
             self._put_off_or_refuse(self.on_mint, message, call, size, error)
@@ -247,7 +209,7 @@ class Replica:
         if len(minted.siblings) > SIBLINGS_WARN or len(encoded) > RECORD_BYTES_WARN:
             self._count["records_large"] += 1
         call.reply(Minted(encoded, birth, counter), last=False)
-        self._reply_synced(number, storage_key, call)
+        self.reply_synced(number, storage_key, call)
 
     def on_store(self, message: Store, call: Call) -> None:
         """Merge a record into this node's, answer Synced once the result is on disk.
@@ -276,56 +238,22 @@ class Replica:
             self._put_off_or_refuse(self.on_store, message, call, len(message.record), error)
             return
         self._count["repairs_stored" if message.repair else "stores"] += 1
-        if message.lww and type(number) is not Refused and self._lacks_some(place, storage_key):
+        if message.lww and type(number) is not Refused and self.lacks_some(place, storage_key):
             number = LACKS_SOME
         if number is None:
             call.reply(SYNCED)
         elif type(number) is int:
-            self._reply_synced(number, storage_key, call)
+            self.reply_synced(number, storage_key, call)
         else:
             assert isinstance(number, Refused)
             self._refuse_synced(storage_key, number, call)
 
     # Read, merge, write -------------------------------------------------------------------------
 
-    def _load(self, storage_key: bytes) -> Stored | None:
-        """What is stored, or None. Raises as `look`."""
-        seen = self.look(storage_key)
-        return None if seen is None else seen.stored
-
-    def look(self, storage_key: bytes) -> Seen | None:
-        """What is stored, or None. A damaged record is put aside and raised as StorageCorrupt."""
-        data: bytes | None = b""
-        try:
-            data = self._storage.get("records", storage_key)
-            if data is None:
-                return None
-            seen = self._seen.get(storage_key, data)
-            if seen is None:
-                seen = Seen(decode_stored(storage_key, data))
-                self._seen.put(storage_key, data, seen)
-            return seen
-        except StorageCorrupt:
-            self.put_aside(storage_key, data or b"")
-            raise
-
-    def _load_for_merge(self, storage_key: bytes) -> Stored | None:
-        """As `_load`, but a damaged record counts as gone: what comes in is kept beside the mark.
-        Raises StorageRefusesWrites where there is no mark: a start would take what comes in for all."""
-        try:
-            return self._load(storage_key)
-        except StorageCorrupt:
-            if storage_key in self._unmarked:
-                reason = self._storage.refusal() or "storage_error"
-                raise StorageRefusesWrites(
-                    f"a damaged record cannot be put aside ({reason})", reason=reason
-                ) from None
-            return None
-
     def _merge_in(self, storage_key: bytes, message: Store, reserve: bool) -> int | Refused | None:
         """Write number to wait for, or None if what is on disk already covers the message. A refusal if
         it is a client's write that does not count, for its stamp."""
-        stored = self._load_for_merge(storage_key)
+        stored = self.load_for_merge(storage_key)
         if stored is not None and stored.record == message.record:
             return self.unsynced.get(storage_key)
         check_routing_key(message.key)
@@ -338,7 +266,7 @@ class Replica:
             if refused is not None:
                 return refused
         if stored is None:
-            return self._put(storage_key, b"", 0, message.record, reserve)
+            return self.put(storage_key, b"", 0, message.record, reserve)
         local = read_record(stored.record)
         merged = merge(local, incoming)
         if merged == local:
@@ -349,7 +277,7 @@ class Replica:
         if len(dots) < len(merged.siblings):
             self._alarm("dots_with_two_values", "one dot has two values; both are kept")
         encoded = message.record if merged == incoming else encode_record(merged)
-        number = self._put(storage_key, stored.birth, stored.counter, encoded, reserve)
+        number = self.put(storage_key, stored.birth, stored.counter, encoded, reserve)
         if message.lww:
             return refused_older(incoming, merged) or number
         return number
@@ -367,23 +295,6 @@ class Replica:
         if not self._stamps.adopt(stamp, now_ms):
             self._count["stamps_not_adopted"] += 1
         return None
-
-    def _lacks_some(self, place: Partition, storage_key: bytes) -> bool:
-        """True while this copy may have lost writes: of the record, or of the whole partition."""
-        mark = self.refilling.get(place)
-        return storage_key in self.damaged or (mark is not None and not mark.serving)
-
-    def _put(
-        self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
-    ) -> int:
-        stored = encode_stored(storage_key, birth, counter, encoded)
-        try:
-            number = self._storage.put("records", storage_key, stored, reserve=reserve)
-        except StorageCorrupt as error:
-            # The engine's, not this record's: what it has done with the write is unknown.
-            raise StorageError(error.message) from error
-        self.unsynced[storage_key] = number
-        return number
 
     def _next_dot(self, stored: Stored | None) -> tuple[bytes, int]:
         """The dot of the next mint: this incarnation's birth of the key, or a new birth."""
@@ -409,33 +320,6 @@ class Replica:
                 self._alarm("foreign_dots", "a dot of this incarnation was minted elsewhere")
                 self.on_foreign_dot()
                 return
-
-    def _reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
-        def synced(error: DynamoError | None) -> None:
-            if error is not None:
-                self.refusing.refuse_unsynced(call, error)
-                return
-            if self.unsynced.get(storage_key, number + 1) <= number:
-                del self.unsynced[storage_key]
-            call.reply(Synced(self._commit.synced))
-
-        self._commit.when_synced(number, synced)
-
-    def when_synced(
-        self, number: int, storage_key: bytes, call: Call, then: Callable[[], None]
-    ) -> None:
-        """Call `then` once this write of the key is on disk; refuse the call if it may not be."""
-
-        def synced(error: DynamoError | None) -> None:
-            if error is not None:
-                self.refusing.refuse_unsynced(call, error)
-                return
-            # Its own sync may have failed, and a later one succeeded.
-            if self.unsynced.get(storage_key, number + 1) <= number:
-                del self.unsynced[storage_key]
-            then()
-
-        self._commit.when_synced(number, synced)
 
     # Refusals -----------------------------------------------------------------------------------
 
@@ -469,123 +353,6 @@ class Replica:
         share = MINT_WAITS if type(message) is Mint else 1.0
         if not (is_busy and self.backlog.wait(handler, message, call, size, share=share)):
             self.refusing.refuse_error(call, error)
-
-    def _alarm(self, counter: str, line: str) -> None:
-        self._count["alarms"] += 1
-        self._count[counter] += 1
-        count = self._count[counter]
-        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, ...: one cause can have many alarms
-            log.error("ALARM %s (%s so far): %s", counter, count, line)
-
-    # Damage and refill --------------------------------------------------------------------------
-
-    def put_aside(self, storage_key: bytes, data: bytes) -> None:
-        """Put a damaged record aside, so that it is neither served nor lost. Its mark is on disk with
-        the next sync; a crash that takes the mark back brings the damage back."""
-        if storage_key not in self.damaged:
-            self.damaged.add(storage_key)
-            self._count["records_quarantined"] += 1
-            self._alarm("records_damaged", "a record failed its checksum; it is put aside")
-        try:
-            self._storage.write(
-                (
-                    Write("facts", QUARANTINE_PREFIX + storage_key, data),
-                    Write("records", storage_key, None),
-                )
-            )
-        except StorageError as error:
-            # Still known in memory, and met again after a restart: the bytes stay as they were.
-            self._unmarked.add(storage_key)
-            log.warning("a damaged record could not be put aside: %s", error.message)
-        else:
-            self._unmarked.discard(storage_key)
-        self.on_damage()
-
-    def doubt(self, place: Partition, why: str) -> None:
-        """A range of the partition could not be read."""
-        # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
-        self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
-        self.on_unreadable(place, why)
-
-    def mended(self, storage_key: bytes) -> bool:
-        """The peers' copies have been merged in: serve the key again. False if what was merged in has
-        been damaged meanwhile as well. Raises StorageError."""
-        if self._load_for_merge(storage_key) is None:
-            return False
-        self._storage.write((Write("facts", QUARANTINE_PREFIX + storage_key, None),))
-        self.damaged.discard(storage_key)
-        self._count["records_mended"] += 1
-        return True
-
-    def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
-        """Durably note that these partitions may have lost writes; returns the write number.
-
-        Raises StorageError; in memory they are marked all the same.
-        """
-        writes = []
-        for place, mark in marks:
-            self.refilling[place] = mark
-            writes.append(
-                Write("facts", REFILL_PREFIX + partition_prefix(*place), _encode_mark(mark))
-            )
-        return self._storage.write(writes) if writes else self._storage.write_number
-
-    def note_must_refill(self, must: bool) -> int:
-        """Durably note, or forget, that everything is still to be marked; returns the write number.
-        Raises StorageError."""
-        self.must_refill = must
-        return self._storage.write((Write("facts", REFILL_ALL, b"1" if must else None),))
-
-    def refilled(self, place: Partition) -> int:
-        """Every peer has been read for this partition: forget the mark."""
-        del self.refilling[place]
-        self._count["partitions_refilled"] += 1
-        return self._storage.write(
-            (Write("facts", REFILL_PREFIX + partition_prefix(*place), None),)
-        )
-
-    def _load_marks(self) -> None:
-        try:
-            self._read_marks()
-        except StorageCorrupt as error:
-            # Which partitions and records were in doubt is not known any more: all are.
-            self._alarm("marks_damaged", error.message)
-            self.must_refill = True
-
-    def _read_marks(self) -> None:
-        for key, value in self._facts(REFILL_PREFIX):
-            place = (int.from_bytes(key[:2]), int.from_bytes(key[2:6]))
-            self.refilling[place] = _decode_mark(value)
-        for key, _ in self._facts(QUARANTINE_PREFIX):
-            self.damaged.add(key)
-        self.must_refill = self._storage.get("facts", REFILL_ALL) is not None
-
-    def _facts(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
-        start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])
-        while True:
-            page = self._storage.scan("facts", start, end, count_max=1000, bytes_max=1 << 20)
-            for key, value in page:
-                yield key[len(prefix) :], value
-            if not page:
-                return
-            start = page[-1][0] + b"\0"
-
-
-SYNCED: Final = Synced()
-
-_encode_mark = msgspec.msgpack.Encoder().encode
-_mark_decoder = msgspec.msgpack.Decoder(RefillMark)
-
-
-def _nothing() -> None:
-    """What is called until the node says otherwise."""
-
-
-def _decode_mark(data: bytes) -> RefillMark:
-    try:
-        return _mark_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None
 
 
 def _is_deleted(encoded: bytes) -> bool:

@@ -13,9 +13,10 @@ from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.keys import partition_range
 from dynamo.metrics import Metrics
+from dynamo.own_records import Partition
 from dynamo.ports import Call, Storage
 from dynamo.refusing import DAMAGED, REFILLING
-from dynamo.replica import Partition, Replica
+from dynamo.replica import Replica
 from dynamo.rpc.messages import Body, Digest, Fetch, Page, Reply, Scan
 from dynamo.stored import decode_stored
 

@@ -24,13 +24,14 @@ from dynamo.errors import NotReady, StorageError
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import Overview
+from dynamo.own_records import Partition
 from dynamo.ports import Call, Handler, Prompt
 from dynamo.properties import PropertiesOf, with_defaults
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
-from dynamo.replica import Partition, Replica
+from dynamo.replica import Replica
 from dynamo.replica_listing import ReplicaListing
 from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import (

@@ -50,6 +50,7 @@ RANKS = """
 
     commit ask backlog
     refusing
+    own_records
     replica cluster.topology read_operation write_operation listing_ask
     coordinator refill world replica_reads key_listing property_keeper
     property_learning
@@ -122,7 +123,9 @@ ASSEMBLY = (
 BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
 #: Who may write to storage: the one writer, and what storage is made of.
 WRITERS = (
+    # The replica is two modules: what it does, and the records that it does it to.
     "dynamo.replica",
+    "dynamo.own_records",
     "dynamo.store.",
     "dynamo.sim.database",
     "dynamo.sim.disk",

@@ -16,6 +16,7 @@ import dynamo.commit
 import dynamo.context
 import dynamo.coordinator
 import dynamo.last_write
+import dynamo.own_records
 import dynamo.quorum
 import dynamo.record
 import dynamo.refill
@@ -41,6 +42,7 @@ from dynamo.errors import (
     Unavailable,
 )
 from dynamo.hybrid_clock import HybridClock, stamp_at
+from dynamo.own_records import SYNCED, OwnRecords, Partition, RefillMark
 from dynamo.ports import Call, Failure, Write
 from dynamo.quorum import ReadTally, WriteTally
 from dynamo.read_operation import BlockingRepair, ReadOperation
@@ -48,7 +50,7 @@ from dynamo.record import Record, Sibling
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.refusing import DAMAGED, Refusing
-from dynamo.replica import SYNCED, Partition, RefillMark, Replica
+from dynamo.replica import Replica
 from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.resolve import View, holds, rank, view
@@ -105,14 +107,14 @@ def planted(name: str) -> Iterator[None]:
 
 
 def _ack_before_sync(patch: Patches) -> None:
-    def reply(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
+    def reply(self: OwnRecords, number: int, storage_key: bytes, call: Call) -> None:
         def synced(error: DynamoError | None) -> None:
             self.unsynced.pop(storage_key, None)
 
         call.reply(SYNCED)
         self._commit.when_synced(number, synced)
 
-    patch.set(Replica, "_reply_synced", reply)
+    patch.set(OwnRecords, "reply_synced", reply)
 
 
 def _unsynced_record_is_shown(patch: Patches) -> None:
@@ -178,7 +180,7 @@ def _full_disk_takes_mints(patch: Patches) -> None:
             return None
         return refused
 
-    def reply_synced(self: Replica, number: int, storage_key: bytes, call: Call) -> None:
+    def reply_synced(self: OwnRecords, number: int, storage_key: bytes, call: Call) -> None:
         refused = vars(self).get("_planted_refusal")
         if refused is not None:
             self.unsynced.pop(storage_key, None)
@@ -186,14 +188,14 @@ def _full_disk_takes_mints(patch: Patches) -> None:
             return
         answer(self, number, storage_key, call)
 
-    before, answer = Replica._refusal, Replica._reply_synced
+    before, answer = Replica._refusal, OwnRecords.reply_synced
     on_mint = Replica.on_mint
 
     def mint(self: Replica, message: Any, call: Call) -> None:
         on_mint(self, message, _Deaf(call, self))
 
     patch.set(Replica, "_refusal", refusal)
-    patch.set(Replica, "_reply_synced", reply_synced)
+    patch.set(OwnRecords, "reply_synced", reply_synced)
     patch.set(Replica, "on_mint", mint)
     patch.set(SimStorage, "put", writing)
 
@@ -366,10 +368,15 @@ def _own_context_is_refused(patch: Patches) -> None:
 
 
 def _tombstones_are_forgotten(patch: Patches) -> None:
-    put = Replica._put
+    put = OwnRecords.put
 
     def forgetting(
-        self: Replica, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+        self: OwnRecords,
+        storage_key: bytes,
+        birth: bytes,
+        counter: int,
+        encoded: bytes,
+        reserve: bool,
     ) -> int:
         number = put(self, storage_key, birth, counter, encoded, reserve)
         siblings: tuple[Sibling, ...] = dynamo.record.read_record(encoded).siblings
@@ -377,7 +384,7 @@ def _tombstones_are_forgotten(patch: Patches) -> None:
             self._storage.write((Write("records", storage_key, None),))
         return number
 
-    patch.set(Replica, "_put", forgetting)
+    patch.set(OwnRecords, "put", forgetting)
 
 
 def _tombstone_is_shown(patch: Patches) -> None:
@@ -545,21 +552,21 @@ def _corrupt_record_served(patch: Patches) -> None:
                 raise
             return Stored(data[dynamo.stored._BIRTH_AT : at], counter, data[at:])
 
-    for module in (dynamo.replica, dynamo.replica_reads):
+    for module in (dynamo.own_records, dynamo.replica_reads):
         patch.set(module, "decode_stored", trusting)
 
 
 def _damaged_is_absent(patch: Patches) -> None:
-    look = Replica.look
+    look = OwnRecords.look
 
-    def absent(self: Replica, storage_key: bytes) -> Seen | None:
+    def absent(self: OwnRecords, storage_key: bytes) -> Seen | None:
         try:
             return look(self, storage_key)
         except StorageCorrupt:
             self.damaged.discard(storage_key)
             return None
 
-    patch.set(Replica, "look", absent)
+    patch.set(OwnRecords, "look", absent)
 
 
 def _mended_without_who_is_down(patch: Patches) -> None:
@@ -584,9 +591,9 @@ def _refilling_counts(patch: Patches) -> None:
 
 
 def _refilled_after_one_peer(patch: Patches) -> None:
-    mark_refill = Replica.mark_refill
+    mark_refill = OwnRecords.mark_refill
 
-    def early(self: Replica, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
+    def early(self: OwnRecords, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
         changed = []
         for place, mark in marks:
             before = self.refilling.get(place)
@@ -595,7 +602,7 @@ def _refilled_after_one_peer(patch: Patches) -> None:
             changed.append((place, mark))
         return mark_refill(self, changed)
 
-    patch.set(Replica, "mark_refill", early)
+    patch.set(OwnRecords, "mark_refill", early)
 
 
 def _refill_ends_with_the_first_page(patch: Patches) -> None:
@@ -624,18 +631,18 @@ class _OnePage:
 
 def _refill_marks_are_forgotten(patch: Patches) -> None:
     """A start does not know what the start before was reading back."""
-    patch.set(Replica, "_load_marks", lambda self: None)
+    patch.set(OwnRecords, "_load_marks", lambda self: None)
 
 
 def _quarantine_is_forgotten(patch: Patches) -> None:
     """A start does not know which records were put aside."""
-    read_marks = Replica._read_marks
+    read_marks = OwnRecords._read_marks
 
-    def refilling_alone(self: Replica) -> None:
+    def refilling_alone(self: OwnRecords) -> None:
         read_marks(self)
         self.damaged.clear()
 
-    patch.set(Replica, "_read_marks", refilling_alone)
+    patch.set(OwnRecords, "_read_marks", refilling_alone)
 
 
 def _refill_ignores_refused_stores(patch: Patches) -> None:

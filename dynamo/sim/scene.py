@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal, NamedTuple, cast, get_args
 
 from dynamo.errors import DynamoError, StorageCorrupt
+from dynamo.own_records import QUARANTINE_PREFIX
 from dynamo.record import TOMBSTONE, Sibling, decode_record
-from dynamo.replica import QUARANTINE_PREFIX
 from dynamo.requests import Found, Written
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.disk import Image

@@ -21,8 +21,8 @@ from dynamo.errors import (
 )
 from dynamo.metrics import Metrics
 from dynamo.node import Machine
+from dynamo.own_records import RefillMark
 from dynamo.record import Content
-from dynamo.replica import RefillMark
 from dynamo.requests import ReadOptions, WriteOptions, Written
 from dynamo.services import NodeServices
 from dynamo.store.rocks import RocksStorage

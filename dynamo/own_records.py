@@ -1,0 +1,266 @@
+"""The records of one node as its disk has them: read, written, put aside where they are damaged.
+
+`unsynced` tells what a power loss can take back. Marks among the node's own facts tell which records
+and partitions may lack writes, until peers have given them back (`dynamo.refill`). Knows nothing of
+messages about one key, nor of how records merge; all that is written here the replica asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from dynamo.commit import GroupCommit
+from dynamo.errors import DynamoError, StorageCorrupt, StorageError, StorageRefusesWrites
+from dynamo.keys import partition_prefix
+from dynamo.memo import Memo
+from dynamo.metrics import Metrics
+from dynamo.ports import Call, Storage, Write
+from dynamo.refusing import Refusing
+from dynamo.rpc.messages import Synced
+from dynamo.seen import Seen
+from dynamo.stored import Stored, decode_stored, encode_stored
+
+log = logging.getLogger(__name__)
+
+#: Of records that were read lately, as they are answered with.
+SEEN_BYTES_MAX: Final = 12 << 20
+REFILL_PREFIX: Final = b"refill/"
+#: Every partition is to be marked as soon as it is known which there are.
+REFILL_ALL: Final = b"refill-all"
+QUARANTINE_PREFIX: Final = b"quarantine/"
+
+Partition = tuple[int, int]
+
+
+class RefillMark(msgspec.Struct, frozen=True, array_like=True):
+    """A partition that may have lost writes. `owed`: peers not yet read. `serving`: counts again."""
+
+    owed: tuple[str, ...]
+    serving: bool
+
+
+class OwnRecords:
+    """What one node has stored of the keys that it owns."""
+
+    def __init__(self, *, storage: Storage, commit: GroupCommit, metrics: Metrics) -> None:
+        self._storage = storage
+        self._commit = commit
+        self._count = metrics.count
+        #: What is said to who asks for what cannot be had here.
+        self.refusing = Refusing(storage=storage, metrics=metrics)
+        #: Storage keys whose last write is not known to be on disk, and the number of that write.
+        self.unsynced: dict[bytes, int] = {}
+        self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
+        self.refilling: dict[Partition, RefillMark] = {}
+        #: Everything is to be refilled, and is not marked yet: there was no ring, or the marks of
+        #: before cannot be read.
+        self.must_refill = False
+        self.damaged: set[bytes] = set()
+        #: Of them, those of which only this process knows: the mark could not be written.
+        self._unmarked: set[bytes] = set()
+        #: Called when a record is found damaged, so that it can be mended.
+        self.on_damage: Callable[[], None] = _nothing
+        #: Called when a partition cannot be read through, and why, so that it can be refilled.
+        self.on_unreadable: Callable[[Partition, str], None] = lambda place, why: None
+        self._load_marks()
+
+    # Records ------------------------------------------------------------------------------------
+
+    def look(self, storage_key: bytes) -> Seen | None:
+        """What is stored, or None. A damaged record is put aside and raised as StorageCorrupt."""
+        data: bytes | None = b""
+        try:
+            data = self._storage.get("records", storage_key)
+            if data is None:
+                return None
+            seen = self._seen.get(storage_key, data)
+            if seen is None:
+                seen = Seen(decode_stored(storage_key, data))
+                self._seen.put(storage_key, data, seen)
+            return seen
+        except StorageCorrupt:
+            self.put_aside(storage_key, data or b"")
+            raise
+
+    def load_for_merge(self, storage_key: bytes) -> Stored | None:
+        """As `look`, less what was worked out of it; a damaged record counts as gone: what comes in is
+        kept beside its mark. Raises StorageRefusesWrites where there is no mark: a start would take
+        what comes in for all."""
+        try:
+            seen = self.look(storage_key)
+        except StorageCorrupt:
+            if storage_key in self._unmarked:
+                reason = self._storage.refusal() or "storage_error"
+                raise StorageRefusesWrites(
+                    f"a damaged record cannot be put aside ({reason})", reason=reason
+                ) from None
+            return None
+        return None if seen is None else seen.stored
+
+    def put(
+        self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+    ) -> int:
+        """Write it, unsynced; returns its write number. Raises as `Storage.put`."""
+        stored = encode_stored(storage_key, birth, counter, encoded)
+        try:
+            number = self._storage.put("records", storage_key, stored, reserve=reserve)
+        except StorageCorrupt as error:
+            # The engine's, not this record's: what it has done with the write is unknown.
+            raise StorageError(error.message) from error
+        self.unsynced[storage_key] = number
+        return number
+
+    def reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
+        """Answer Synced once this write of the key is on disk; refuse the call if it may not be."""
+
+        def synced(error: DynamoError | None) -> None:
+            if error is not None:
+                self.refusing.refuse_unsynced(call, error)
+                return
+            if self.unsynced.get(storage_key, number + 1) <= number:
+                del self.unsynced[storage_key]
+            call.reply(Synced(self._commit.synced))
+
+        self._commit.when_synced(number, synced)
+
+    def when_synced(
+        self, number: int, storage_key: bytes, call: Call, then: Callable[[], None]
+    ) -> None:
+        """Call `then` once this write of the key is on disk; refuse the call if it may not be."""
+
+        def synced(error: DynamoError | None) -> None:
+            if error is not None:
+                self.refusing.refuse_unsynced(call, error)
+                return
+            # Its own sync may have failed, and a later one succeeded.
+            if self.unsynced.get(storage_key, number + 1) <= number:
+                del self.unsynced[storage_key]
+            then()
+
+        self._commit.when_synced(number, synced)
+
+    def lacks_some(self, place: Partition, storage_key: bytes) -> bool:
+        """True while this copy may have lost writes: of the record, or of the whole partition."""
+        mark = self.refilling.get(place)
+        return storage_key in self.damaged or (mark is not None and not mark.serving)
+
+    # Damage and refill --------------------------------------------------------------------------
+
+    def put_aside(self, storage_key: bytes, data: bytes) -> None:
+        """Put a damaged record aside, so that it is neither served nor lost. Its mark is on disk with
+        the next sync; a crash that takes the mark back brings the damage back."""
+        if storage_key not in self.damaged:
+            self.damaged.add(storage_key)
+            self._count["records_quarantined"] += 1
+            self._alarm("records_damaged", "a record failed its checksum; it is put aside")
+        try:
+            self._storage.write(
+                (
+                    Write("facts", QUARANTINE_PREFIX + storage_key, data),
+                    Write("records", storage_key, None),
+                )
+            )
+        except StorageError as error:
+            # Still known in memory, and met again after a restart: the bytes stay as they were.
+            self._unmarked.add(storage_key)
+            log.warning("a damaged record could not be put aside: %s", error.message)
+        else:
+            self._unmarked.discard(storage_key)
+        self.on_damage()
+
+    def doubt(self, place: Partition, why: str) -> None:
+        """A range of the partition could not be read."""
+        # Which keys lie in the damaged block nobody can say: the whole partition is in doubt.
+        self._alarm("partitions_damaged", "a partition cannot be read through; it is refilled")
+        self.on_unreadable(place, why)
+
+    def mended(self, storage_key: bytes) -> bool:
+        """The peers' copies have been merged in: serve the key again. False if what was merged in has
+        been damaged meanwhile as well. Raises StorageError."""
+        if self.load_for_merge(storage_key) is None:
+            return False
+        self._storage.write((Write("facts", QUARANTINE_PREFIX + storage_key, None),))
+        self.damaged.discard(storage_key)
+        self._count["records_mended"] += 1
+        return True
+
+    def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
+        """Durably note that these partitions may have lost writes; returns the write number.
+
+        Raises StorageError; in memory they are marked all the same.
+        """
+        writes = []
+        for place, mark in marks:
+            self.refilling[place] = mark
+            writes.append(
+                Write("facts", REFILL_PREFIX + partition_prefix(*place), _encode_mark(mark))
+            )
+        return self._storage.write(writes) if writes else self._storage.write_number
+
+    def note_must_refill(self, must: bool) -> int:
+        """Durably note, or forget, that everything is still to be marked; returns the write number.
+        Raises StorageError."""
+        self.must_refill = must
+        return self._storage.write((Write("facts", REFILL_ALL, b"1" if must else None),))
+
+    def refilled(self, place: Partition) -> int:
+        """Every peer has been read for this partition: forget the mark."""
+        del self.refilling[place]
+        self._count["partitions_refilled"] += 1
+        return self._storage.write(
+            (Write("facts", REFILL_PREFIX + partition_prefix(*place), None),)
+        )
+
+    def _load_marks(self) -> None:
+        try:
+            self._read_marks()
+        except StorageCorrupt as error:
+            # Which partitions and records were in doubt is not known any more: all are.
+            self._alarm("marks_damaged", error.message)
+            self.must_refill = True
+
+    def _read_marks(self) -> None:
+        for key, value in self._facts(REFILL_PREFIX):
+            place = (int.from_bytes(key[:2]), int.from_bytes(key[2:6]))
+            self.refilling[place] = _decode_mark(value)
+        for key, _ in self._facts(QUARANTINE_PREFIX):
+            self.damaged.add(key)
+        self.must_refill = self._storage.get("facts", REFILL_ALL) is not None
+
+    def _facts(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])
+        while True:
+            page = self._storage.scan("facts", start, end, count_max=1000, bytes_max=1 << 20)
+            for key, value in page:
+                yield key[len(prefix) :], value
+            if not page:
+                return
+            start = page[-1][0] + b"\0"
+
+    def _alarm(self, counter: str, line: str) -> None:
+        self._count["alarms"] += 1
+        self._count[counter] += 1
+        count = self._count[counter]
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, ...: one cause can have many alarms
+            log.error("ALARM %s (%s so far): %s", counter, count, line)
+
+
+SYNCED: Final = Synced()
+
+_encode_mark = msgspec.msgpack.Encoder().encode
+_mark_decoder = msgspec.msgpack.Decoder(RefillMark)
+
+
+def _nothing() -> None:
+    """What is called until the node says otherwise."""
+
+
+def _decode_mark(data: bytes) -> RefillMark:
+    try:
+        return _mark_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None
