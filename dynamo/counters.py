@@ -64,6 +64,19 @@ COUNTERS: Final[Mapping[str, str]] = {
     "writes_waited_in_vain": "Of them, those whose time was up.",
     "flushes": "Syncs of the log, each for all who waited.",
     "flushes_failed": "Syncs that failed.",
+    # Hints
+    "hints_taken": "Hints that this node began to keep for an absent member.",
+    "hints_delivered": "Hints that are gone, since their target has them on its disk.",
+    "hints_changed_meanwhile": "Hints that were delivered and stay, since they hold more by now.",
+    "hints_discarded": "Hints dropped, since the disk that they were on is an older one.",
+    "hints_not_kept": "Owners that a write owed its record, without a note of it: repair is left.",
+    "hints_left_to_antientropy": "Owners that missed a record, without a note of it, for the same.",
+    "hints_not_removed": "Delivered hints that could not be removed; they are delivered again.",
+    "hints_void": "Hints removed, since what they owed is gone.",
+    "hints_damaged": "Alarm: a hint that failed its checksum; its key is left to repair.",
+    "hint_scans_failed": "Times that the hints could not be read through, to count or drop them.",
+    "fetches_hinted": "Records of absent members that this node was asked for.",
+    "deliveries_stored": "Records that this node had missed, and merged in.",
     # Listings
     "listings": "Lists of keys or buckets that this node began.",
     "listings_refused": "Lists refused, since the node made as many as it does at a time.",
@@ -170,6 +183,7 @@ COUNTERS: Final[Mapping[str, str]] = {
 ALARMS: Final = (
     "dots_with_two_values",
     "foreign_dots",
+    "hints_damaged",
     "marks_damaged",
     "partitions_damaged",
     "properties_damaged",
@@ -207,6 +221,18 @@ FAMILIES: Final = (
         "properties_refused",
         "code",
         "Properties of peers that this node does not take, by code.",
+    ),
+    Family(
+        "hints_refused_",
+        "hints_refused",
+        "reason",
+        "Hints that this node did not take, by reason.",
+    ),
+    Family(
+        "deliveries_refused_",
+        "deliveries_refused",
+        "code",
+        "Records that this node had missed and did not take, by code.",
     ),
     Family(
         "refused_",

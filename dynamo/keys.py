@@ -91,3 +91,22 @@ def split_storage_key(storage: bytes) -> tuple[int, int, bytes]:
         raise Malformed("a storage key is cut off")
     cls, partition = _PREFIX.unpack_from(storage)
     return cls, partition, storage[PREFIX_BYTES:]
+
+
+def hint_prefix(target: str) -> bytes:
+    """The bytes that all hint keys of a target, a member's id, start with."""
+    name = target.encode()
+    assert 0 < len(name) <= 0xFF
+    return bytes((len(name),)) + name
+
+
+def split_hint_key(hint_key: bytes) -> tuple[str, bytes]:
+    """(target, storage key) of a hint key, which is `hint_prefix` and the storage key. Raises
+    Malformed."""
+    end = 1 + hint_key[0] if hint_key else 0
+    if not 1 < end < len(hint_key):
+        raise Malformed("a hint key is cut off")
+    try:
+        return hint_key[1:end].decode(), hint_key[end:]
+    except UnicodeDecodeError:
+        raise Malformed("a hint key names no member") from None

@@ -8,14 +8,14 @@ messages about one key, nor of how records merge; all that is written here the r
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt, StorageError, StorageRefusesWrites
-from dynamo.keys import partition_prefix
+from dynamo.keys import after_prefix, partition_prefix
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Storage, Write
@@ -52,6 +52,7 @@ class OwnRecords:
         self._count = metrics.count
         #: What is said to who asks for what cannot be had here.
         self.refusing = Refusing(storage=storage, metrics=metrics)
+        self._alarm = self.refusing.alarm
         #: Storage keys whose last write is not known to be on disk, and the number of that write.
         self.unsynced: dict[bytes, int] = {}
         self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
@@ -224,35 +225,31 @@ class OwnRecords:
             self.must_refill = True
 
     def _read_marks(self) -> None:
-        for key, value in self._facts(REFILL_PREFIX):
+        for key, value in facts(self._storage, REFILL_PREFIX):
             place = (int.from_bytes(key[:2]), int.from_bytes(key[2:6]))
             self.refilling[place] = _decode_mark(value)
-        for key, _ in self._facts(QUARANTINE_PREFIX):
+        for key, _ in facts(self._storage, QUARANTINE_PREFIX):
             self.damaged.add(key)
         self.must_refill = self._storage.get("facts", REFILL_ALL) is not None
-
-    def _facts(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
-        start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])
-        while True:
-            page = self._storage.scan("facts", start, end, count_max=1000, bytes_max=1 << 20)
-            for key, value in page:
-                yield key[len(prefix) :], value
-            if not page:
-                return
-            start = page[-1][0] + b"\0"
-
-    def _alarm(self, counter: str, line: str) -> None:
-        self._count["alarms"] += 1
-        self._count[counter] += 1
-        count = self._count[counter]
-        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, ...: one cause can have many alarms
-            log.error("ALARM %s (%s so far): %s", counter, count, line)
 
 
 SYNCED: Final = Synced()
 
 _encode_mark = msgspec.msgpack.Encoder().encode
 _mark_decoder = msgspec.msgpack.Decoder(RefillMark)
+
+
+def facts(storage: Storage, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The node's own facts whose keys start with `prefix`, in order, less the prefix. Raises as
+    `Storage.scan`."""
+    start, end = prefix, after_prefix(prefix)
+    while True:
+        page = storage.scan("facts", start, end, count_max=1000, bytes_max=1 << 20)
+        for key, value in page:
+            yield key[len(prefix) :], value
+        if not page:
+            return
+        start = page[-1][0] + b"\0"
 
 
 def _nothing() -> None:

@@ -96,6 +96,8 @@ class Recovery:
                 self._replica.note_must_refill(True)
             elif not self._mark_all():
                 return  # said again by the next refusal
+            # What is owed by a disk that went back may have been overwritten and deleted since.
+            self._replica.hints.discard_all()
             storage.raise_write_number(known.write_number + 1)
             # Synced at once: peers let this node in again when it shows the new number.
             self._commit.when_synced(storage.write_number, _log_failure)
@@ -129,6 +131,7 @@ class Recovery:
         """Writes whose dots have left may be gone, so their births must not go on."""
         self.renew_incarnation()
         self._commit.reopened()
+        self._replica.hints.recount()
         opening = self._storage.opening
         if opening.state != "clean":
             self._why = opening.why or opening.state

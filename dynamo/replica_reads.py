@@ -11,14 +11,16 @@ from typing import Final
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt
-from dynamo.keys import partition_range
+from dynamo.keys import partition_prefix, partition_range
 from dynamo.metrics import Metrics
 from dynamo.own_records import Partition
 from dynamo.ports import Call, Storage
+from dynamo.record import encode_record, merge
 from dynamo.refusing import DAMAGED, REFILLING
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Body, Digest, Fetch, Page, Reply, Scan
-from dynamo.stored import decode_stored
+from dynamo.seen import Seen
+from dynamo.stored import Stored, decode_stored
 
 PAGE_BYTES_MAX: Final = 4 << 20
 PAGE_ENTRIES_MAX: Final = 10_000
@@ -68,6 +70,9 @@ class ReplicaReads:
             return
         replica = self._replica
         place = (message.cls, message.partition)
+        if message.hinted and place not in replica.prefixes:
+            self._fetch_hinted(message, call)
+            return
         if self.refuses_reads(place, message.epoch, call):
             return
         storage_key = replica.prefixes[place] + message.key
@@ -91,6 +96,33 @@ class ReplicaReads:
             return
         self._count["fetches_waited"] += 1
         replica.when_synced(pending, storage_key, call, lambda: call.reply(reply))
+
+    def _fetch_hinted(self, message: Fetch, call: Call) -> None:
+        """Answer with all that this node, which owns nothing of the key, holds of it for others, merged;
+        once that is on disk."""
+        replica = self._replica
+        refused = replica.refuses_place((message.cls, message.partition), message.epoch)
+        if refused is not None:
+            self._refusing.refuse(call, refused)
+            return
+        storage_key = partition_prefix(message.cls, message.partition) + message.key
+        try:
+            found = replica.hints.look_for_all(storage_key)
+            reply = _merged([seen for _, seen in found], body=message.body)
+        except DynamoError as error:
+            self._refusing.refuse_error(call, error)
+            return
+        self._count["fetches_hinted"] += 1
+
+        def synced(error: DynamoError | None) -> None:
+            if error is None:
+                call.reply(reply)
+            else:
+                self._refusing.refuse_unsynced(call, error)
+
+        unsynced = replica.hints.unsynced
+        pending = max((unsynced.get(hint_key, 0) for hint_key, _ in found), default=0)
+        self._commit.when_synced(pending, synced)
 
     def on_scan(self, message: Scan, call: Call) -> None:
         """Answer with a page of a partition's records, once all of them are on disk."""
@@ -158,3 +190,16 @@ class ReplicaReads:
                 self._refusing.refuse_unsynced(call, error)
 
         self._commit.when_synced(self._storage.write_number, synced)
+
+
+def _merged(found: list[Seen], *, body: bool) -> Body | Digest:
+    """The answer that all of these together give. Raises Malformed."""
+    if not found:
+        return ABSENT_BODY if body else ABSENT_DIGEST
+    merged = found[0]
+    if len(found) > 1:
+        record = merged.record()
+        for seen in found[1:]:
+            record = merge(record, seen.record())
+        merged = Seen(Stored(b"", 0, encode_record(record)))
+    return merged.body() if body else merged.digest()

@@ -32,6 +32,7 @@ from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
 from dynamo.replica import Replica
+from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.replica_listing import ReplicaListing
 from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import (
@@ -45,10 +46,12 @@ from dynamo.requests import (
 )
 from dynamo.rpc.messages import (
     AskRing,
+    Deliver,
     Fetch,
     ListBuckets,
     ListKeys,
     Mint,
+    Owe,
     Ping,
     Refused,
     Request,
@@ -124,6 +127,8 @@ class NodeServices:
             clock=clock,
             metrics=metrics,
             incarnation=incarnation_bytes(directory.start, directory.random),
+            hint_window=config.hint_window,
+            hint_bytes_max=config.hint_bytes_max,
         )
         self._topology = topology = Topology(
             own=_member(config),
@@ -132,6 +137,9 @@ class NodeServices:
             blobs=directory,
             standing=lambda: Known(directory.start, storage.synced_number, directory.random),
             metrics=metrics,
+        )
+        self._deliver = deliver = ReplicaDeliver(
+            replica=replica, storage=storage, commit=commit, clock=clock, metrics=metrics
         )
         reads = ReplicaReads(replica=replica, storage=storage, commit=commit, metrics=metrics)
         listing = ReplicaListing(
@@ -155,6 +163,8 @@ class NodeServices:
         self._handlers: dict[type, Handler] = {
             Mint: replica.on_mint,
             Store: replica.on_store,
+            Owe: replica.on_owe,
+            Deliver: deliver.on_deliver,
             **(dict.fromkeys(self._reads, _refuse_new) if is_new else self._reads),
             Scan: reads.on_scan,
             AskRing: self._on_ask_ring,
@@ -224,6 +234,7 @@ class NodeServices:
         if topology.ring is not None:
             self._adopt(topology.ring)
         self._own("storage watch", recovery.watch(world.sleep))
+        self._own("hints", replica.hints.run(world.sleep))
         self._own("heartbeat", topology.run_heartbeat(world.sleep))
         for name, run in properties.tasks(world.sleep).items():
             self._own(name, run())
@@ -249,6 +260,7 @@ class NodeServices:
         self._serves = False
         if self._transport is not None:
             self._replica.close()
+            self._deliver.close()
             await self._transport.close()
         for task in self._tasks:
             task.cancel()
@@ -446,6 +458,7 @@ class NodeServices:
             "syncs": self._commit.waiting,
             "writes that the storage cannot take yet": len(self._replica.backlog),
             "bytes of such writes": self._replica.backlog.bytes,
+            "deliveries that are being merged": len(self._deliver),
             "answers about damaged records": self._refill.unsettled,
             "changes of properties that are not on disk yet": self._properties.unwritten,
         }

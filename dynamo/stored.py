@@ -6,7 +6,9 @@ value of another key passes. Knows nothing of what the record says, nor of any s
 
     value = format u8, crc32 u32, counter u64, birth length u8, record length u32, birth, record
 
-Integers are big-endian. The crc32 runs over the storage key and all that follows the crc32.
+Integers are big-endian. The crc32 runs over the storage key and all that follows the crc32. Of a hint
+the value is the milliseconds since 1970 at which it was taken, u64, and then the same, whose crc32 runs
+over the hint key and that time first.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dynamo.errors import StorageCorrupt
 from dynamo.version import Birth
 
 STORED_FORMAT: Final = 1
+CREATED_BYTES: Final = 8
 
 _HEAD = Layout(">BI")
 _LENGTHS = Layout(">QBI")
@@ -82,3 +85,26 @@ def decode_stored(storage_key: bytes, data: bytes) -> Stored:
     if crc32(data[_HEAD.size :], crc32(storage_key)) != checksum:
         raise StorageCorrupt("a stored record fails its checksum")
     return Stored(data[_BIRTH_AT:record_at], counter, data[record_at:])
+
+
+class StoredHint(msgspec.Struct, frozen=True, gc=False):
+    """What lies under a hint key. `created_ms`: when it was first taken. `stored`: its own birth and its
+    record, b"" for a marker: what is owed is this node's own record."""
+
+    created_ms: int
+    stored: Stored
+
+
+def encode_hint(
+    hint_key: bytes, created_ms: int, birth: Birth, counter: int, record: bytes
+) -> bytes:
+    """The bytes to store under `hint_key`."""
+    created = created_ms.to_bytes(CREATED_BYTES)
+    return created + encode_stored(hint_key + created, birth, counter, record)
+
+
+def decode_hint(hint_key: bytes, data: bytes) -> StoredHint:
+    """What `encode_hint` put under this key. Raises StorageCorrupt for anything else."""
+    created = data[:CREATED_BYTES]
+    stored = decode_stored(hint_key + created, data[CREATED_BYTES:])
+    return StoredHint(int.from_bytes(created), stored)

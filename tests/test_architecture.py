@@ -51,8 +51,9 @@ RANKS = """
     commit ask backlog
     refusing
     own_records
+    hint_store
     replica cluster.topology read_operation write_operation listing_ask
-    coordinator refill world replica_reads key_listing property_keeper
+    coordinator refill world replica_reads replica_deliver key_listing property_keeper
     property_learning
     bucket_properties
     recovery overview bucket_listing replica_listing
@@ -123,9 +124,10 @@ ASSEMBLY = (
 BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
 #: Who may write to storage: the one writer, and what storage is made of.
 WRITERS = (
-    # The replica is two modules: what it does, and the records that it does it to.
+    # The replica is three modules: what it does, and what it does it to: its own, and others'.
     "dynamo.replica",
     "dynamo.own_records",
+    "dynamo.hint_store",
     "dynamo.store.",
     "dynamo.sim.database",
     "dynamo.sim.disk",

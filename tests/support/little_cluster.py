@@ -25,14 +25,17 @@ from dynamo.properties import PropertiesOf, default_properties
 from dynamo.record import EMPTY, Content, Record, decode_record
 from dynamo.refill import Refill
 from dynamo.replica import Replica
+from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.replica_listing import ReplicaListing
 from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import (
+    Deliver,
     Fetch,
     ListBuckets,
     ListKeys,
     Mint,
+    Owe,
     Refused,
     Reply,
     Request,
@@ -341,6 +344,13 @@ class LittleNode:
         self.reads = ReplicaReads(
             replica=self.replica, storage=self.storage, commit=self.commit, metrics=self.metrics
         )
+        self.deliver = ReplicaDeliver(
+            replica=self.replica,
+            storage=self.storage,
+            commit=self.commit,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
         lists = ReplicaListing(
             replica=self.replica,
             reads=self.reads,
@@ -351,6 +361,8 @@ class LittleNode:
         self.links.handlers[self.id] = {
             Mint: self.replica.on_mint,
             Store: self.replica.on_store,
+            Owe: self.replica.on_owe,
+            Deliver: self.deliver.on_deliver,
             Fetch: self.reads.on_fetch,
             Scan: self.reads.on_scan,
             ListKeys: lists.on_list_keys,
@@ -359,7 +371,8 @@ class LittleNode:
 
     def run(self) -> None:
         """Start what runs in the background."""
-        for work in (self.commit.run(), self.refill.run()):
+        hints = self.replica.hints.run(asyncio.sleep)
+        for work in (self.commit.run(), self.refill.run(), hints):
             self.tasks.append(asyncio.get_running_loop().create_task(work))
 
     def record(self, storage_key: bytes) -> Record:

@@ -1,0 +1,574 @@
+"""What this node keeps on its disk for absent nodes: one hint a (target, key).
+
+A hint with a record is kept by a fallback, which owns nothing of the key: it is minted into and merged
+like a record, and takes its birth with it. A bare marker is kept by an owner, whose own record is what
+it owes. Hints leave by `settle`, only as the very record that the target has on its disk, or all at
+once where the disk is an older one. The account (`antientropy.hints`) lies in memory: after a start it
+is made up by a scan, page by page, and until that is done the bounds go by what has been counted.
+Knows nothing of messages, nor of how hints are delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
+
+from antientropy.hints import Held, HintBook
+from dynamo.commit import GroupCommit
+from dynamo.errors import DynamoError, Malformed, StorageCorrupt, StorageError
+from dynamo.keys import after_prefix, hint_prefix, split_hint_key, split_storage_key
+from dynamo.metrics import Metrics
+from dynamo.own_records import OwnRecords, facts
+from dynamo.ports import Clock, Storage, Write
+from dynamo.refusing import HintRefused
+from dynamo.seen import Seen
+from dynamo.stored import Stored, StoredHint, decode_hint, encode_hint
+
+log = logging.getLogger(__name__)
+
+#: Since when hints have been taken for a target.
+WINDOW_PREFIX: Final = b"hinted/"
+#: All hints are to be dropped.
+DISCARD_KEY: Final = b"hints-discard"
+QUARANTINE_PREFIX: Final = b"quarantine-hint/"
+#: Read in one go by whoever reads all hints.
+PAGE_ENTRIES: Final = 1_000
+PAGE_BYTES: Final = 1 << 20
+RETRY_SECONDS: Final = 5.0
+_END: Final = b"\xff"
+_TIME_BYTES: Final = 8
+
+
+class Hint(NamedTuple):
+    """What is owed to `target`. `key`: routing key. `record`: encoded; of a marker this node's own, as
+    it is now."""
+
+    target: str
+    cls: int
+    partition: int
+    key: bytes
+    record: bytes
+    is_marker: bool
+
+
+class Owed(NamedTuple):
+    """What came of markers. `number`: of the write to wait for. `refused`: target -> why not."""
+
+    number: int
+    refused: dict[str, str]
+
+
+class HintStore:
+    """The hints of one node. It and the replica are one: nothing else writes hints."""
+
+    def __init__(
+        self,
+        *,
+        own: OwnRecords,
+        storage: Storage,
+        commit: GroupCommit,
+        clock: Clock,
+        metrics: Metrics,
+        window_s: int,
+        bytes_max: int,
+        down: AbstractSet[str],
+    ) -> None:
+        """`own`: what markers speak of. `window_s`, `bytes_max`: as in the node's configuration.
+        `down`: members that are down in this node's opinion, the same object all along."""
+        self._own = own
+        self._storage = storage
+        self._commit = commit
+        self._clock = clock
+        self._count = metrics.count
+        self._alarm = own.refusing.alarm
+        self._down = down
+        self._book = HintBook(window_ms=window_s * 1000, bytes_max=bytes_max)
+        #: Hint keys whose last write is not known to be on disk, and its number, in that order.
+        self.unsynced: dict[bytes, int] = {}
+        #: Called with the target when a hint is taken for one that had none.
+        self.on_hint: Callable[[str], None] = lambda target: None
+        #: The account is complete.
+        self.counted = False
+        #: Up to here, exclusively, it is.
+        self._position = b""
+        #: Windows and targets are known.
+        self._looked = False
+        self._discarding = False
+        self._work = asyncio.Event()
+        self.recount()
+
+    def __repr__(self) -> str:
+        return f"HintStore({self._book})"
+
+    # What there is ------------------------------------------------------------------------------
+
+    def held(self) -> tuple[Held, ...]:
+        """Targets with hints, in order of id; until all are counted, those that may have some too."""
+        return () if self._discarding else self._book.held(empty=not self.counted)
+
+    def windows(self) -> tuple[str, ...]:
+        """Targets whose hint window is open or over: those that `steady` is to be told of."""
+        return self._book.targets()
+
+    @property
+    def held_bytes(self) -> int:
+        """Of all hints, keys and values, as far as they are counted."""
+        return self._book.bytes
+
+    def page(
+        self, target: str, after: bytes, *, count_max: int, bytes_max: int
+    ) -> tuple[tuple[Hint, ...], bytes]:
+        """Hints for the target in the order of their keys, from the position `after` on (b"": from the
+        first), and the position to go on from, b"" at the end.
+
+        At most `count_max`; no more once their records have `bytes_max` bytes. Those that are not on
+        disk yet are left out, as are damaged ones, which are put aside. A marker whose record is gone
+        goes too. Raises StorageError.
+        """
+        if self._discarding:
+            return (), b""
+        prefix = hint_prefix(target)
+        start = prefix + after + b"\0" if after else prefix
+        found = self._storage.scan(
+            "hints", start, after_prefix(prefix), count_max=count_max, bytes_max=bytes_max
+        )
+        hints: list[Hint] = []
+        void: list[tuple[bytes, StoredHint, int]] = []
+        bytes_left = bytes_max
+        last = b""
+        for hint_key, data in found:
+            if bytes_left <= 0:
+                break
+            last = hint_key
+            try:
+                kept = decode_hint(hint_key, data)
+                record = self._owed_record(hint_key, kept.stored)
+            except (StorageCorrupt, Malformed):
+                self._put_aside(hint_key, data)
+                continue
+            if record is None:
+                continue
+            if not record:
+                void.append((hint_key, kept, len(hint_key) + len(data)))
+                continue
+            cls, partition, key = split_storage_key(hint_key[len(prefix) :])
+            hints.append(Hint(target, cls, partition, key, record, not kept.stored.record))
+            bytes_left -= len(record)
+        self._remove(void)
+        self._count["hints_void"] += len(void)
+        return tuple(hints), last[len(prefix) :]
+
+    def look(self, hint_key: bytes) -> Seen | None:
+        """The hint, or None. A damaged one is put aside and raised as StorageCorrupt; raises
+        StorageError, and HintRefused while all hints are being dropped."""
+        kept = self._get(hint_key)
+        if kept is None:
+            return None
+        if not kept.stored.record:
+            raise HintRefused("other_kind")
+        return Seen(kept.stored)
+
+    def look_for_all(self, storage_key: bytes) -> list[tuple[bytes, Seen]]:
+        """Every hint of the key that holds a record, with its hint key. Raises as `look`."""
+        found = []
+        for target in self._book.targets():
+            if self.counted and not self._book.count(target):
+                continue
+            hint_key = hint_prefix(target) + storage_key
+            kept = self._get(hint_key)
+            if kept is not None and kept.stored.record:
+                found.append((hint_key, Seen(kept.stored)))
+        return found
+
+    def load_for_merge(self, hint_key: bytes) -> Stored | None:
+        """As `look`, less what was worked out of it; a damaged hint counts as gone."""
+        try:
+            seen = self.look(hint_key)
+        except StorageCorrupt:
+            if self._storage.get("hints", hint_key) is not None:
+                raise  # it could not be put aside, so nothing may be written over it
+            return None
+        return None if seen is None else seen.stored
+
+    # What is taken ------------------------------------------------------------------------------
+
+    def put(
+        self, hint_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+    ) -> int:
+        """Write the hint, unsynced; returns the write number. Raises HintRefused, and as
+        `Storage.put`."""
+        target, _ = split_hint_key(hint_key)
+        now_ms = self._now_ms()
+        before = self._storage.get("hints", hint_key)
+        if before is None:
+            data = encode_hint(hint_key, now_ms, birth, counter, encoded)
+            grows = len(hint_key) + len(data)
+        else:
+            created_ms = decode_hint(hint_key, before).created_ms
+            data = encode_hint(hint_key, created_ms, birth, counter, encoded)
+            grows = len(data) - len(before)
+        why = self._book.why_not(target, now_ms, grows=grows, is_new=before is None)
+        if why:
+            raise HintRefused(why)
+        entry = Write("hints", hint_key, data)
+        if before is None:
+            number = self._write_new([entry], [(target, hint_key, grows)], now_ms, reserve)
+        else:
+            number = self._write((entry,), reserve)
+            if self._is_counted(hint_key):
+                self._book.grow(target, grows)
+        self._note_unsynced(hint_key, number)
+        return number
+
+    def owe(
+        self, storage_key: bytes, targets: Iterable[str], beside: Sequence[Write], reserve: bool
+    ) -> Owed:
+        """Write a marker for each target that has no hint of the key, and `beside`, in one batch. Raises
+        as `Storage.write`; markers that are not taken are no error."""
+        now_ms = self._now_ms()
+        refused: dict[str, str] = {}
+        new: list[tuple[str, bytes, int]] = []
+        entries = list(beside)
+        number = 0
+        grows = 0
+        for target in dict.fromkeys(targets):
+            hint_key = hint_prefix(target) + storage_key
+            why, is_there = self._judge_marker(target, hint_key)
+            data = encode_hint(hint_key, now_ms, b"", 0, b"")
+            size = len(hint_key) + len(data)
+            if not why and not is_there:
+                is_live = target not in self._down
+                why = self._book.why_not(
+                    target, now_ms, grows=grows + size, is_new=True, is_live=is_live
+                )
+            if why:
+                refused[target] = why
+                continue
+            if is_there:
+                number = max(number, self.unsynced.get(hint_key, 0))
+                continue
+            grows += size
+            new.append((target, hint_key, size))
+            entries.append(Write("hints", hint_key, data))
+        if new:
+            number = self._write_new(entries, new, now_ms, reserve)
+        elif entries:
+            number = self._write(entries, reserve)
+        for _, hint_key, _ in new:
+            self._note_unsynced(hint_key, number)
+        return Owed(number, refused)
+
+    # What leaves --------------------------------------------------------------------------------
+
+    def settle(self, delivered: Sequence[Hint]) -> int:
+        """Remove each of these hints, which their targets have on disk, if it is still that very record;
+        of a marker: if this node's own is. Returns how many were; they need no sync, since what comes
+        back in a crash is delivered again."""
+        if self._discarding:
+            return 0
+        settled: dict[bytes, tuple[bytes, StoredHint, int]] = {}
+        for hint in delivered:
+            storage_key = _storage_key(hint)
+            hint_key = hint_prefix(hint.target) + storage_key
+            try:
+                data = self._storage.get("hints", hint_key)
+                if data is None:
+                    continue
+                kept = decode_hint(hint_key, data)
+                record = self._owed_record(hint_key, kept.stored)
+            except DynamoError:
+                continue  # the next page meets it, and deals with it
+            if record == hint.record and bool(kept.stored.record) != hint.is_marker:
+                settled[hint_key] = (hint_key, kept, len(hint_key) + len(data))
+        removed = self._remove(list(settled.values()))
+        self._count["hints_delivered"] += removed
+        self._count["hints_changed_meanwhile"] += len(delivered) - len(settled)
+        return removed
+
+    def steady(self, target: str) -> None:
+        """The target has been up without a break for long enough: once no hint is left for it, its
+        window can begin anew. To be said again as long as it is so: each hint that is taken takes it
+        back."""
+        self._book.steady(target)
+        self._forget_window(target)
+
+    def discard_all(self) -> None:
+        """Drop all hints: this disk is an older one, and what they hold may have been overwritten or
+        deleted meanwhile. Some at once, the others as `run` gets to them; none is shown any more. Raises
+        StorageError if that cannot be noted."""
+        self._storage.write((Write("facts", DISCARD_KEY, b"1"),), reserve=True)
+        self._begin_discarding()
+        self._discard_some()
+
+    # In the background --------------------------------------------------------------------------
+
+    def recount(self) -> None:
+        """Make up the account anew: of a storage that was opened, or opened again."""
+        self._book.clear()
+        self.unsynced.clear()
+        self._position = b""
+        self.counted = self._looked = False
+        try:
+            self._look_around()
+        except StorageError as error:
+            log.warning("hints could not be looked through yet: %s", error.message)
+        if not self.counted:
+            self._work.set()
+
+    async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Count the hints, drop those that are to be dropped, a page at a time. For ever."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while not self.counted:
+                try:
+                    if self._discarding:
+                        self._discard_some()
+                    else:
+                        self._count_some()
+                except StorageError as error:
+                    self._count["hint_scans_failed"] += 1
+                    log.warning("hints could not be read through: %s", error.message)
+                    await sleep(RETRY_SECONDS)
+                else:
+                    await sleep(0.0)
+
+    def _look_around(self) -> None:
+        """Know what is needed before all is counted: windows, and which targets there are."""
+        for name, value in facts(self._storage, WINDOW_PREFIX):
+            self._book.open(name.decode(errors="replace"), int.from_bytes(value[:_TIME_BYTES]))
+        has_hints = self._find_targets()
+        self._looked = True
+        if self._discarding or self._storage.get("facts", DISCARD_KEY) is not None:
+            self._begin_discarding()
+        elif not has_hints:
+            self._end_counting()
+
+    def _count_some(self) -> None:
+        if not self._looked:
+            self._look_around()
+            return
+        page = self._scan_on()
+        for hint_key, data in page:
+            try:
+                target, _ = split_hint_key(hint_key)
+            except Malformed:
+                self._put_aside(hint_key, data)
+                continue
+            created_ms = int.from_bytes(data[:_TIME_BYTES])
+            self._book.add(target, len(hint_key) + len(data), created_ms)
+        if not page:
+            self._end_counting()
+
+    def _scan_on(self) -> list[tuple[bytes, bytes]]:
+        """The next page of all hints; what it holds is counted from now on."""
+        page = self._storage.scan(
+            "hints", self._position, _END, count_max=PAGE_ENTRIES, bytes_max=PAGE_BYTES
+        )
+        if page:
+            self._position = page[-1][0] + b"\0"
+        return page
+
+    def _end_counting(self) -> None:
+        self.counted = True
+        for target in self._book.targets():
+            if self._book.count(target):
+                self.on_hint(target)
+
+    def _find_targets(self) -> bool:
+        """Know which targets there are, by a look at the first hint of each; False for none."""
+        start = b""
+        while True:
+            first = self._storage.scan("hints", start, _END, count_max=1, bytes_max=1)
+            if not first:
+                return start != b""
+            hint_key = first[0][0]
+            try:
+                target, _ = split_hint_key(hint_key)
+            except Malformed:
+                start = hint_key + b"\0"  # the count puts it aside
+                continue
+            self._book.know(target)
+            start = after_prefix(hint_prefix(target))
+
+    def _begin_discarding(self) -> None:
+        log.error("all hints are dropped: this disk is older than what peers know of this node")
+        self._discarding = True
+        self._book.clear()
+        self.unsynced.clear()
+        self._position = b""
+        self.counted = False
+        self._work.set()
+
+    def _discard_some(self) -> None:
+        page = self._scan_on()
+        if page:
+            self._storage.write([Write("hints", key, None) for key, _ in page], reserve=True)
+            self._count["hints_discarded"] += len(page)
+        if len(page) == PAGE_ENTRIES or sum(len(k) + len(v) for k, v in page) >= PAGE_BYTES:
+            return
+        windows = [name for name, _ in facts(self._storage, WINDOW_PREFIX)]
+        self._storage.write(
+            [
+                *(Write("facts", WINDOW_PREFIX + name, None) for name in windows),
+                Write("facts", DISCARD_KEY, None),
+            ],
+            reserve=True,
+        )
+        self._discarding = False
+        self._end_counting()
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _get(self, hint_key: bytes) -> StoredHint | None:
+        if self._discarding:
+            raise HintRefused("discarding")
+        data = self._storage.get("hints", hint_key)
+        if data is None:
+            return None
+        try:
+            return decode_hint(hint_key, data)
+        except StorageCorrupt:
+            self._put_aside(hint_key, data)
+            raise
+
+    def _owed_record(self, hint_key: bytes, stored: Stored) -> bytes | None:
+        """What the hint owes, encoded; b"" for a record that is gone, None if nobody can say yet."""
+        synced = self._commit.synced
+        if self.unsynced.get(hint_key, 0) > synced:
+            return None
+        if stored.record:
+            return stored.record
+        _, storage_key = split_hint_key(hint_key)
+        cls, partition, _ = split_storage_key(storage_key)
+        if self._own.unsynced.get(storage_key, 0) > synced:
+            return None
+        try:
+            seen = self._own.look(storage_key)
+        except StorageCorrupt:
+            return None
+        if seen is not None:
+            return seen.stored.record
+        # What is lost comes back from a peer, and is owed then.
+        return None if self._own.lacks_some((cls, partition), storage_key) else b""
+
+    def _judge_marker(self, target: str, hint_key: bytes) -> tuple[str, bool]:
+        """(why no marker is taken, or ""; whether one is there)."""
+        if self._discarding:
+            return "discarding", False
+        try:
+            kept = self._get(hint_key)
+        except StorageCorrupt:
+            return "", False
+        if kept is not None and kept.stored.record:
+            return "other_kind", False
+        return "", kept is not None
+
+    def _write_new(
+        self, entries: list[Write], new: list[tuple[str, bytes, int]], now_ms: int, reserve: bool
+    ) -> int:
+        """Write hints that were not there, (target, hint key, size), among `entries`."""
+        opened = [target for target, _, _ in new if self._book.since_ms(target) < 0]
+        entries += [
+            Write("facts", WINDOW_PREFIX + target.encode(), now_ms.to_bytes(_TIME_BYTES))
+            for target in opened
+        ]
+        number = self._write(entries, reserve)
+        for target in opened:
+            self._book.open(target, now_ms)
+        for target, hint_key, size in new:
+            self._book.taken(target)
+            is_first = self._book.count(target) == 0
+            if self._is_counted(hint_key):
+                self._book.add(target, size, now_ms)
+            if is_first:
+                self.on_hint(target)
+        self._count["hints_taken"] += len(new)
+        return number
+
+    def _write(self, entries: Sequence[Write], reserve: bool) -> int:
+        try:
+            family, key, value = entries[0]
+            if len(entries) == 1 and value is not None:
+                return self._storage.put(family, key, value, reserve=reserve)
+            return self._storage.write(entries, reserve=reserve)
+        except StorageCorrupt as error:
+            # The engine's, not this hint's: what it has done with the write is unknown.
+            raise StorageError(error.message) from error
+
+    def _remove(self, gone: list[tuple[bytes, StoredHint, int]]) -> int:
+        """Remove these hints, (hint key, what was there, size); returns how many were."""
+        if not gone:
+            return 0
+        try:
+            # A disk that is nearly full must be able to let go of them.
+            self._storage.write([Write("hints", key, None) for key, _, _ in gone], reserve=True)
+        except StorageError as error:
+            # They stay, or come back, and are delivered again.
+            self._count["hints_not_removed"] += len(gone)
+            log.warning("hints could not be removed: %s", error.message)
+            return 0
+        for hint_key, kept, size in gone:
+            self.unsynced.pop(hint_key, None)
+            target, _ = split_hint_key(hint_key)
+            if self._is_counted(hint_key):
+                self._book.remove(target, size, kept.created_ms)
+            self._forget_window(target)
+        return len(gone)
+
+    def _forget_window(self, target: str) -> None:
+        if not self.counted or not self._book.may_forget(target):
+            return
+        try:
+            self._storage.write(
+                (Write("facts", WINDOW_PREFIX + target.encode(), None),), reserve=True
+            )
+        except StorageError as error:
+            log.warning("a hint window could not be closed: %s", error.message)
+            return  # said again
+        self._book.close(target)
+
+    def _put_aside(self, hint_key: bytes, data: bytes) -> None:
+        """A damaged hint is neither served nor lost; its key is left to repair."""
+        self._alarm("hints_damaged", "a hint failed its checksum; it is put aside")
+        try:
+            self._storage.write(
+                (
+                    Write("facts", QUARANTINE_PREFIX + hint_key, data),
+                    Write("hints", hint_key, None),
+                )
+            )
+        except StorageError as error:
+            log.warning("a damaged hint could not be put aside: %s", error.message)
+            return  # met again
+        self.unsynced.pop(hint_key, None)
+        try:
+            target, _ = split_hint_key(hint_key)
+        except Malformed:
+            return  # it was never counted
+        if self._is_counted(hint_key):
+            created_ms = int.from_bytes(data[:_TIME_BYTES])
+            self._book.remove(target, len(hint_key) + len(data), created_ms)
+
+    def _is_counted(self, hint_key: bytes) -> bool:
+        return self.counted or hint_key < self._position
+
+    def _note_unsynced(self, hint_key: bytes, number: int) -> None:
+        unsynced, synced = self.unsynced, self._commit.synced
+        unsynced.pop(hint_key, None)
+        while unsynced:
+            oldest = next(iter(unsynced))
+            if unsynced[oldest] > synced:
+                break
+            del unsynced[oldest]
+        unsynced[hint_key] = number
+
+    def _now_ms(self) -> int:
+        return max(self._clock.wall_ms(), 0)
+
+
+def _storage_key(hint: Hint) -> bytes:
+    return hint.cls.to_bytes(2) + hint.partition.to_bytes(4) + hint.key
