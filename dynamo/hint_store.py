@@ -462,7 +462,8 @@ class HintStore:
         try:
             kept = self._get(hint_key)
         except StorageCorrupt:
-            return "", False
+            is_there = self._storage.get("hints", hint_key) is not None
+            return ("damaged", False) if is_there else ("", False)
         if kept is not None and kept.stored.record:
             return "other_kind", False
         return "", kept is not None

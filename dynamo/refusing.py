@@ -38,6 +38,7 @@ NO_HINTS: Final = {
     "live": "that member is up, and as many hints as it can have wait for it",
     "full": "the hints take as much room as they may",
     "other_kind": "a hint of another kind waits for that member",
+    "damaged": "a hint for that member is damaged here, and cannot be put aside now",
     "discarding": "this node drops the hints of an older disk",
 }
 

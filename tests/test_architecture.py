@@ -51,7 +51,7 @@ RANKS = """
     commit ask backlog
     refusing
     own_records
-    hint_store
+    merging hint_store
     replica cluster.topology read_operation write_operation listing_ask
     coordinator refill world replica_reads replica_deliver key_listing property_keeper
     property_learning
@@ -124,7 +124,7 @@ ASSEMBLY = (
 BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
 #: Who may write to storage: the one writer, and what storage is made of.
 WRITERS = (
-    # The replica is three modules: what it does, and what it does it to: its own, and others'.
+    # The replica is these: what it does, and what it does it to, its own records and others'.
     "dynamo.replica",
     "dynamo.own_records",
     "dynamo.hint_store",

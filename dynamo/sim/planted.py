@@ -42,6 +42,7 @@ from dynamo.errors import (
     Unavailable,
 )
 from dynamo.hybrid_clock import HybridClock, stamp_at
+from dynamo.merging import Merging
 from dynamo.own_records import SYNCED, OwnRecords, Partition, RefillMark
 from dynamo.ports import Call, Failure, Write
 from dynamo.quorum import ReadTally, WriteTally
@@ -232,13 +233,13 @@ def _counter_restarts_after_a_crash(patch: Patches) -> None:
 
 def _counter_restarts_after_a_dropped_record(patch: Patches) -> None:
     """The birth of a key outlives its record, whose counter does not."""
-    on_mint, next_dot = Replica.on_mint, Replica._next_dot
+    on_mint, next_dot = Replica.on_mint, Merging._next_dot
 
     def mint(self: Replica, message: Any, call: Call) -> None:
         vars(self)["_planted_key"] = message.key
         on_mint(self, message, call)
 
-    def dot(self: Replica, stored: Stored | None) -> tuple[bytes, int]:
+    def dot(self: Merging, stored: Stored | None) -> tuple[bytes, int]:
         births: dict[tuple[bytes, bytes], bytes] = vars(self).setdefault("_planted_births", {})
         birth, counter = next_dot(self, stored)
         if stored is None:
@@ -246,7 +247,7 @@ def _counter_restarts_after_a_dropped_record(patch: Patches) -> None:
         return birth, counter
 
     patch.set(Replica, "on_mint", mint)
-    patch.set(Replica, "_next_dot", dot)
+    patch.set(Merging, "_next_dot", dot)
 
 
 def _counter_restarts_after_a_restored_image(patch: Patches) -> None:
@@ -262,7 +263,7 @@ def _counter_restarts_after_a_restored_image(patch: Patches) -> None:
 
 
 def _reopened_under_the_same_incarnation(patch: Patches) -> None:
-    patch.set(Replica, "renew_incarnation", lambda self, incarnation: None)
+    patch.set(Merging, "renew_incarnation", lambda self, incarnation: None)
 
 
 def _two_nodes_of_one_incarnation(patch: Patches) -> None:
@@ -285,7 +286,7 @@ def _mint_repeated_elsewhere(patch: Patches) -> None:
 
 
 def _patch_merge(patch: Patches, other: Callable[[Record, Record], Record]) -> None:
-    for module in (dynamo.replica, dynamo.quorum):
+    for module in (dynamo.merging, dynamo.quorum):
         patch.set(module, "merge", other)
 
 
@@ -333,7 +334,7 @@ def _blind_write_covers_everything(patch: Patches) -> None:
     def covering(record: Record, context: Vector, *, birth: Birth, **named: Any) -> Record:
         return mint(record, context or record.vector, birth=birth, **named)
 
-    patch.set(dynamo.replica, "mint", covering)
+    patch.set(dynamo.merging, "mint", covering)
 
 
 def _context_covers_nothing(patch: Patches) -> None:
@@ -342,7 +343,7 @@ def _context_covers_nothing(patch: Patches) -> None:
     def deaf(record: Record, context: Vector, *, birth: Birth, **named: Any) -> Record:
         return mint(record, (), birth=birth, **named)
 
-    patch.set(dynamo.replica, "mint", deaf)
+    patch.set(dynamo.merging, "mint", deaf)
 
 
 def _context_of_another_key_accepted(patch: Patches) -> None:
@@ -455,7 +456,7 @@ def _read_before_a_delete_asks_one(patch: Patches) -> None:
 
 
 def _minter_judges_no_condition(patch: Patches) -> None:
-    patch.set(dynamo.replica, "holds", lambda *given: True)
+    patch.set(dynamo.merging, "holds", lambda *given: True)
 
 
 def _what_is_there_meets_no_condition(patch: Patches) -> None:
@@ -689,7 +690,7 @@ def _stamp_is_the_wall_clock(patch: Patches) -> None:
 
 def _hidden_write_counts(patch: Patches) -> None:
     """A replica acknowledges a write though it holds one with a higher stamp."""
-    patch.set(dynamo.replica, "refused_older", lambda write, merged: None)
+    patch.set(dynamo.merging, "refused_older", lambda write, merged: None)
 
 
 def _clock_does_not_adopt(patch: Patches) -> None:
@@ -705,12 +706,12 @@ def _stamps_of_the_future_are_taken(patch: Patches) -> None:
 
 
 def _repair_is_refused_for_its_stamp(patch: Patches) -> None:
-    look = Replica._look_at_stamps
+    look = Merging._look_at_stamps
 
-    def strict(self: Replica, incoming: Record, *, is_write: bool) -> Refused | None:
+    def strict(self: Merging, incoming: Record, *, is_write: bool) -> Refused | None:
         return look(self, incoming, is_write=True)
 
-    patch.set(Replica, "_look_at_stamps", strict)
+    patch.set(Merging, "_look_at_stamps", strict)
 
 
 def _context_has_no_stamp(patch: Patches) -> None:
@@ -719,7 +720,7 @@ def _context_has_no_stamp(patch: Patches) -> None:
 
 
 def _last_write_covers_its_context_alone(patch: Patches) -> None:
-    patch.set(dynamo.replica, "join", lambda vector, other: vector)
+    patch.set(dynamo.merging, "join", lambda vector, other: vector)
 
 
 def _first_write_is_shown(patch: Patches) -> None:
