@@ -103,13 +103,7 @@ class HintBook:
     def held(self, *, empty: bool = False) -> tuple[Held, ...]:
         """Each target with hints, in order of name; with `empty` those without any too."""
         return tuple(
-            Held(
-                target=target,
-                count=tally.count,
-                bytes=tally.bytes,
-                since_ms=max(tally.since_ms, 0),
-                oldest_ms=min(tally.minutes, default=0) * _MINUTE_MS,
-            )
+            _shown(target, tally)
             for target, tally in sorted(self._targets.items())
             if tally.count or empty
         )
@@ -177,3 +171,9 @@ class HintBook:
         if tally is None:
             tally = self._targets[target] = _Tally()
         return tally
+
+
+def _shown(target: str, tally: _Tally) -> Held:
+    oldest_ms = min(tally.minutes, default=0) * _MINUTE_MS
+    since_ms = oldest_ms if tally.since_ms < 0 else tally.since_ms
+    return Held(target, tally.count, tally.bytes, since_ms, oldest_ms)

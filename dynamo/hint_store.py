@@ -3,25 +3,23 @@
 A hint with a record is kept by a fallback, which owns nothing of the key: it is minted into and merged
 like a record, and takes its birth with it. A bare marker is kept by an owner, whose own record is what
 it owes. Hints leave by `settle`, only as the very record that the target has on its disk, or all at
-once where the disk is an older one. The account (`antientropy.hints`) lies in memory: after a start it
-is made up by a scan, page by page, and until that is done the bounds go by what has been counted.
-Knows nothing of messages, nor of how hints are delivered.
+once where the disk is an older one. Knows nothing of messages, nor of how hints are delivered.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from antientropy.hints import Held, HintBook
+from antientropy.hints import Held
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, Malformed, StorageCorrupt, StorageError
+from dynamo.hint_account import HintAccount
 from dynamo.keys import after_prefix, hint_prefix, split_hint_key, split_storage_key
 from dynamo.metrics import Metrics
-from dynamo.own_records import OwnRecords, facts
+from dynamo.own_records import OwnRecords
 from dynamo.ports import Clock, Storage, Write
 from dynamo.refusing import HintRefused
 from dynamo.seen import Seen
@@ -29,17 +27,7 @@ from dynamo.stored import Stored, StoredHint, decode_hint, encode_hint
 
 log = logging.getLogger(__name__)
 
-#: Since when hints have been taken for a target.
-WINDOW_PREFIX: Final = b"hinted/"
-#: All hints are to be dropped.
-DISCARD_KEY: Final = b"hints-discard"
-QUARANTINE_PREFIX: Final = b"quarantine-hint/"
-#: Read in one go by whoever reads all hints.
-PAGE_ENTRIES: Final = 1_000
-PAGE_BYTES: Final = 1 << 20
-RETRY_SECONDS: Final = 5.0
-_END: Final = b"\xff"
-_TIME_BYTES: Final = 8
+__all__ = ("Held", "Hint", "HintStore", "Owed")
 
 
 class Hint(NamedTuple):
@@ -61,7 +49,7 @@ class Owed(NamedTuple):
     refused: dict[str, str]
 
 
-class HintStore:
+class HintStore(HintAccount):
     """The hints of one node. It and the replica are one: nothing else writes hints."""
 
     def __init__(
@@ -78,45 +66,22 @@ class HintStore:
     ) -> None:
         """`own`: what markers speak of. `window_s`, `bytes_max`: as in the node's configuration.
         `down`: members that are down in this node's opinion, the same object all along."""
+        super().__init__(
+            storage=storage,
+            alarm=own.refusing.alarm,
+            metrics=metrics,
+            window_s=window_s,
+            bytes_max=bytes_max,
+        )
         self._own = own
-        self._storage = storage
         self._commit = commit
         self._clock = clock
-        self._count = metrics.count
-        self._alarm = own.refusing.alarm
         self._down = down
-        self._book = HintBook(window_ms=window_s * 1000, bytes_max=bytes_max)
-        #: Hint keys whose last write is not known to be on disk, and its number, in that order.
-        self.unsynced: dict[bytes, int] = {}
-        #: Called with the target when a hint is taken for one that had none.
-        self.on_hint: Callable[[str], None] = lambda target: None
-        #: The account is complete.
-        self.counted = False
-        #: Up to here, exclusively, it is.
-        self._position = b""
-        #: Windows and targets are known.
-        self._looked = False
-        self._discarding = False
-        self._work = asyncio.Event()
-        self.recount()
 
     def __repr__(self) -> str:
         return f"HintStore({self._book})"
 
     # What there is ------------------------------------------------------------------------------
-
-    def held(self) -> tuple[Held, ...]:
-        """Targets with hints, in order of id; until all are counted, those that may have some too."""
-        return () if self._discarding else self._book.held(empty=not self.counted)
-
-    def windows(self) -> tuple[str, ...]:
-        """Targets whose hint window is open or over: those that `steady` is to be told of."""
-        return self._book.targets()
-
-    @property
-    def held_bytes(self) -> int:
-        """Of all hints, keys and values, as far as they are counted."""
-        return self._book.bytes
 
     def page(
         self, target: str, after: bytes, *, count_max: int, bytes_max: int
@@ -288,139 +253,6 @@ class HintStore:
         self._count["hints_changed_meanwhile"] += len(delivered) - len(settled)
         return removed
 
-    def steady(self, target: str) -> None:
-        """The target has been up without a break for long enough: once no hint is left for it, its
-        window can begin anew. To be said again as long as it is so: each hint that is taken takes it
-        back."""
-        self._book.steady(target)
-        self._forget_window(target)
-
-    def discard_all(self) -> None:
-        """Drop all hints: this disk is an older one, and what they hold may have been overwritten or
-        deleted meanwhile. Some at once, the others as `run` gets to them; none is shown any more. Raises
-        StorageError if that cannot be noted."""
-        self._storage.write((Write("facts", DISCARD_KEY, b"1"),), reserve=True)
-        self._begin_discarding()
-        self._discard_some()
-
-    # In the background --------------------------------------------------------------------------
-
-    def recount(self) -> None:
-        """Make up the account anew: of a storage that was opened, or opened again."""
-        self._book.clear()
-        self.unsynced.clear()
-        self._position = b""
-        self.counted = self._looked = False
-        try:
-            self._look_around()
-        except StorageError as error:
-            log.warning("hints could not be looked through yet: %s", error.message)
-        if not self.counted:
-            self._work.set()
-
-    async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Count the hints, drop those that are to be dropped, a page at a time. For ever."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while not self.counted:
-                try:
-                    if self._discarding:
-                        self._discard_some()
-                    else:
-                        self._count_some()
-                except StorageError as error:
-                    self._count["hint_scans_failed"] += 1
-                    log.warning("hints could not be read through: %s", error.message)
-                    await sleep(RETRY_SECONDS)
-                else:
-                    await sleep(0.0)
-
-    def _look_around(self) -> None:
-        """Know what is needed before all is counted: windows, and which targets there are."""
-        for name, value in facts(self._storage, WINDOW_PREFIX):
-            self._book.open(name.decode(errors="replace"), int.from_bytes(value[:_TIME_BYTES]))
-        has_hints = self._find_targets()
-        self._looked = True
-        if self._discarding or self._storage.get("facts", DISCARD_KEY) is not None:
-            self._begin_discarding()
-        elif not has_hints:
-            self._end_counting()
-
-    def _count_some(self) -> None:
-        if not self._looked:
-            self._look_around()
-            return
-        page = self._scan_on()
-        for hint_key, data in page:
-            try:
-                target, _ = split_hint_key(hint_key)
-            except Malformed:
-                self._put_aside(hint_key, data)
-                continue
-            created_ms = int.from_bytes(data[:_TIME_BYTES])
-            self._book.add(target, len(hint_key) + len(data), created_ms)
-        if not page:
-            self._end_counting()
-
-    def _scan_on(self) -> list[tuple[bytes, bytes]]:
-        """The next page of all hints; what it holds is counted from now on."""
-        page = self._storage.scan(
-            "hints", self._position, _END, count_max=PAGE_ENTRIES, bytes_max=PAGE_BYTES
-        )
-        if page:
-            self._position = page[-1][0] + b"\0"
-        return page
-
-    def _end_counting(self) -> None:
-        self.counted = True
-        for target in self._book.targets():
-            if self._book.count(target):
-                self.on_hint(target)
-
-    def _find_targets(self) -> bool:
-        """Know which targets there are, by a look at the first hint of each; False for none."""
-        start = b""
-        while True:
-            first = self._storage.scan("hints", start, _END, count_max=1, bytes_max=1)
-            if not first:
-                return start != b""
-            hint_key = first[0][0]
-            try:
-                target, _ = split_hint_key(hint_key)
-            except Malformed:
-                start = hint_key + b"\0"  # the count puts it aside
-                continue
-            self._book.know(target)
-            start = after_prefix(hint_prefix(target))
-
-    def _begin_discarding(self) -> None:
-        log.error("all hints are dropped: this disk is older than what peers know of this node")
-        self._discarding = True
-        self._book.clear()
-        self.unsynced.clear()
-        self._position = b""
-        self.counted = False
-        self._work.set()
-
-    def _discard_some(self) -> None:
-        page = self._scan_on()
-        if page:
-            self._storage.write([Write("hints", key, None) for key, _ in page], reserve=True)
-            self._count["hints_discarded"] += len(page)
-        if len(page) == PAGE_ENTRIES or sum(len(k) + len(v) for k, v in page) >= PAGE_BYTES:
-            return
-        windows = [name for name, _ in facts(self._storage, WINDOW_PREFIX)]
-        self._storage.write(
-            [
-                *(Write("facts", WINDOW_PREFIX + name, None) for name in windows),
-                Write("facts", DISCARD_KEY, None),
-            ],
-            reserve=True,
-        )
-        self._discarding = False
-        self._end_counting()
-
     # Inside -------------------------------------------------------------------------------------
 
     def _get(self, hint_key: bytes) -> StoredHint | None:
@@ -473,10 +305,7 @@ class HintStore:
     ) -> int:
         """Write hints that were not there, (target, hint key, size), among `entries`."""
         opened = [target for target, _, _ in new if self._book.since_ms(target) < 0]
-        entries += [
-            Write("facts", WINDOW_PREFIX + target.encode(), now_ms.to_bytes(_TIME_BYTES))
-            for target in opened
-        ]
+        entries += [self._window_entry(target, now_ms) for target in opened]
         number = self._write(entries, reserve)
         for target in opened:
             self._book.open(target, now_ms)
@@ -519,43 +348,6 @@ class HintStore:
                 self._book.remove(target, size, kept.created_ms)
             self._forget_window(target)
         return len(gone)
-
-    def _forget_window(self, target: str) -> None:
-        if not self.counted or not self._book.may_forget(target):
-            return
-        try:
-            self._storage.write(
-                (Write("facts", WINDOW_PREFIX + target.encode(), None),), reserve=True
-            )
-        except StorageError as error:
-            log.warning("a hint window could not be closed: %s", error.message)
-            return  # said again
-        self._book.close(target)
-
-    def _put_aside(self, hint_key: bytes, data: bytes) -> None:
-        """A damaged hint is neither served nor lost; its key is left to repair."""
-        self._alarm("hints_damaged", "a hint failed its checksum; it is put aside")
-        try:
-            self._storage.write(
-                (
-                    Write("facts", QUARANTINE_PREFIX + hint_key, data),
-                    Write("hints", hint_key, None),
-                )
-            )
-        except StorageError as error:
-            log.warning("a damaged hint could not be put aside: %s", error.message)
-            return  # met again
-        self.unsynced.pop(hint_key, None)
-        try:
-            target, _ = split_hint_key(hint_key)
-        except Malformed:
-            return  # it was never counted
-        if self._is_counted(hint_key):
-            created_ms = int.from_bytes(data[:_TIME_BYTES])
-            self._book.remove(target, len(hint_key) + len(data), created_ms)
-
-    def _is_counted(self, hint_key: bytes) -> bool:
-        return self.counted or hint_key < self._position
 
     def _note_unsynced(self, hint_key: bytes, number: int) -> None:
         unsynced, synced = self.unsynced, self._commit.synced

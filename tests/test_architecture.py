@@ -51,7 +51,8 @@ RANKS = """
     commit ask backlog
     refusing
     own_records
-    merging hint_store
+    merging hint_account
+    hint_store
     replica cluster.topology read_operation write_operation listing_ask
     coordinator refill world replica_reads replica_deliver key_listing property_keeper
     property_learning
@@ -128,6 +129,7 @@ WRITERS = (
     "dynamo.replica",
     "dynamo.own_records",
     "dynamo.hint_store",
+    "dynamo.hint_account",
     "dynamo.store.",
     "dynamo.sim.database",
     "dynamo.sim.disk",
