@@ -119,6 +119,10 @@ COUNTERS: Final[Mapping[str, str]] = {
     # Cluster
     "known_peers_unwritten": "Times that what is known of the peers could not be kept on disk.",
     "peer_requests_failed": "Requests about the ring, and heartbeats, that failed.",
+    "own_pauses": "Times that this node found that it had itself stood still.",
+    "peers_convicted": "Connections closed, since the peer was silent for longer than is likely.",
+    "peers_doubted": "Times that a peer became one to be asked last, silent or slow as it was.",
+    "connections_stale": "Silent connections closed, since the peer is known to have restarted.",
     "peers_behind": "Handshakes of peers that had lost what they once showed.",
     "peers_lost": "Connections to peers that ended.",
     "peers_refused": "Times that this node refused a peer.",

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 from dynamo.bucket_properties import PropertyStore
+from dynamo.cluster.detector import Detector
 from dynamo.cluster.topology import Known, Topology
 from dynamo.commit import GroupCommit
 from dynamo.config import NodeConfig
@@ -174,6 +175,9 @@ class NodeServices:
         self._transport = transport = world.transport(
             gate=topology, metrics=metrics, handlers=self._handlers
         )
+        self._detector = detector = Detector(
+            node_id=config.node_id, transport=transport, clock=clock, metrics=metrics
+        )
         self._refill = refill = Refill(
             node_id=config.node_id,
             replica=replica,
@@ -231,11 +235,14 @@ class NodeServices:
         topology.on_behind = self._on_behind
         topology.on_stranger = transport.disconnect
         topology.on_connected = self._on_connected
+        topology.on_disconnected = detector.disconnected
+        topology.on_heartbeat = detector.heartbeat
         if topology.ring is not None:
             self._adopt(topology.ring)
         self._own("storage watch", recovery.watch(world.sleep))
         self._own("hints", replica.hints.run(world.sleep))
         self._own("heartbeat", topology.run_heartbeat(world.sleep))
+        self._own("detector", detector.run(world.sleep))
         for name, run in properties.tasks(world.sleep).items():
             self._own(name, run())
         self.rpc_address = await transport.start(config.rpc)
@@ -290,6 +297,7 @@ class NodeServices:
     # Ring and refill ----------------------------------------------------------------------------
 
     def _adopt(self, ring: Ring) -> None:
+        self._detector.adopt(ring)
         self._replica.adopt(ring)
         self._refill.adopt(ring)
         self._coordinator.adopt(ring)
@@ -308,6 +316,7 @@ class NodeServices:
         self._recovery.on_behind(known)
 
     def _on_connected(self, node_id: str) -> None:
+        self._detector.connected(node_id)
         self._refill.wake()
         self._properties.on_connected(node_id)
 

@@ -32,7 +32,7 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors memo metrics counters latency status hybrid_clock
+    errors memo metrics counters latency status hybrid_clock tail cluster.phi
     varint keys strict_toml cursor
     version
     record stored context rpc.messages
@@ -53,7 +53,7 @@ RANKS = """
     own_records
     merging hint_account
     hint_store
-    replica cluster.topology read_operation write_operation listing_ask
+    replica cluster.topology read_operation write_operation listing_ask cluster.detector
     coordinator refill world replica_reads replica_deliver key_listing property_keeper
     property_learning
     bucket_properties

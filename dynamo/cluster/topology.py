@@ -112,6 +112,10 @@ class Topology:
         self.on_stranger: Callable[[str], None] = lambda node_id: None
         #: Called when a peer is connected.
         self.on_connected: Callable[[str], None] = lambda node_id: None
+        #: Called when it no longer is.
+        self.on_disconnected: Callable[[str], None] = lambda node_id: None
+        #: Called when a peer has answered a heartbeat.
+        self.on_heartbeat: Callable[[str], None] = lambda node_id: None
 
     def attach(self, transport: Transport) -> None:
         """Use this transport to ask peers for their ring."""
@@ -296,6 +300,7 @@ class Topology:
     def on_reply(self, node: str, reply: Reply) -> None:
         if isinstance(reply, Pong):
             self._hear(node, reply.write_number)
+            self.on_heartbeat(node)
             return
         if not isinstance(reply, RingIs) or not reply.ring:
             return
@@ -469,6 +474,7 @@ class Topology:
     def disconnected(self, node_id: str) -> None:
         """A peer's connection is gone."""
         self._count["peers_lost"] += 1
+        self.on_disconnected(node_id)
 
 
 def _differing(one: Iterable[object], other: Iterable[object], name: str) -> list[str]:

@@ -75,6 +75,7 @@ class Channel:
         "_watch_timer",
         "_writer",
         "_writing",
+        "heard_at",
         "peer",
         "pending",
     )
@@ -111,6 +112,8 @@ class Channel:
         self._watch_timer: Timer | None = None
         self._watch_number = -1
         self._watch_since = 0.0
+        #: When the last bytes came, monotonic seconds; at first, when the channel was opened.
+        self.heard_at = clock.monotonic()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "full" if self._paused else "open"
@@ -203,12 +206,12 @@ class Channel:
         count = self._count
         count["rpc_bytes_received"] += len(data)
         count["rpc_messages_received"] += len(messages)
-        now = self._monotonic()
+        now = self.heard_at = self._monotonic()
         unread = len(messages)
         for stream, flags, payload in messages:
             unread -= 1
             if flags & REPLY:
-                self._on_reply(stream, payload, flags & LAST)
+                self._on_reply(stream, payload, flags & LAST, now)
             else:
                 self._on_request(stream, payload, now)
             if self._closed:
@@ -223,7 +226,7 @@ class Channel:
             if self._watch_timer is None:
                 self._watch_timer = self._clock.call_later(_WATCH_SECONDS, self._watch)
 
-    def _on_reply(self, stream: int, payload: Buffer, last: int) -> None:
+    def _on_reply(self, stream: int, payload: Buffer, last: int, now: float) -> None:
         try:
             reply = decode_reply(payload)
         except Malformed as error:
@@ -234,7 +237,7 @@ class Channel:
                 )
             self.pending.fail(stream, _BAD_REPLY)
         else:
-            self.pending.reply(stream, reply, last)
+            self.pending.reply(stream, reply, last, now)
 
     def _on_request(self, stream: int, payload: Buffer, arrived: float) -> None:
         try:

@@ -9,6 +9,7 @@ Counters (`metrics.count`), all `rpc_*`: nothing is dropped, refused or closed w
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -172,3 +173,15 @@ class PeerTransport:
             return self._loopback.pending.stalled_for()
         channel = self._channels.get(node)
         return channel.pending.stalled_for() if channel is not None else 0.0
+
+    # What the detector goes by -------------------------------------------------------------------
+
+    def heard_at(self, node: str) -> float:
+        """Monotonic second at which the last bytes of a connected peer came; -inf for any other."""
+        channel = self._channels.get(node)
+        return channel.heard_at if channel is not None else -math.inf
+
+    def latency_of(self, node: str) -> float:
+        """Seconds that a connected peer's first replies take lately, smoothed; 0.0 if unknown."""
+        channel = self._channels.get(node)
+        return channel.pending.latency if channel is not None else 0.0

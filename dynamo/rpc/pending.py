@@ -2,8 +2,8 @@
 
 Every request ends once: by its last reply, by `timed_out`, or by `lost`. Only a Minted may come
 before the last reply, once: whatever else a peer says of itself is not its last is, and a Minted that
-is the last is none. Replies that nobody waits for are dropped and counted. Knows nothing of bytes;
-the clock is an argument.
+is the last is none. Replies that nobody waits for are dropped and counted. How long first replies take
+is sampled. Knows nothing of bytes; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ from dynamo.rpc.messages import Minted, Reply
 
 IN_FLIGHT_MAX: Final = 20_000
 SWEEP_SECONDS: Final = 0.05
+#: At most one reply in so many seconds makes a sample of the latency: all where there are few, and
+#: where there are many they cost next to nothing.
+SAMPLE_SECONDS: Final = 0.01
+#: A sample above this counts as this, so that one long pause is forgotten soon.
+SAMPLE_MAX: Final = 1.0
+#: How far one sample pulls the latency up, and how far down: what is slow now and then stays fast.
+_RISE: Final = 1 / 8
+_FALL: Final = 1 / 4
 
 _STREAM_MASK: Final = 0xFFFF_FFFF
 _NEVER: Final = float("inf")
@@ -38,9 +46,11 @@ class Pending:
         "_count",
         "_next",
         "_next_expiry",
+        "_sample_at",
         "_silent_since",
         "_timer",
         "_unanswered",
+        "latency",
         "node",
     )
 
@@ -56,6 +66,9 @@ class Pending:
         # When the oldest expired request was sent, if the node has said nothing at all since.
         self._silent_since: float | None = None
         self._timer: Timer | None = None
+        #: Seconds that the first reply to a request takes lately, smoothed; 0.0 until there was one.
+        self.latency = 0.0
+        self._sample_at = 0.0
 
     def __repr__(self) -> str:
         return f"Pending({self.node} unanswered={len(self._unanswered)} part={len(self._answered)})"
@@ -80,8 +93,8 @@ class Pending:
             self._timer = self._clock.call_later(SWEEP_SECONDS, self._sweep)
         return stream
 
-    def reply(self, stream: int, reply: Reply, last: bool | int) -> None:
-        """Hand a reply to who waits for it."""
+    def reply(self, stream: int, reply: Reply, last: bool | int, now: float = -_NEVER) -> None:
+        """Hand a reply to who waits for it. `now`: when it came, if latency is to be sampled."""
         self._silent_since = None
         entry = self._unanswered.pop(stream, None)
         if entry is None:
@@ -93,16 +106,21 @@ class Pending:
                 self._count["rpc_replies_excessive"] += 1
                 return
             del self._answered[stream]
-        elif not last:
-            if reply.__class__ is Minted:
-                self._answered[stream] = entry
-            else:
-                self._count["rpc_replies_excessive"] += 1
-        elif reply.__class__ is Minted:
-            # Who waits for the end of a mint would wait for ever.
-            self._count["rpc_replies_unfinished"] += 1
-            self._fail(entry, _UNFINISHED)
-            return
+        else:
+            if now >= self._sample_at:  # not a call of its own: each reply comes by here
+                self._sample_at = now + SAMPLE_SECONDS
+                above = min(now - entry[1], SAMPLE_MAX) - self.latency
+                self.latency += above * (_RISE if above > 0 else _FALL) if self.latency else above
+            if not last:
+                if reply.__class__ is Minted:
+                    self._answered[stream] = entry
+                else:
+                    self._count["rpc_replies_excessive"] += 1
+            elif reply.__class__ is Minted:
+                # Who waits for the end of a mint would wait for ever.
+                self._count["rpc_replies_unfinished"] += 1
+                self._fail(entry, _UNFINISHED)
+                return
         try:
             entry[0].on_reply(self.node, reply)
         except Exception:
