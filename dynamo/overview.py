@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from dynamo.cluster.detector import Detector
 from dynamo.cluster.topology import Topology
 from dynamo.config import NodeConfig
 from dynamo.counters import ALARMS
@@ -34,6 +35,7 @@ class Overview:
         storage: NodeStorage,
         topology: Topology,
         transport: PeerTransport,
+        detector: Detector,
         replica: Replica,
         refill: Refill,
         metrics: Metrics,
@@ -44,6 +46,7 @@ class Overview:
         self._storage = storage
         self._topology = topology
         self._transport = transport
+        self._detector = detector
         self._replica = replica
         self._refill = refill
         self._metrics = metrics
@@ -113,15 +116,23 @@ class Overview:
         ring, refusals, transport = self._topology.ring, self._topology.refusals, self._transport
         addresses = {member.id: member.address for member in ring.members} if ring else {}
         names = dict.fromkeys((*addresses, *transport.connected()))
+        names.pop(self._config.node_id, None)
         return tuple(
-            PeerStatus(
-                id=name,
-                connected=transport.is_connected(name),
-                stalled_ms=int(transport.stalled_for(name) * 1000),
-                refusal=refusals.get(name) or refusals.get(addresses.get(name, "")),
-            )
+            self._peer(name, refusals.get(name) or refusals.get(addresses.get(name, "")))
             for name in names
-            if name != self._config.node_id
+        )
+
+    def _peer(self, name: str, refusal: str | None) -> PeerStatus:
+        transport, opinion = self._transport, self._detector.opinion_of(name)
+        return PeerStatus(
+            id=name,
+            connected=transport.is_connected(name),
+            stalled_ms=int(transport.stalled_for(name) * 1000),
+            refusal=refusal,
+            state=opinion.state,
+            state_s=round(opinion.lasted, 3),
+            phi=None if opinion.phi is None else round(opinion.phi, 3),
+            latency_ms=round(opinion.latency * 1000, 3),
         )
 
     def _debts(self) -> RefillStatus:

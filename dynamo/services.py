@@ -224,6 +224,7 @@ class NodeServices:
             storage=storage,
             topology=topology,
             transport=transport,
+            detector=detector,
             replica=replica,
             refill=refill,
             metrics=metrics,

@@ -6,6 +6,8 @@ where they come from.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -25,13 +27,20 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Another member, as this node sees it now.
 
     `stalled_ms`: since the oldest request that it has left without any reply; 0 if there is none.
-    `refusal`: why one of the two does not talk to the other, or None.
+    `refusal`: why one of the two does not talk to the other, or None. `state`: doubted is one that is
+    up, and so silent or slow that it is asked last; `state_s`: for how long. `phi`: how surprising its
+    silence is, 8 convicts; None while it is not connected. `latency_ms`: that its first replies take,
+    smoothed; 0 if unknown.
     """
 
     id: str
     connected: bool
     stalled_ms: int
     refusal: str | None
+    state: Literal["up", "doubted", "down"] = "up"
+    state_s: float = 0.0
+    phi: float | None = None
+    latency_ms: float = 0.0
 
 
 class RefillStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,14 +18,15 @@ from dynamo.cli.tables import (
     show_seconds,
     table,
 )
-from dynamo.status import MemberStatus, NodeStatus
+from dynamo.status import MemberStatus, NodeStatus, PeerStatus
 
 #: A peer that has left a request unanswered for so long is stalled.
 STALLED_MS: Final = 5000
 
-State = Literal["ready", "not ready", "unreachable", "up", "stalled", "down"]
-WELL: Final = ("ready", "up")
-_WORST_LAST: Final[tuple[State, ...]] = ("up", "stalled", "down")
+State = Literal["ready", "not ready", "unreachable", "up", "doubted", "stalled", "down"]
+#: A doubted node is up: it is asked last for a moment, and nothing needs to be done about it.
+WELL: Final = ("ready", "up", "doubted")
+_WORST_LAST: Final[tuple[State, ...]] = ("up", "doubted", "stalled", "down")
 
 COLUMNS: Final = (
     Column("node"),
@@ -163,6 +164,7 @@ def _seen(
 ) -> Row:
     """A node that others speak of. Where they differ, what is worst is what is shown."""
     views: dict[str, State] = {}
+    said: dict[str, str] = {}
     notes = [f"no answer from {report.url}: {report.error}" for report in unanswered]
     for report in witnesses:
         status = report.status
@@ -170,18 +172,34 @@ def _seen(
         for peer in status.peers:
             if peer.id != name:
                 continue
-            stalled = peer.stalled_ms >= STALLED_MS
-            views[status.node] = "down" if not peer.connected else "stalled" if stalled else "up"
+            views[status.node] = _view(peer)
+            said[status.node] = f"{_view(peer)} as {status.node} sees it{_details(peer)}"
             if peer.refusal is not None and not peer.connected:
                 notes.append(peer.refusal)
     state: State = max(views.values(), key=_WORST_LAST.index, default="down")
     if state != "up":
-        notes += [f"{view} as {witness} sees it" for witness, view in sorted(views.items())]
+        notes += [said[witness] for witness in sorted(said)]
     if unanswered:
         state = "unreachable"
     return _row(name, member)._replace(
         state=state, seen_from=tuple(sorted(views)), notes=tuple(dict.fromkeys(notes))
     )
+
+
+def _view(peer: PeerStatus) -> State:
+    if not peer.connected:
+        return "down"
+    return "stalled" if peer.stalled_ms >= STALLED_MS else peer.state
+
+
+def _details(peer: PeerStatus) -> str:
+    """Since when, and what its witness goes by; "" of a peer that says nothing of it."""
+    facts = [f"for {show_seconds(peer.state_s)}"] if peer.state_s else []
+    if peer.phi is not None:
+        facts.append(f"phi {peer.phi:.1f}")
+    if peer.latency_ms:
+        facts.append(f"replies take {peer.latency_ms:.1f} ms")
+    return f" ({', '.join(facts)})" if facts else ""
 
 
 def _unreachable(report: Report) -> Row:

@@ -42,6 +42,13 @@ OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("dynamo_partitions_owned", "gauge", "Partitions this node is a primary of, by class."),
     ("dynamo_peers_connected", "gauge", "Peers that requests reach now."),
     ("dynamo_peer_up", "gauge", "1 if requests reach the peer now."),
+    (
+        "dynamo_peer_doubted",
+        "gauge",
+        "1 if the peer is up, and so silent or slow that it is asked last.",
+    ),
+    ("dynamo_peer_phi", "gauge", "How surprising the silence of a connected peer is; 8 convicts."),
+    ("dynamo_peer_latency_seconds", "gauge", "That the peer's first replies take, smoothed."),
     ("dynamo_peer_stalled_seconds", "gauge", "Age of the oldest request the peer left unanswered."),
     ("dynamo_partitions_refilling", "gauge", "Partitions not yet read back from every peer."),
     ("dynamo_partitions_unserved", "gauge", "Of them, those that count toward no read."),
@@ -114,6 +121,17 @@ def _gauges(status: NodeStatus, load: Load, process: ProcessFacts) -> dict[str, 
         ],
         "dynamo_peers_connected": _one(sum(peer.connected for peer in status.peers)),
         "dynamo_peer_up": [Sample(int(peer.connected), {"peer": peer.id}) for peer in status.peers],
+        "dynamo_peer_doubted": [
+            Sample(int(peer.state == "doubted"), {"peer": peer.id}) for peer in status.peers
+        ],
+        "dynamo_peer_phi": [
+            Sample(peer.phi, {"peer": peer.id}) for peer in status.peers if peer.phi is not None
+        ],
+        "dynamo_peer_latency_seconds": [
+            Sample(peer.latency_ms / 1000, {"peer": peer.id})
+            for peer in status.peers
+            if peer.latency_ms
+        ],
         "dynamo_peer_stalled_seconds": [
             Sample(peer.stalled_ms / 1000, {"peer": peer.id}) for peer in status.peers
         ],

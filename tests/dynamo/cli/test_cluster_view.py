@@ -160,3 +160,21 @@ def test_a_url_without_an_answer_is_no_further_member() -> None:
     n1 = status("n1", peers=(peer("n2"), peer("n3", up=False)))
     [headline, *_] = shown(report(n1), silent()).splitlines()
     assert headline.endswith("3 members, 64 partitions: 2 of 3 nodes well")
+
+
+def test_a_doubted_node_is_well_and_the_reasons_stand_below() -> None:
+    slow = PeerStatus(
+        id="n3",
+        connected=True,
+        stalled_ms=0,
+        refusal=None,
+        state="doubted",
+        state_s=12.5,
+        phi=0.31,
+        latency_ms=120.4,
+    )
+    reports = [report(status("n1", peers=(peer("n2"), slow)))]
+    found = rows(reports)
+    assert [row.state for row in found] == ["ready", "up", "doubted"]
+    assert is_well(reports, found)
+    assert "n3: doubted as n1 sees it (for 12s, phi 0.3, replies take 120.4 ms)" in shown(*reports)

@@ -104,6 +104,7 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
     assert names - set(found) == {
         *("process_resident_memory_bytes", "process_open_fds"),
         *("dynamo_peer_up", "dynamo_peer_stalled_seconds"),  # there is no peer
+        *("dynamo_peer_doubted", "dynamo_peer_phi", "dynamo_peer_latency_seconds"),
     }
 
 
