@@ -116,6 +116,11 @@ COUNTERS: Final[Mapping[str, str]] = {
     "refill_pages_failed": "Pages of a refill that a peer did not give.",
     "refill_stores_failed": "Records read back that this node could not store.",
     "refills_interrupted": "Refills that the storage interrupted; they go on later.",
+    # Handoff
+    "hint_bytes_delivered": "Bytes of hints that their targets have on their disks.",
+    "hint_batches_failed": "Batches of hints that failed as a whole; they are sent anew.",
+    "hints_turned_down": "Times that a target refused a hint by itself; it is tried again.",
+    "handoffs_interrupted": "Times that this node's storage kept hints from being delivered.",
     # Cluster
     "known_peers_unwritten": "Times that what is known of the peers could not be kept on disk.",
     "peer_requests_failed": "Requests about the ring, and heartbeats, that failed.",

@@ -170,6 +170,23 @@ class TooManyListings(DynamoError):
     outcome = "none"
 
 
+class HintsUndelivered(DynamoError):
+    """Hints that were there when a sync point began are not delivered yet, and stay where they are.
+
+    `details`: undelivered (target -> {hints, state, reason}).
+    """
+
+    code = "hints_undelivered"
+    outcome = "unknown"
+
+
+class TooManySyncs(DynamoError):
+    """As many wait for a sync point as may; `details`: limit, retry_after_s."""
+
+    code = "too_many_syncs"
+    outcome = "none"
+
+
 class StorageError(DynamoError):
     """The storage engine failed; what was in flight may or may not be on disk."""
 

@@ -77,6 +77,8 @@ class HintStore(HintAccount):
         self._commit = commit
         self._clock = clock
         self._down = down
+        #: How many a page left out so far, since they could not be told yet.
+        self.left_out = 0
 
     def __repr__(self) -> str:
         return f"HintStore({self._book})"
@@ -115,6 +117,7 @@ class HintStore(HintAccount):
                 self._put_aside(hint_key, data)
                 continue
             if record is None:
+                self.left_out += 1
                 continue
             if not record:
                 void.append((hint_key, kept, len(hint_key) + len(data)))

@@ -12,6 +12,7 @@ from typing import Final
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError
 from dynamo.metrics import Metrics
+from dynamo.pace import ClientLoad
 from dynamo.ports import Call, Clock, Storage, Timer
 from dynamo.refusing import code_of
 from dynamo.replica import Replica, is_deleted
@@ -41,6 +42,7 @@ class ReplicaDeliver:
         self._commit = commit
         self._clock = clock
         self._count = metrics.count
+        self._load = ClientLoad(metrics.count)
         self._under_way: dict[_Merging, None] = {}
 
     def __len__(self) -> int:
@@ -138,7 +140,8 @@ class ReplicaDeliver:
             for storage_key, number in merging.written.items():
                 if unsynced.get(storage_key, number + 1) <= number:
                     del unsynced[storage_key]
-            merging.call.reply(Delivered(tuple(merging.refused)))
+            busy = self._load.is_busy(self._clock.monotonic())
+            merging.call.reply(Delivered(tuple(merging.refused), busy))
 
         self._commit.when_synced(max(merging.written.values(), default=0), synced)
 

@@ -22,6 +22,7 @@ from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
+from dynamo.handoff import Handoff
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import Overview
@@ -37,6 +38,8 @@ from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.replica_listing import ReplicaListing
 from dynamo.replica_reads import ReplicaReads
 from dynamo.requests import (
+    LIST_TIMEOUT_MS_DEFAULT,
+    TIMEOUT_MS_MAX,
     Found,
     Listed,
     ListOptions,
@@ -61,7 +64,7 @@ from dynamo.rpc.messages import (
     Store,
 )
 from dynamo.rpc.peers import PeerTransport
-from dynamo.status import NodeStatus
+from dynamo.status import HintsStatus, NodeStatus
 from dynamo.version import incarnation_bytes
 from dynamo.world import Directory, NodeStorage, World
 from ring.member import Member
@@ -185,6 +188,15 @@ class NodeServices:
             clock=clock,
             metrics=metrics,
         )
+        self._handoff = Handoff(
+            node_id=config.node_id,
+            hints=replica.hints,
+            transport=transport,
+            down=frozenset(),
+            rate=config.handoff_rate,
+            clock=clock,
+            metrics=metrics,
+        )
         self._coordinator = Coordinator(
             node_id=config.node_id,
             datacenter=config.datacenter,
@@ -249,6 +261,7 @@ class NodeServices:
         self.rpc_address = await transport.start(config.rpc)
         transport.dial(topology.addresses)
         self._own("refill", self._run_refill())
+        self._own("handoff", self._handoff.run())
 
     def serve(self) -> None:
         """Take clients' requests from now on."""
@@ -257,6 +270,8 @@ class NodeServices:
     def stop_serving(self) -> None:
         """Refuse clients' requests from now on."""
         self._serves = False
+        if self._transport is not None:
+            self._handoff.stop_waiting()
 
     async def wait_closed(self) -> None:
         """Until a task that the node lives by fails; raises what it raised."""
@@ -301,6 +316,7 @@ class NodeServices:
         self._detector.adopt(ring)
         self._replica.adopt(ring)
         self._refill.adopt(ring)
+        self._handoff.adopt(ring)
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
         self._properties.adopt(ring)
@@ -319,6 +335,7 @@ class NodeServices:
     def _on_connected(self, node_id: str) -> None:
         self._detector.connected(node_id)
         self._refill.wake()
+        self._handoff.on_connected(node_id)
         self._properties.on_connected(node_id)
 
     async def _run_refill(self) -> None:
@@ -409,6 +426,11 @@ class NodeServices:
         self._check_serves()
         await self._properties.reset(bucket_type, bucket, timeout_ms)
 
+    async def sync_hints(self, timeout_ms: int) -> dict[str, int]:
+        """As `Handoff.sync`, in milliseconds; 0 for the default."""
+        timeout_ms = min(timeout_ms or LIST_TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX)
+        return await self._handoff.sync(timeout_ms / 1000)
+
     def _check_serves(self) -> None:
         if not self._serves:
             raise NotReady("this node is starting or stopping")
@@ -496,6 +518,11 @@ class NodeServices:
     def status(self) -> NodeStatus:
         """All that this node knows of itself and its peers."""
         return self._overview.status(self.ready())
+
+    def hints(self) -> HintsStatus:
+        """What this node keeps for others, and how its delivery goes."""
+        config = self.config
+        return self._handoff.status(window_s=config.hint_window, bytes_max=config.hint_bytes_max)
 
 
 def _refuse_new(request: Request, call: Call) -> None:

@@ -69,6 +69,49 @@ class StorageStatus(msgspec.Struct, frozen=True, kw_only=True):
     synced_number: int
 
 
+#: Of a target: it gets its hints; it is down; a batch failed, and the next waits; it refuses some or
+#: all; nothing is left.
+TargetState = Literal["delivering", "down", "waiting", "refused", "done"]
+
+
+class HintTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node keeps for another, and how its delivery goes.
+
+    `hints`, `bytes`: not delivered yet. `oldest_s`: age of the oldest of them. `reason`: why it does
+    not go on, "" if it does. `refused`: hints that the target turned down at the last try, by code.
+    `delivered`, `bytes_delivered`: since the node's start. Rates: of the last ten seconds.
+    """
+
+    target: str
+    hints: int
+    bytes: int
+    oldest_s: float
+    state: TargetState
+    reason: str
+    refused: dict[str, int]
+    delivered: int
+    bytes_delivered: int
+    hints_per_s: float
+    bytes_per_s: float
+
+
+class HintsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """All hints of a node. `counted`: False while those of an earlier start are still being counted.
+
+    `bytes_max`: what all may take. `window_s`: for how long they are taken for an absent member.
+    `rate_max`: bytes delivered in a second, at most.
+    """
+
+    node: str
+    counted: bool
+    hints: int
+    bytes: int
+    bytes_max: int
+    window_s: int
+    rate_max: int
+    targets: tuple[HintTarget, ...]
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `epoch`: of its ring, 0 while there is none, and then no members. `refusals`: why
     peers refused this node, or this node them, by id or address. `requests`: client requests since

@@ -32,8 +32,8 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors memo metrics counters latency status hybrid_clock tail cluster.phi
-    varint keys strict_toml cursor
+    errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
+    varint keys strict_toml cursor lane
     version
     record stored context rpc.messages
     resolve requests ports cluster_file liveness listing_pages seen
@@ -48,7 +48,7 @@ RANKS = """
     rpc.links rpc.dial
     rpc.peers
 
-    commit ask backlog
+    commit ask backlog sync_point
     refusing
     own_records
     merging hint_account
@@ -57,7 +57,7 @@ RANKS = """
     coordinator refill world replica_reads replica_deliver key_listing property_keeper
     property_learning
     bucket_properties
-    recovery overview bucket_listing replica_listing
+    recovery overview bucket_listing replica_listing handoff
     listing
     services
 
@@ -79,7 +79,7 @@ RANKS = """
     http.openapi
     http.metrics_page
     http.objects http.stream
-    http.buckets
+    http.buckets http.hints
     http.listing
     http.routes
     http.refusals
@@ -106,9 +106,9 @@ RANKS = """
     node
 
     cli.parser cli.logs cli.client cli.supervisor cli.tables cli.live
-    cli.cluster_view cli.top_view
+    cli.cluster_view cli.top_view cli.hints_view
     cli.cluster cli.init cli.serve cli.objects cli.status
-    cli.top
+    cli.top cli.hints
     cli
     __main__
 

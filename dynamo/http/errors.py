@@ -14,6 +14,7 @@ from dynamo.errors import (
     BadContext,
     BadCursor,
     DynamoError,
+    HintsUndelivered,
     InvalidArgument,
     KeyTooLong,
     Malformed,
@@ -28,6 +29,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     TooManyListings,
     TooManyProperties,
+    TooManySyncs,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -60,6 +62,8 @@ STATUSES: Final[dict[type[DynamoError], int]] = {
     PropertiesUncertain: 503,
     NotReady: 503,
     TooManyListings: 503,
+    HintsUndelivered: 503,
+    TooManySyncs: 503,
     StorageFull: 507,
     StorageRefusesWrites: 507,
     TooManyProperties: 507,
@@ -128,7 +132,7 @@ def error_reply(request: Request, error: DynamoError) -> HttpReply:
     fields = b""
     if isinstance(error, RecordFull):
         details, fields = _record_details(request, error)
-    elif isinstance(error, TooManyListings):
+    elif isinstance(error, (TooManyListings, TooManySyncs)):
         fields = b"Retry-After: %d\r\n" % error.details.get("retry_after_s", 1)
     return json_reply(
         status,

@@ -391,12 +391,13 @@ class Properties(_Message, frozen=True, array_like=True, tag=74):
 
 class Delivered(_Message, frozen=True, array_like=True, tag=75):
     """The records of a Deliver are on disk at the sender, but for those that it `refused`: position in
-    the message, and code as in Refused."""
+    the message, and code as in Refused. `busy`: the sender serves clients, and wants room for them."""
 
     refused: Annotated[
         tuple[tuple[Annotated[int, Meta(ge=0, lt=DELIVERIES_MAX)], str], ...],
         Meta(max_length=DELIVERIES_MAX),
     ] = ()
+    busy: bool = False
 
 
 Request = (
