@@ -16,7 +16,7 @@ from dynamo.requests import (
     WriteOptions,
     Written,
 )
-from dynamo.status import NodeStatus
+from dynamo.status import HintsStatus, NodeStatus
 
 
 class Backend(Protocol):
@@ -99,4 +99,13 @@ class Backend(Protocol):
 
     def status(self) -> NodeStatus:
         """All that the node knows of itself and its peers. Costs a look at the disk's free space."""
+        ...
+
+    def hints(self) -> HintsStatus:
+        """What the node keeps for others. Costs no I/O."""
+        ...
+
+    async def sync_hints(self, timeout_ms: int) -> dict[str, int]:
+        """All hints that were here at the call are on disk at their targets; how many were delivered
+        meanwhile, by target. `timeout_ms`: 0 for the default."""
         ...

@@ -143,7 +143,8 @@ PARAMETERS: Final = _by_name(
         name="timeout",
         schema={"type": "integer", "minimum": 1},
         allowed=f"1 to {TIMEOUT_MS_MAX}; what is above is clamped",
-        default=f"{TIMEOUT_MS_DEFAULT}; of a listing {LIST_TIMEOUT_MS_DEFAULT}",
+        default=f"{TIMEOUT_MS_DEFAULT}; of a listing, or of a wait for hints, "
+        f"{LIST_TIMEOUT_MS_DEFAULT}",
         meaning="Milliseconds until the request is given up. The one in use is told in "
         "X-Dynamo-Timeout.",
     ),

@@ -15,6 +15,7 @@ from dynamo.errors import (
     BadContext,
     BadCursor,
     DynamoError,
+    HintsUndelivered,
     InvalidArgument,
     KeyTooLong,
     Malformed,
@@ -29,6 +30,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     TooManyListings,
     TooManyProperties,
+    TooManySyncs,
     Unavailable,
     UnknownBucketType,
     ValueTooLarge,
@@ -168,6 +170,18 @@ _ROWS: Final = (
     _of(
         TooManyListings,
         "The node lists as much as it does at a time.",
+        details=("limit", "retry_after_s"),
+        headers=("Retry-After",),
+    ),
+    _of(
+        HintsUndelivered,
+        "At the timeout, hints that were there when the request came are not delivered. They stay, and "
+        "are delivered later. `undelivered` says how many are left for whom, and why.",
+        details=("undelivered",),
+    ),
+    _of(
+        TooManySyncs,
+        "As many wait until hints are delivered as may.",
         details=("limit", "retry_after_s"),
         headers=("Retry-After",),
     ),

@@ -27,7 +27,7 @@ from dynamo.http.process import ProcessFacts, read_process
 from dynamo.http.reply import HttpReply
 from dynamo.http.request import Load, Request
 from dynamo.latency import OPERATIONS, STATUS_CLASSES, RequestTimes
-from dynamo.status import NodeStatus
+from dynamo.status import HintsStatus, NodeStatus
 
 PREFIX: Final = "dynamo_"
 #: Families that are no counters of `dynamo.counters`: name, kind, help.
@@ -53,6 +53,14 @@ OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("dynamo_partitions_refilling", "gauge", "Partitions not yet read back from every peer."),
     ("dynamo_partitions_unserved", "gauge", "Of them, those that count toward no read."),
     ("dynamo_records_unmended", "gauge", "Damaged records that wait for a good copy."),
+    ("dynamo_hints_held", "gauge", "Hints not delivered yet, by target."),
+    ("dynamo_hints_held_bytes", "gauge", "Bytes of hints not delivered yet, by target."),
+    (
+        "dynamo_hints_oldest_seconds",
+        "gauge",
+        "Age of the oldest hint not delivered yet, by target.",
+    ),
+    ("dynamo_hints_bytes_max", "gauge", "Bytes that all hints together may take."),
     ("dynamo_storage_refuses_writes", "gauge", "1 if the storage takes no writes."),
     ("dynamo_storage_free_bytes", "gauge", "Free space of the disk with the data."),
     ("dynamo_storage_write_number", "gauge", "Number of the last write."),
@@ -77,6 +85,7 @@ async def get_metrics(request: Request) -> HttpReply:
     openmetrics = wants_openmetrics(request.headers.getall(hdrs.ACCEPT, ()))
     metrics = page(
         edge.backend.status(),
+        hints=edge.backend.hints(),
         counters=edge.metrics.snapshot(),
         times=edge.times,
         load=edge.load(),
@@ -90,13 +99,18 @@ async def get_metrics(request: Request) -> HttpReply:
 def page(
     status: NodeStatus,
     *,
+    hints: HintsStatus,
     counters: Mapping[str, int],
     times: RequestTimes,
     load: Load,
     process: ProcessFacts,
 ) -> list[Metric]:
     """All families. One without a value, such as what the system does not tell, is left out."""
-    samples = {**_gauges(status, load, process), "dynamo_request_duration_seconds": _times(times)}
+    samples = {
+        **_gauges(status, load, process),
+        **_hints(hints),
+        "dynamo_request_duration_seconds": _times(times),
+    }
     others = [
         Metric(name, kind, text, found) for name, kind, text in OTHERS if (found := samples[name])
     ]
@@ -148,6 +162,21 @@ def _gauges(status: NodeStatus, load: Load, process: ProcessFacts) -> dict[str, 
         "process_resident_memory_bytes": _one(process.resident_bytes),
         "process_open_fds": _one(process.open_files),
         "process_max_fds": _one(process.open_files_max),
+    }
+
+
+def _hints(hints: HintsStatus) -> dict[str, list[Sample]]:
+    """A target that has nothing left is shown with 0, for as long as the node remembers it."""
+    label = "target"
+    return {
+        "dynamo_hints_held": [Sample(one.hints, {label: one.target}) for one in hints.targets],
+        "dynamo_hints_held_bytes": [
+            Sample(one.bytes, {label: one.target}) for one in hints.targets
+        ],
+        "dynamo_hints_oldest_seconds": [
+            Sample(one.oldest_s, {label: one.target}) for one in hints.targets
+        ],
+        "dynamo_hints_bytes_max": _one(hints.bytes_max),
     }
 
 

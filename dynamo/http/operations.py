@@ -284,6 +284,28 @@ STATUS: Final = _get(
     "One JSON object; also of a node that is not ready.",
     _json("Status"),
 )
+HINTS: Final = _get(
+    "What the node keeps for nodes that missed it, and how its delivery goes.",
+    "One JSON object; also of a node that is not ready.",
+    _json("Hints"),
+)
+SYNC_HINTS: Final[Resource] = {
+    "POST": Operation(
+        section=NODE,
+        summary="Wait until all hints that are here now are delivered.",
+        query=("timeout",),
+        replies=(
+            Reply(
+                status=200,
+                meaning="They are on disk at their targets. `delivered`: how many were meanwhile, by "
+                "target.",
+                headers=("Content-Type", "X-Dynamo-Timeout"),
+                body=_json("HintsSynced"),
+            ),
+        ),
+        errors=("invalid_argument", "hints_undelivered", "too_many_syncs", "not_ready"),
+    )
+}
 LIVE: Final = _get(
     "Should the process be left alone?",
     "As long as the process answers: a restart would not help.",

@@ -12,6 +12,7 @@ from typing import Final
 from dynamo.http import operations
 from dynamo.http.admin import get_status
 from dynamo.http.buckets import delete_props, get_props, put_props
+from dynamo.http.hints import get_hints, sync_hints
 from dynamo.http.listing import get_buckets, get_keys, get_preflist
 from dynamo.http.metrics_page import get_metrics
 from dynamo.http.node import get_live, get_ping, get_ready, get_stats
@@ -183,6 +184,22 @@ ROUTES: Final = (
         "/admin/status",
         "What the node knows of itself and its peers.",
         operations.STATUS,
+    ),
+    Route(
+        "/admin/hints",
+        _read(get_hints),
+        "dynamo_admin_hints",
+        "/admin/hints",
+        "What the node keeps for others, and how its delivery goes.",
+        operations.HINTS,
+    ),
+    Route(
+        "/admin/hints/sync",
+        {"POST": sync_hints},
+        "dynamo_admin_hints_sync",
+        "/admin/hints/sync",
+        "Waits until others have what the node keeps for them.",
+        operations.SYNC_HINTS,
     ),
     Route(
         "/health/live",

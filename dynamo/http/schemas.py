@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dynamo.status import NodeStatus
+from dynamo.status import HintsStatus, NodeStatus
 
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
@@ -81,6 +81,11 @@ _ERROR: Final = _object(
         },
         "reason": _TEXT,
         "ready": {"const": False},
+        "undelivered": {
+            "description": "By target: how many hints are left, and why.",
+            "type": "object",
+            "additionalProperties": _object({"hints": _COUNT, "state": _TEXT, "reason": _TEXT}),
+        },
     },
     more=True,
 )
@@ -128,8 +133,8 @@ def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
 
 _GIVEN, _SHOWN = _properties()
 
-(_STATUS,), _PARTS_OF_STATUS = msgspec.json.schema_components(
-    [NodeStatus], ref_template="#/components/schemas/{name}"
+(_STATUS, _HINTS), _PARTS_OF_STATUS = msgspec.json.schema_components(
+    [NodeStatus, HintsStatus], ref_template="#/components/schemas/{name}"
 )
 
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
@@ -168,6 +173,13 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "Status": {
         "allOf": [_STATUS, {"properties": {"version": _TEXT}, "required": ["version"]}],
     },
+    "Hints": _HINTS,
+    "HintsSynced": _object(
+        {
+            "synced": {"const": True},
+            "delivered": {"type": "object", "additionalProperties": _COUNT},
+        }
+    ),
     **_PARTS_OF_STATUS,
     "Live": _object({"live": {"const": True}}),
     "Ready": _object({"ready": {"const": True}, "reasons": {**_TEXTS, "maxItems": 0}}),

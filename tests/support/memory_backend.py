@@ -37,7 +37,14 @@ from dynamo.requests import (
     if_covered,
 )
 from dynamo.resolve import holds, view
-from dynamo.status import MemberStatus, NodeStatus, RefillStatus, StorageStatus
+from dynamo.status import (
+    HintsStatus,
+    HintTarget,
+    MemberStatus,
+    NodeStatus,
+    RefillStatus,
+    StorageStatus,
+)
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
 
 N = 3
@@ -62,6 +69,10 @@ class MemoryBackend:
         #: What was given to (type, bucket); all types but `unknown` are there.
         self.given: dict[tuple[bytes, bytes], Own] = {}
         self.properties_timeout_ms = 0
+        #: What is kept for others, and what a sync point answers or raises.
+        self.targets: tuple[HintTarget, ...] = ()
+        self.synced: dict[str, int] | Exception = {}
+        self.sync_timeout_ms = 0
         self._sealer = ContextSealer(cluster_id=cluster_id, secret=b"secret")
         self._incarnation = incarnation_bytes(1, b"\x01" * 8)
         self._births: dict[bytes, bytes] = {}
@@ -214,6 +225,24 @@ class MemoryBackend:
             requests={"gets": 0, "puts": self.writes, "deletes": 0},
             alarms={"alarms": 0},
         )
+
+    def hints(self) -> HintsStatus:
+        return HintsStatus(
+            node="n1",
+            counted=True,
+            hints=sum(target.hints for target in self.targets),
+            bytes=sum(target.bytes for target in self.targets),
+            bytes_max=1 << 30,
+            window_s=10_800,
+            rate_max=16 << 20,
+            targets=self.targets,
+        )
+
+    async def sync_hints(self, timeout_ms: int) -> dict[str, int]:
+        self.sync_timeout_ms = timeout_ms
+        if isinstance(self.synced, Exception):
+            raise self.synced
+        return self.synced
 
     def found(self, routing: bytes) -> Found:
         record = self.records.get(routing, EMPTY)

@@ -11,6 +11,7 @@ from raw_http import RawHttp, Reply
 
 from dynamo.errors import (
     DynamoError,
+    HintsUndelivered,
     NotReady,
     PropertiesUncertain,
     ReadUncertain,
@@ -18,6 +19,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     TooManyListings,
     TooManyProperties,
+    TooManySyncs,
     Unavailable,
     UnknownBucketType,
     WriteUncertain,
@@ -134,6 +136,11 @@ PROVOKED: dict[str, Provoke] = {
     "too_many_properties": _raised(TooManyProperties, limit=4),
     "unsupported_media_type": _sent("PUT", "/buckets/b/props", {"Content-Type": "a/b"}, b"{}"),
     "too_many_listings": _raised(TooManyListings, limit=4, retry_after_s=1),
+    "hints_undelivered": _raised(
+        HintsUndelivered,
+        undelivered={"n2": {"hints": 4, "state": "down", "reason": "not connected"}},
+    ),
+    "too_many_syncs": _raised(TooManySyncs, limit=4, retry_after_s=1),
     "too_many_connections": _a_second_connection,
     "storage_full": _raised(StorageFull, reasons={"n2": "disk full"}),
     "storage_refuses_writes": _raised(StorageRefusesWrites, reason="disk_full"),

@@ -86,6 +86,7 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
     metrics.count["gets"] = 1 << 60
     families = page(
         MemoryBackend().status(),
+        hints=MemoryBackend().hints(),
         counters=metrics.snapshot(),
         times=RequestTimes(lambda: 0.0),
         load=Load(),
@@ -105,6 +106,7 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
         *("process_resident_memory_bytes", "process_open_fds"),
         *("dynamo_peer_up", "dynamo_peer_stalled_seconds"),  # there is no peer
         *("dynamo_peer_doubted", "dynamo_peer_phi", "dynamo_peer_latency_seconds"),
+        *(f"dynamo_hints_{name}" for name in ("held", "held_bytes", "oldest_seconds")),  # no hint
     }
 
 
