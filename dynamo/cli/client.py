@@ -108,6 +108,19 @@ def fetch(node: str, path: str) -> bytes:
         connection.close()
 
 
+def send(node: str, method: str, path: str, *, seconds: float) -> Answer:
+    """What a node answers to a request without a body. Raises Unreachable, ConfigError."""
+    connection = http.client.HTTPConnection(node_address(node), timeout=seconds)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read(FETCH_BYTES_MAX))
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(str(error) or type(error).__name__) from None
+    finally:
+        connection.close()
+
+
 def siblings_of(answer: Answer) -> list[dict[str, Any]]:
     """The values in an answer of 200 or 300, one or more.
 
