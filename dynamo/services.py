@@ -124,6 +124,7 @@ class NodeServices:
         directory.note_database()
         self._commit = commit = GroupCommit(storage=storage, metrics=metrics)
         self._own("group commit", commit.run())
+        self._detector = detector = Detector(node_id=config.node_id, clock=clock, metrics=metrics)
         self._replica = replica = Replica(
             node_id=config.node_id,
             storage=storage,
@@ -133,6 +134,7 @@ class NodeServices:
             incarnation=incarnation_bytes(directory.start, directory.random),
             hint_window=config.hint_window,
             hint_bytes_max=config.hint_bytes_max,
+            down=detector.down,
         )
         self._topology = topology = Topology(
             own=_member(config),
@@ -178,9 +180,6 @@ class NodeServices:
         self._transport = transport = world.transport(
             gate=topology, metrics=metrics, handlers=self._handlers
         )
-        self._detector = detector = Detector(
-            node_id=config.node_id, transport=transport, clock=clock, metrics=metrics
-        )
         self._refill = refill = Refill(
             node_id=config.node_id,
             replica=replica,
@@ -192,7 +191,7 @@ class NodeServices:
             node_id=config.node_id,
             hints=replica.hints,
             transport=transport,
-            down=frozenset(),
+            down=detector.down,
             rate=config.handoff_rate,
             clock=clock,
             metrics=metrics,
@@ -207,6 +206,7 @@ class NodeServices:
             value_bytes_max=config.value_bytes_max,
             heard=topology.acknowledged,
             properties=properties_of,
+            opinions=detector,
         )
         self._listing = Listing(
             node_id=config.node_id,
@@ -242,6 +242,7 @@ class NodeServices:
             metrics=metrics,
         )
         replica.on_foreign_dot = recovery.renew_incarnation
+        detector.attach(transport)
         topology.attach(transport)
         properties.attach(transport)
         topology.on_ring = self._on_ring

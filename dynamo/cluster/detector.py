@@ -118,11 +118,9 @@ class Detector:
     """The port `Opinions`; one a node. Never go through its sets in their own order: it differs from
     one start to the next."""
 
-    def __init__(
-        self, *, node_id: str, transport: Observed, clock: Clock, metrics: Metrics
-    ) -> None:
+    def __init__(self, *, node_id: str, clock: Clock, metrics: Metrics) -> None:
         self._node_id = node_id
-        self._transport = transport
+        self._observed: Observed | None = None
         self._clock = clock
         self._count = metrics.count
         self._down: set[str] = set()
@@ -137,6 +135,15 @@ class Detector:
     def __repr__(self) -> str:
         down, doubted = " ".join(sorted(self._down)), " ".join(sorted(self._doubted))
         return f"Detector({self._node_id} down=[{down}] doubted=[{doubted}])"
+
+    def attach(self, transport: Observed) -> None:
+        """Go by this transport."""
+        self._observed = transport
+
+    @property
+    def _transport(self) -> Observed:
+        assert self._observed is not None
+        return self._observed
 
     @property
     def down(self) -> AbstractSet[str]:

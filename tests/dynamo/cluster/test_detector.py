@@ -31,7 +31,8 @@ class Scene:
         self.latencies: dict[str, float] = {}
         self.unanswered: dict[str, float] = {}
         self.metrics = Metrics()
-        self.detector = Detector(node_id="a", transport=self, clock=self, metrics=self.metrics)
+        self.detector = Detector(node_id="a", clock=self, metrics=self.metrics)
+        self.detector.attach(self)
         self.detector.adopt(ring("a", *names, far=far))
         self.down, self.doubted = self.detector.down, self.detector.doubted
         for name in names:
