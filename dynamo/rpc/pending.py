@@ -20,11 +20,13 @@ SWEEP_SECONDS: Final = 0.05
 #: At most one reply in so many seconds makes a sample of the latency: all where there are few, and
 #: where there are many they cost next to nothing.
 SAMPLE_SECONDS: Final = 0.01
-#: A sample above this counts as this, so that one long pause is forgotten soon.
-SAMPLE_MAX: Final = 1.0
-#: How far one sample pulls the latency up, and how far down: what is slow now and then stays fast.
+#: How far one sample pulls the latency up, and how far down; and a sample that is above so many times
+#: the latency and so many seconds counts as that. So one pause is no slowness, and a few slow replies
+#: in a row are.
 _RISE: Final = 1 / 8
 _FALL: Final = 1 / 4
+_JUMP: Final = 8
+_JUMP_SECONDS: Final = 0.02
 
 _STREAM_MASK: Final = 0xFFFF_FFFF
 _NEVER: Final = float("inf")
@@ -109,8 +111,10 @@ class Pending:
         else:
             if now >= self._sample_at:  # not a call of its own: each reply comes by here
                 self._sample_at = now + SAMPLE_SECONDS
-                above = min(now - entry[1], SAMPLE_MAX) - self.latency
-                self.latency += above * (_RISE if above > 0 else _FALL) if self.latency else above
+                latency = self.latency
+                above = min(now - entry[1], latency * _JUMP + _JUMP_SECONDS) - latency
+                pull = (_RISE if above > 0 else _FALL) if latency else 1.0
+                self.latency = latency + above * pull
             if not last:
                 if reply.__class__ is Minted:
                     self._answered[stream] = entry
