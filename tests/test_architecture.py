@@ -41,7 +41,7 @@ RANKS = """
     property_schema tail stand_ins
     property_table hedging
 
-    rpc.codec rpc.handshake rpc.pending rpc.network
+    rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback
     rpc.channel
     rpc.connection

@@ -16,6 +16,7 @@ from dynamo.errors import Malformed
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Failure, Handler, Prompt, Timer, Waiter
 from dynamo.rpc.codec import Buffer, UnknownOperation, decode_reply, decode_request, encode
+from dynamo.rpc.delay import Delay
 from dynamo.rpc.frame import LAST, MESSAGE_BYTES_MAX, REPLY, FrameReader, FrameWriter
 from dynamo.rpc.messages import Refused, Reply
 from dynamo.rpc.pending import Pending
@@ -95,8 +96,9 @@ class Channel:
     ) -> None:
         self.peer = peer
         self.pending = Pending(node=peer, clock=clock, metrics=metrics)
-        self._reader = FrameReader(seed=seed_in)
-        self._writing = FrameWriter(seed=seed_out)
+        delay = Delay(clock.monotonic)
+        self._reader = FrameReader(seed=seed_in, late=delay.late)
+        self._writing = FrameWriter(seed=seed_out, stamp=delay.stamp)
         self._writer = writer
         self._close = close
         self._clock = clock
@@ -208,12 +210,12 @@ class Channel:
         count["rpc_messages_received"] += len(messages)
         now = self.heard_at = self._monotonic()
         unread = len(messages)
-        for stream, flags, payload in messages:
+        for stream, flags, payload, late in messages:
             unread -= 1
             if flags & REPLY:
                 self._on_reply(stream, payload, flags & LAST, now)
             else:
-                self._on_request(stream, payload, now)
+                self._on_request(stream, payload, now - late)
             if self._closed:
                 count["rpc_messages_unread"] += unread
                 return
@@ -239,7 +241,9 @@ class Channel:
         else:
             self.pending.reply(stream, reply, last, now)
 
-    def _on_request(self, stream: int, payload: Buffer, arrived: float) -> None:
+    def _on_request(self, stream: int, payload: Buffer, due: float) -> None:
+        """Carry it out. `due`: when it would have been read, had nothing stood still: its time counts
+        from then."""
         try:
             request = decode_request(payload)
         except UnknownOperation as error:
@@ -250,8 +254,8 @@ class Channel:
             self._count["rpc_requests_malformed"] += 1
             self._reply(stream, Refused("malformed", True, error.message[:200]), True)
             return
-        deadline = arrived + request.deadline_ms / 1000
-        # Not `arrived`: those before it in the same turn may have taken their time.
+        deadline = due + request.deadline_ms / 1000
+        # Not the time of the read: those before it in the same turn may have taken their time.
         if self._monotonic() >= deadline:
             self._count["rpc_requests_past_deadline"] += 1
             self._reply(stream, Refused("deadline_past", True), True)

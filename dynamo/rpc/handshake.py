@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 MAGIC: Final = b"DYNA"
-VERSION: Final = 2
+VERSION: Final = 3
 NONCE_BYTES: Final = 16
 PROCESS_BYTES: Final = 8
 SESSION_BYTES: Final = 16

@@ -12,6 +12,7 @@ from rpc_nodes import Answers, ManualClock
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Handler, Prompt
 from dynamo.rpc import channel as channel_module
+from dynamo.rpc import frame as frame_module
 from dynamo.rpc import pending as pending_module
 from dynamo.rpc.channel import FRAME_BYTES_A_SECOND, Channel
 from dynamo.rpc.codec import encode
@@ -272,6 +273,45 @@ def test_a_request_whose_deadline_passed_behind_slow_ones_is_not_executed() -> N
     pair.carry()
     assert len(executed) == 2
     assert pair.b.count["rpc_requests_past_deadline"] == 3
+
+
+def test_what_was_read_long_after_it_was_sent_is_not_executed() -> None:
+    """Of a node that stood still: what its peer asked meanwhile lay in the socket, with its times."""
+    pair = Pair()
+    pair.ask()
+    pair.carry()
+    queued = b""
+    for _ in range(4):
+        pair.ask(timeout=9.0)
+        queued += pair.a.turn()
+        pair.clock.advance(0.4)
+    pair.b.channel.receive(queued)
+    assert pair.b.count["rpc_requests_past_deadline"] == 2
+    assert len(pair.calls) == 3
+    pair.clock.advance(0.3)
+    for call in pair.calls[1:]:
+        call.reply(Pong())
+    assert pair.b.count["rpc_replies_past_deadline"] == 1
+    pair.carry()
+    assert [type(reply).__name__ for _, reply in pair.answers.replies] == ["Refused"] * 2 + ["Pong"]
+
+
+def test_a_long_message_is_as_late_as_its_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_module, "FRAME_BYTES_MAX", 100)
+    pair = Pair()
+    pair.ask()
+    pair.carry()
+    pair.ask(Mint(b"k", 0, 0, 1, 1000, (), 0, bytes(300)))
+    sent = pair.a.turn()
+    pair.b.channel.receive(sent[:150])
+    pair.clock.advance(1.5)
+    pair.b.channel.receive(sent[150:])
+    assert len(pair.calls) == 2  # it flowed, if slowly: only what nobody read for long is late
+    pair.ask(Mint(b"k", 0, 0, 1, 1000, (), 0, bytes(300)))
+    sent = pair.a.turn()
+    pair.clock.advance(1.5)
+    pair.b.channel.receive(sent)
+    assert len(pair.calls) == 2
 
 
 def test_a_bad_frame_closes_and_is_not_executed() -> None:

@@ -40,7 +40,7 @@ def read(reader: FrameReader, *pieces: bytes) -> list[Plain]:
     found: list[Plain] = []
     for piece in pieces:
         # Views are only good until the next feed: copy at once.
-        found += [(stream, flags, bytes(p)) for stream, flags, p in reader.feed(piece)]
+        found += [(stream, flags, bytes(p)) for stream, flags, p, _ in reader.feed(piece)]
     return found
 
 
@@ -131,7 +131,7 @@ def changed(header: dict[int, int]) -> bytes:
 
 def sealed(entries: bytes) -> bytes:
     """A frame of these bytes, all right but for what they say."""
-    checked = struct.pack(">I", 0) + entries
+    checked = struct.pack(">III", 0, 0, 0) + entries
     return struct.pack(">II", len(entries), crc32(checked, SEED ^ len(entries))) + checked
 
 
@@ -142,10 +142,10 @@ FAULTS = {
     "left out": ONE + THREE,
     "swapped": TWO + ONE,
     "of another connection": written((1, 0, b"one"), seed=SEED + 1),
-    "other flags": changed({16: REPLY}),
+    "other flags": changed({24: REPLY}),
     "unknown flags": sealed(struct.pack(">IBI", 1, 8, 0)),
     "LAST of a request": sealed(struct.pack(">IBI", 1, LAST, 0)),
-    "other stream": changed({15: 9}),
+    "other stream": changed({23: 9}),
     "of nothing": sealed(b""),
     "a message cut short by its frame": sealed(struct.pack(">IBI", 1, 0, 2) + b"x"),
     "a message of 2**32 - 1 bytes": sealed(struct.pack(">IBI", 1, 0, 0xFFFF_FFFF) + b"x"),
@@ -184,7 +184,7 @@ def test_a_message_of_the_largest_size_passes_and_one_above_is_a_fault() -> None
     frames = [(1, MORE, bytes(part))] * 4
     rest = frame.MESSAGE_BYTES_MAX - 4 * part
     reader = FrameReader(seed=SEED)
-    [(_, _, payload)] = reader.feed(written(*frames, (1, 0, bytes(rest))))
+    [(_, _, payload, _)] = reader.feed(written(*frames, (1, 0, bytes(rest))))
     assert len(payload) == frame.MESSAGE_BYTES_MAX
     reader = FrameReader(seed=SEED)
     reader.feed(written(*frames, (1, MORE, bytes(rest)), (1, 0, b"x")))
@@ -227,7 +227,7 @@ def test_a_frame_that_is_full_makes_room_for_the_next() -> None:
     writer, reader = FrameWriter(seed=SEED), FrameReader(seed=SEED)
     for stream in range(3):
         writer.add(stream, 0, half)
-    assert [stream for stream, _, _ in reader.feed(writer.take())] == [0, 1, 2]
+    assert [stream for stream, _, _, _ in reader.feed(writer.take())] == [0, 1, 2]
     assert writer.frames == 3
 
 

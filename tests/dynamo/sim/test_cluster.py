@@ -132,6 +132,25 @@ def test_writes_go_on_beside_a_paused_node() -> None:
     play(scene)
 
 
+def test_a_node_that_stood_still_does_nothing_that_nobody_waits_for_any_more() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await cluster.write("a", b"k", b"v", options=ALL)
+        cluster.pause("c")
+        for number in range(5):
+            with pytest.raises(DynamoError):
+                await cluster.write("a", b"late%d" % number, b"v", options=ALL)
+        await asyncio.sleep(0.2)
+        node = cluster.nodes["c"]
+        stores = node.count("stores")
+        cluster.resume("c")
+        await cluster.until(lambda: node.count("rpc_requests_past_deadline") >= 5, "c has read all")
+        assert node.count("stores") == stores
+        await cluster.write("b", b"k2", b"v", options=ALL)
+        assert node.count("stores") + node.count("mints") > stores
+
+    play(scene)
+
+
 def test_a_wiped_node_is_refilled_before_it_counts() -> None:
     async def scene(cluster: Cluster) -> None:
         for number in range(20):
