@@ -123,6 +123,10 @@ COUNTERS: Final[Mapping[str, str]] = {
     "handoffs_interrupted": "Times that this node's storage kept hints from being delivered.",
     # Cluster
     "known_peers_unwritten": "Times that what is known of the peers could not be kept on disk.",
+    "later_rings_asked": "Asks for the ring of a peer, since a request of it named a later epoch.",
+    "later_rings_not_sent": "Of them, those that the peer did not answer with a ring.",
+    "later_rings_not_taken": "Later rings of peers left alone, since no change has been agreed on here.",
+    "later_rings_refused": "Rings of peers that are none, or not of this cluster.",
     "peer_requests_failed": "Requests about the ring, and heartbeats, that failed.",
     "own_pauses": "Times that this node found that it had itself stood still.",
     "peers_convicted": "Connections closed, since the peer was silent for longer than is likely.",

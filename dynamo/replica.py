@@ -9,6 +9,7 @@ what a power loss can take back (docs/architecture.md). Knows nothing of sockets
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
@@ -74,6 +75,8 @@ class Replica(Merging):
         #: other dicts with each ring.
         self.prefixes: dict[Partition, bytes] = {}
         self.changed_epochs: dict[Partition, int] = {}
+        #: Called with a peer, and the epoch that its request names, if that is later than the ring's.
+        self.on_later_epoch: Callable[[str, int], None] = lambda peer, epoch: None
 
     # Membership ---------------------------------------------------------------------------------
 
@@ -106,6 +109,8 @@ class Replica(Merging):
 
     def on_mint(self, message: Mint, call: Call) -> None:
         """Give a write its dot, answer Minted at once and Synced once it is on disk."""
+        if message.epoch > self.refusing.epoch:
+            self.on_later_epoch(call.peer, message.epoch)
         place = (message.cls, message.partition)
         prefix = self.prefixes.get(place)
         # A disk that is nearly full must take deletes, or it would never have room again.
@@ -147,6 +152,8 @@ class Replica(Merging):
         and refills are never refused for their stamps: what has been acknowledged once must get
         wherever it may have been lost, and replicas must agree.
         """
+        if message.epoch > self.refusing.epoch:
+            self.on_later_epoch(call.peer, message.epoch)
         place = (message.cls, message.partition)
         prefix = self.prefixes.get(place)
         reserve = False

@@ -51,6 +51,8 @@ class ReplicaReads:
         storage_key = prefix + message.key
         if replica.refilling or replica.damaged or storage_key in replica.unsynced:
             return None
+        if message.epoch > self._refusing.epoch:
+            return None  # `on_fetch` knows whose it is
         try:
             seen = replica.look(storage_key)
             if seen is None:
@@ -128,6 +130,7 @@ class ReplicaReads:
         """Answer with a page of a partition's records, once all of them are on disk."""
         replica = self._replica
         place = (message.cls, message.partition)
+        self._heed(message.epoch, call)
         prefix = replica.prefixes.get(place)
         if prefix is None or message.epoch < replica.changed_epochs[place]:
             self._refusing.refuse(call, self._refusing.not_mine(owned=prefix is not None))
@@ -164,6 +167,7 @@ class ReplicaReads:
     def refuses_reads(self, place: Partition, epoch: int, call: Call) -> bool:
         """True, and the call is answered, if this partition counts toward no read here."""
         replica = self._replica
+        self._heed(epoch, call)
         prefix = replica.prefixes.get(place)
         mark = replica.refilling.get(place)
         if prefix is None or epoch < replica.changed_epochs[place]:
@@ -173,6 +177,10 @@ class ReplicaReads:
         else:
             return False
         return True
+
+    def _heed(self, epoch: int, call: Call) -> None:
+        if epoch > self._refusing.epoch:
+            self._replica.on_later_epoch(call.peer, epoch)
 
     def refuse_unread(self, place: Partition, call: Call, error: DynamoError) -> None:
         """A range of the partition could not be read."""

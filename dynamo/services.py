@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from dynamo.bucket_properties import PropertyStore
 from dynamo.cluster.detector import Detector
+from dynamo.cluster.later_ring import LaterRing
 from dynamo.cluster.topology import Known, Topology
 from dynamo.commit import GroupCommit
 from dynamo.config import NodeConfig
@@ -243,6 +244,13 @@ class NodeServices:
         )
         replica.on_foreign_dot = recovery.renew_incarnation
         detector.attach(transport)
+        replica.on_later_epoch = LaterRing(
+            node_id=config.node_id,
+            ring=lambda: topology.ring,
+            transport=transport,
+            clock=clock,
+            metrics=metrics,
+        ).note
         topology.attach(transport)
         properties.attach(transport)
         topology.on_ring = self._on_ring

@@ -49,7 +49,7 @@ RANKS = """
     rpc.peers
 
     commit ask backlog sync_point
-    refusing
+    refusing cluster.later_ring
     own_records
     merging hint_account
     hint_store
