@@ -36,7 +36,9 @@ from dynamo.rpc.handshake import (
     Refusal,
 )
 
-#: Connections of all kinds at a time; one that arrives above it is closed.
+#: Connections of all kinds at a time. One that arrives above it ends the oldest unfinished handshake of
+#: all hosts, so that many who say nothing keep out nobody; is there none, it is closed itself. Those
+#: that arrive in one turn of the loop may be above it until that has passed.
 CONNECTIONS_MAX: Final = 4_096
 #: Unfinished handshakes of one remote host at a time; one more ends the oldest of them, since a node
 #: is done in an instant and who says nothing has had his.
@@ -113,12 +115,14 @@ class Links:
         # Dicts for their order, which must not depend on memory addresses.
         self._alive: dict[Connection, None] = {}
         self._greetings: dict[str, dict[Connection, None]] = {}
+        #: The same, of all hosts, oldest first.
+        self._unfinished: dict[Connection, None] = {}
         self._complaints: dict[str, tuple[float, int]] = {}
         self._closing = False
         self._all_gone = asyncio.Event()
 
     def __repr__(self) -> str:
-        greeting = sum(map(len, self._greetings.values()))
+        greeting = len(self._unfinished)
         return f"Links({self.node_id} open=[{' '.join(self._open)}] greeting={greeting})"
 
     def accept(self) -> Connection:
@@ -165,14 +169,17 @@ class Links:
         if self._closing:
             return False
         if not connection.dialed:
-            if len(self._alive) >= CONNECTIONS_MAX:
-                self.metrics.count["rpc_connections_capped"] += 1
-                return False
             greetings = self._greetings.get(connection.remote_host, {})
             if len(greetings) >= GREETINGS_PER_HOST_MAX:
                 self.metrics.count["rpc_connections_capped"] += 1
                 next(iter(greetings)).close("too many unfinished handshakes of its host")
+            elif len(self._alive) >= CONNECTIONS_MAX:
+                self.metrics.count["rpc_connections_capped"] += 1
+                if not self._unfinished:
+                    return False
+                next(iter(self._unfinished)).close("too many connections")
             self._greetings.setdefault(connection.remote_host, {})[connection] = None
+            self._unfinished[connection] = None
         self._alive[connection] = None
         return True
 
@@ -283,6 +290,7 @@ class Links:
         log.warning("closed %s from %s: %s%s", topic, connection.remote_host, reason, more)
 
     def _end_greeting(self, connection: Connection) -> None:
+        self._unfinished.pop(connection, None)
         greetings = self._greetings.get(connection.remote_host)
         if greetings is not None:
             greetings.pop(connection, None)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -417,6 +418,38 @@ async def test_connections_of_one_host_are_capped(monkeypatch: pytest.MonkeyPatc
         await until(lambda: not node.transport._links._alive)
         async with by_hand(node):
             await until(lambda: node.transport.connected() == ("z",))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback is one address")
+async def test_many_hosts_that_say_nothing_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "CONNECTIONS_MAX", 20)
+    node = PeerNode("a")
+    async with running(node), by_hand(node, "y") as peer:
+        host, port = split_address(node.address)
+        silent = []
+        for number in range(60):
+            source = (f"127.0.1.{number}", 0)
+            silent.append(await asyncio.open_connection(host, port, local_addr=source))
+        await until(lambda: node.count["rpc_connections_capped"] == 41)
+        await until(lambda: len(node.transport._links._alive) == 20)
+        async with by_hand(node):
+            await until(lambda: node.transport.connected() == ("y", "z"))
+        assert not peer.reader.at_eof()
+        for _, writer in silent:
+            writer.transport.abort()
+
+
+async def test_above_the_cap_of_open_connections_one_more_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(links_module, "CONNECTIONS_MAX", 2)
+    node = PeerNode("a")
+    async with running(node), by_hand(node, "x"), by_hand(node, "y"):
+        await until(lambda: node.transport.connected() == ("x", "y"))
+        async with stranger(node) as (reader, _):
+            assert await ended(reader)
+        assert node.count["rpc_connections_capped"] == 1
+        assert node.transport.connected() == ("x", "y")
 
 
 async def test_a_peer_that_stops_reading_is_closed_and_costs_bounded_memory() -> None:
