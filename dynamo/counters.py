@@ -248,6 +248,13 @@ FAMILIES: Final = (
         "Records that this node had missed and did not take, by code.",
     ),
     Family(
+        "requests_shed_",
+        "requests_shed",
+        "why",
+        "Requests refused before anything was done: requests, bytes or lag over their bound, a client "
+        "over its share, a lane full.",
+    ),
+    Family(
         "refused_",
         "refused",
         "code",

@@ -163,6 +163,23 @@ class NotReady(DynamoError):
     outcome = "none"
 
 
+class Overloaded(DynamoError):
+    """This node has as much to do as it takes, and has not begun with this.
+
+    `details`: reason (requests, bytes, lag, lane), retry_after_ms.
+    """
+
+    code = "overloaded"
+    outcome = "none"
+
+
+class TooManyRequests(DynamoError):
+    """This client has more in flight than its share while others come; `details`: retry_after_ms."""
+
+    code = "too_many_requests"
+    outcome = "none"
+
+
 class TooManyListings(DynamoError):
     """This node lists as much as it does at a time; `details`: limit, retry_after_s."""
 

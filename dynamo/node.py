@@ -109,6 +109,7 @@ class Node:
                 value_bytes_max=config.value_bytes_max, connections_max=_connections_max()
             ),
             metrics=self.metrics,
+            admission=services.admission,
             access_log=config.access_log,
         )
         self.http_address = await self._http.start(config.http)

@@ -8,8 +8,7 @@ what a power loss can take back (docs/architecture.md). Knows nothing of sockets
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final

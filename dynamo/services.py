@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
+from dynamo.admission import LAG_MAX, Admission
 from dynamo.bucket_properties import PropertyStore
 from dynamo.cluster.detector import Detector
 from dynamo.cluster.later_ring import LaterRing
@@ -97,8 +98,10 @@ class NodeServices:
         world: World,
         metrics: Metrics,
         defaults: PropertiesOf | None = None,
+        lag_max: float = LAG_MAX,
     ) -> None:
-        """`defaults`: the properties of buckets that were given none, if not those of all."""
+        """`defaults`: the properties of buckets that were given none, if not those of all. `lag_max`:
+        as of `Admission`."""
         self._defaults = defaults
         self.config = config
         self.metrics = metrics
@@ -110,6 +113,15 @@ class NodeServices:
         self._transport: PeerTransport | None = None
         self._serves = False
         self.rpc_address = ""
+        #: Whoever hands on clients' requests asks it first.
+        self.admission = Admission(
+            clock=world.clock,
+            entropy=world.entropy,
+            metrics=metrics,
+            requests_max=config.requests_max,
+            bytes_max=config.request_bytes_max,
+            lag_max=lag_max,
+        )
 
     # Life ---------------------------------------------------------------------------------------
 
@@ -290,6 +302,7 @@ class NodeServices:
     async def close(self) -> None:
         """Stop taking requests, finish what runs, sync, release everything. Safe at any point."""
         self._serves = False
+        self.admission.close()
         if self._transport is not None:
             self._replica.close()
             self._deliver.close()

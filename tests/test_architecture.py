@@ -37,7 +37,7 @@ RANKS = """
     version
     record stored context rpc.messages
     resolve requests ports cluster_file liveness listing_pages seen
-    quorum config readiness properties patience last_write
+    quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins
     property_table hedging
 
@@ -48,7 +48,7 @@ RANKS = """
     rpc.links rpc.dial
     rpc.peers
 
-    commit ask backlog sync_point
+    commit ask backlog sync_point admission
     refusing cluster.later_ring
     own_records
     merging hint_account
@@ -89,8 +89,8 @@ RANKS = """
     http
 
     sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds
-    sim.clock sim.database sim.plan sim.history sim.link
-    sim.draw sim.disk sim.stream sim.messages sim.checks
+    sim.clock sim.cpu sim.database sim.plan sim.history sim.link
+    sim.door sim.draw sim.disk sim.stream sim.messages sim.checks
     sim.storage sim.files sim.network sim.last_write
     sim.world
     sim.node

@@ -36,6 +36,17 @@ async def read_body(request: Request, limit: int | None = None) -> bytes:
     return await _read_slowly(request, limit)
 
 
+def body_bytes(request: Request) -> int:
+    """What the body may take, as far as its headers say: what has come of one that is there, else what
+    is declared, but no more than a value may have."""
+    payload = request._payload
+    limit = request.edge.limits.value_bytes_max
+    if payload.is_eof():
+        return min(payload.total_bytes, limit)
+    declared = request.headers.get(hdrs.CONTENT_LENGTH)
+    return limit if declared is None else min(int(declared), limit)
+
+
 def _check_coding(request: Request) -> None:
     # The parser takes any list that ends in chunked and undoes the chunks alone: what it hands on
     # of `gzip, chunked` is not what the client means to store.

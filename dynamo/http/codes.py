@@ -22,6 +22,7 @@ from dynamo.errors import (
     Modified,
     NotReady,
     Outcome,
+    Overloaded,
     PreconditionFailed,
     PropertiesUncertain,
     ReadUncertain,
@@ -30,6 +31,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     TooManyListings,
     TooManyProperties,
+    TooManyRequests,
     TooManySyncs,
     Unavailable,
     UnknownBucketType,
@@ -138,11 +140,25 @@ _ROWS: Final = (
         headers=("Accept",),
     ),
     _edge(417, "expectation_failed", "An Expect other than 100-continue."),
+    _of(
+        TooManyRequests,
+        "The client, by its address, has more requests in flight than its share while others come. "
+        "Nothing was done; `retry_after_ms` says when to try again.",
+        details=("retry_after_ms",),
+        headers=("Retry-After",),
+    ),
     ErrorCode(
         code="internal",
         status=500,
         outcome="unknown",
         when="What should not happen. The node's log has the reason, under the request id.",
+    ),
+    _of(
+        Overloaded,
+        "The node has as much to do as it takes: `reason` says of what (requests, bytes, lag, lane). "
+        "Nothing was done; `retry_after_ms` says when to try again, or ask another node.",
+        details=("reason", "retry_after_ms"),
+        headers=("Retry-After",),
     ),
     _of(
         Unavailable,

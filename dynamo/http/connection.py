@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, RequestPayloadError, _ErrInfo
 
+from dynamo.admission import Client
 from dynamo.http.errors import Refusal, failure_reply, refusal_reply
 from dynamo.http.limits import FIELD_BYTES_MAX, TARGET_BYTES_MAX
 from dynamo.http.refusals import refuse_method
@@ -31,6 +32,9 @@ _TOO_LONG: Final = (
 #: A request line with a method and a target that HTTP allows (RFC 9110, 9.1), whoever knows them.
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.[01]\r\n")
 
+#: A client that is gone before it could be asked where it is.
+UNKNOWN: Final = "unknown"
+
 Serve = Callable[[Request], Awaitable[HttpReply]]
 
 
@@ -44,11 +48,21 @@ class Connections(web.Server):
         self._edge = edge
 
     def __call__(self) -> web.RequestHandler:
-        connection = Connection(self, loop=self._loop, **self._kwargs)
+        return self._made(self._kwargs)
+
+    def reserved(self) -> web.RequestHandler:
+        """A connection above the limit: no client's, quick, and closed with its first reply."""
+        header_s = self._edge.limits.reserved_header_s
+        connection = self._made({**self._kwargs, "keepalive_timeout": header_s})
+        connection.is_reserved = connection.ended = True
+        return connection
+
+    def _made(self, settings: dict[str, Any]) -> Connection:
+        connection = Connection(self, loop=self._loop, **settings)
         connection.serve = self._serve
         connection.edge = self._edge
-        connection._unread = connection._arriving = connection._stall = None
-        connection.ended = False
+        connection._unread = connection._arriving = connection._stall = connection.client = None
+        connection.is_reserved = connection.ended = False
         return connection
 
     def __len__(self) -> int:
@@ -71,7 +85,9 @@ class Connections(web.Server):
 class Connection(web.RequestHandler):
     """One client. Made by `Connections`."""
 
-    __slots__ = ("_arriving", "_stall", "_unread", "edge", "ended", "serve")
+    __slots__ = (
+        *("_arriving", "_stall", "_unread", "client", "edge", "ended", "is_reserved", "serve"),
+    )
     edge: Edge
     serve: Serve
     #: The request line that what the parser could not read begins with, if it is one.
@@ -82,6 +98,17 @@ class Connection(web.RequestHandler):
     _stall: asyncio.TimerHandle | None
     #: Set once the client sends no more: the last reply that is due closes the connection.
     ended: bool
+    #: Made by `Connections.reserved`: it is no client's.
+    is_reserved: bool
+    #: Whose requests these are, while it is connected; None of a reserved connection.
+    client: Client | None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join those who are connected."""
+        if not self.is_reserved:
+            peer = transport.get_extra_info("peername")
+            self.client = self.edge.admission.join(str(peer[0]) if peer else UNKNOWN)
+        super().connection_made(transport)
 
     async def start(self) -> None:
         """Serve this connection's requests; what aiohttp's own does, without a task a request."""
@@ -213,6 +240,10 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the client; whoever still reads what it sent is told."""
         super().connection_lost(exc)
+        if self.client is not None:
+            # A request that still runs keeps it, to be released.
+            self.edge.admission.leave(self.client)
+            self.client = None
         arriving = self._arriving
         if arriving is not None and not arriving.is_eof():
             arriving.set_exception(ConnectionResetError("the client went away"))

@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from dynamo.admission import LAG_MAX
+from dynamo.config import REQUEST_BYTES_DEFAULT, REQUESTS_DEFAULT
 from dynamo.context import CONTEXT_BYTES_MAX
 from dynamo.http import prose
 from dynamo.http.catalog import (
@@ -57,6 +59,7 @@ def page(routes: Sequence[Route] = ROUTES) -> str:
         "errors": _errors(),
         "common_errors": _codes(COMMON_ERRORS),
         "limits": _table(("what", "limit", "above it"), _limits(Limits())),
+        "reserved": str(Limits().connections_reserved),
         "siblings_max": str(SIBLINGS_MAX),
         "record_bytes_max": _bytes(RECORD_BYTES_MAX),
     }
@@ -206,6 +209,12 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str, str]]:
     yield "one header", _bytes(FIELD_BYTES_MAX), "400 `malformed`"
     yield "headers of a request", f"{FIELDS_MAX}", "400 `malformed`"
     yield "connections to a node", f"{limits.connections_max:,}", "503 `too_many_connections`"
+    yield (
+        "requests in flight at a node",
+        f"{REQUESTS_DEFAULT:,}, with {_bytes(REQUEST_BYTES_DEFAULT)} of bodies",
+        "503 `overloaded`",
+    )
+    yield "time that a node is behind", f"{LAG_MAX * 1000:g} ms", "503 `overloaded`"
     yield (
         "time for a request (`timeout`)",
         f"{TIMEOUT_MS_DEFAULT / 1000:g} s; at most {TIMEOUT_MS_MAX / 1000:g} s",

@@ -21,6 +21,7 @@ from dynamo.errors import (
     Modified,
     NotReady,
     Outcome,
+    Overloaded,
     PreconditionFailed,
     PropertiesUncertain,
     ReadUncertain,
@@ -29,6 +30,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     TooManyListings,
     TooManyProperties,
+    TooManyRequests,
     TooManySyncs,
     Unavailable,
     UnknownBucketType,
@@ -56,6 +58,8 @@ STATUSES: Final[dict[type[DynamoError], int]] = {
     PreconditionFailed: 412,
     ValueTooLarge: 413,
     KeyTooLong: 414,
+    TooManyRequests: 429,
+    Overloaded: 503,
     Unavailable: 503,
     ReadUncertain: 503,
     WriteUncertain: 503,
@@ -132,6 +136,8 @@ def error_reply(request: Request, error: DynamoError) -> HttpReply:
     fields = b""
     if isinstance(error, RecordFull):
         details, fields = _record_details(request, error)
+    elif isinstance(error, (Overloaded, TooManyRequests)):
+        fields = b"Retry-After: %d\r\n" % -(-error.details.get("retry_after_ms", 1000) // 1000)
     elif isinstance(error, (TooManyListings, TooManySyncs)):
         fields = b"Retry-After: %d\r\n" % error.details.get("retry_after_s", 1)
     return json_reply(

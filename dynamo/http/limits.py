@@ -9,6 +9,7 @@ import msgspec
 VALUE_BYTES_DEFAULT: Final = 1 << 20
 VALUE_BYTES_LIMIT: Final = 8 << 20
 CONNECTIONS_DEFAULT: Final = 10_000
+CONNECTIONS_RESERVED: Final = 16
 TARGET_BYTES_MAX: Final = 8 << 10
 FIELD_BYTES_MAX: Final = 24 << 10
 FIELDS_MAX: Final = 128
@@ -25,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     the rest of a body that was refused is read and dropped, so that the client gets to read the
     refusal. `reply_stall_s`: how long a client may take nothing of a reply that waits for it.
     `connections_max`: open at once; whoever comes above that is told 503 and closed.
+    `connections_reserved`: above that, for one request each, about the node itself.
+    `reserved_header_s`: what those have for their headers.
     """
 
     value_bytes_max: int = VALUE_BYTES_DEFAULT
@@ -34,11 +37,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lingering_s: float = 5.0
     reply_stall_s: float = 30.0
     connections_max: int = CONNECTIONS_DEFAULT
+    connections_reserved: int = CONNECTIONS_RESERVED
+    reserved_header_s: float = 2.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.value_bytes_max <= VALUE_BYTES_LIMIT:
             raise ValueError(f"value_bytes_max is not within 1 to {VALUE_BYTES_LIMIT}")
         if self.connections_max < 1:
             raise ValueError("connections_max is not above 0")
-        if min(self.header_timeout_s, self.body_silence_s, self.body_rate_min) <= 0:
+        if self.connections_reserved < 0:
+            raise ValueError("connections_reserved is below 0")
+        times = (self.header_timeout_s, self.reserved_header_s, self.body_silence_s)
+        if min(*times, self.body_rate_min) <= 0:
             raise ValueError("a timeout or rate is not above 0")

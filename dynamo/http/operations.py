@@ -47,7 +47,8 @@ _WRITE_HEADERS: Final = (
     "Link",
     "X-Riak-Index-*",
 )
-_NAME_ERRORS: Final = ("invalid_argument", "unknown_bucket_type", "key_too_long")
+_SHED: Final = ("too_many_requests", "overloaded")
+_NAME_ERRORS: Final = ("invalid_argument", "unknown_bucket_type", "key_too_long", *_SHED)
 _WRITE_ERRORS: Final = (
     *_NAME_ERRORS,
     "bad_context",

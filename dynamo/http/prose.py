@@ -118,6 +118,16 @@ Any request may meet <<common_errors>>, and on a path or with a method that is n
 
 What is over a limit is refused before it is read where that can be known, and never stored in part.
 
+## Overload
+
+A node that has as much to do as it takes says so before it does anything, and before it reads a body:
+503 `overloaded`, with `Retry-After` in whole seconds and `retry_after_ms` in the body, both drawn, so
+that clients do not come back together. A client, by its address, that has more in flight than its
+share while others come gets 429 `too_many_requests` instead. Both have the outcome `none`, whatever
+the request was: it can be made again, here later or at another node now. The paths of the node
+itself (`/health/*`, `/metrics`, `/admin/*`, `/ping`, `/stats`, `/`) have room of their own; above the
+limit of connections <<reserved>> more may ask those, one request each.
+
 ## What differs from Riak
 
 - **Siblings are the default**, for every bucket type. Riak's `default` type keeps the last write by

@@ -15,6 +15,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from multidict import istr
 
+from dynamo.admission import Admission
 from dynamo.http.backend import Backend
 from dynamo.http.dates import format_date
 from dynamo.http.ids import Ids, accepted
@@ -31,23 +32,36 @@ REQUEST_ID: Final = istr("X-Request-Id")
 
 
 class Load(NamedTuple):
-    """How busy the server is now: open connections, and requests being answered."""
+    """How busy the server is now: open connections, requests being answered; those of clients that
+    were admitted, the bytes they bring, and how many seconds the loop is behind."""
 
     connections: int = 0
     requests: int = 0
+    admitted: int = 0
+    admitted_bytes: int = 0
+    lag: float = 0.0
 
 
 class Edge:
-    """What every handler needs: the node behind, time, names, limits, counters, times, the log."""
+    """What every handler needs: the node behind and its door, time, names, limits, counters, times,
+    the log."""
 
     __slots__ = (
-        *("_stamp", "_stamped", "access_log", "backend", "clock", "closing", "ids", "limits"),
-        *("load", "metrics", "monotonic", "rendered", "times"),
+        *("_stamp", "_stamped", "access_log", "admission", "backend", "clock", "closing", "ids"),
+        *("limits", "load", "metrics", "monotonic", "rendered", "times"),
     )
 
     def __init__(
-        self, *, backend: Backend, clock: Clock, ids: Ids, limits: Limits, metrics: Metrics
+        self,
+        *,
+        backend: Backend,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        metrics: Metrics,
+        admission: Admission,
     ) -> None:
+        self.admission = admission
         self.backend = backend
         self.clock = clock
         self.ids = ids

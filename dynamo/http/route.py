@@ -7,12 +7,19 @@ Knows nothing of which routes there are.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from dynamo.http.catalog import Operation
 from dynamo.http.reply import HttpReply
 from dynamo.http.request import Request
+
+#: How the paths begin whose requests are shed with those of all clients.
+CLIENT_ROOTS: Final = frozenset({"types", "buckets", "riak"})
+#: How those begin that may wait for something, but for those that only read.
+ADMIN_ROOT: Final = "admin"
+READING: Final = ("GET", "HEAD")
 
 Handler = Callable[[Request], Awaitable[HttpReply]]
 

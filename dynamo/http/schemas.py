@@ -69,6 +69,7 @@ _ERROR: Final = _object(
         "allowed": {"description": "What would do.", "anyOf": [_TEXT, _TEXTS]},
         "limit": _COUNT,
         "retry_after_s": _COUNT,
+        "retry_after_ms": {"description": "Milliseconds after which to try again.", **_COUNT},
         "cap": {"enum": ["siblings", "record_bytes", "context_bytes"]},
         "siblings": {"type": "array", "items": {"$ref": "#/components/schemas/Sibling"}},
         "context": {"type": "string", "contentEncoding": "base64"},

@@ -7,14 +7,18 @@ On aiohttp's low-level server, which parses; what to do with a request is decide
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Final, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs
+from aiohttp.streams import EMPTY_PAYLOAD
 
+from dynamo.admission import Admission, Client
 from dynamo.errors import ConfigError, DynamoError
 from dynamo.http.access_log import log_access
 from dynamo.http.backend import Backend
+from dynamo.http.body import body_bytes
 from dynamo.http.connection import Connections
 from dynamo.http.errors import Refusal, error_reply, failure_reply, refusal_reply
 from dynamo.http.ids import Ids
@@ -22,12 +26,15 @@ from dynamo.http.limits import FIELD_BYTES_MAX, FIELDS_MAX, TARGET_BYTES_MAX, Li
 from dynamo.http.refusals import no_such_resource, not_allowed
 from dynamo.http.reply import ERROR_TYPE, HttpReply, to_json
 from dynamo.http.request import Edge, Load, Request
+from dynamo.http.route import ADMIN_ROOT, CLIENT_ROOTS, READING, Handler
 from dynamo.http.routes import ALL_METHODS, ROUTER
 from dynamo.http.target import split_target
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock
 
 BACKLOG: Final = 1024
+TOO_MANY: Final = "this node has as many connections as it takes"
+
 FLUSH_S: Final = 1.0
 #: Of a stop; with all that comes after it below the 10 s after which supervisors lose patience.
 DRAIN_S: Final = 5.0
@@ -36,8 +43,9 @@ DRAIN_S: Final = 5.0
 class HttpServer:
     """Serves one backend on one address.
 
-    `metrics` gets counters that start with `http_`. `access_log`: a log line for every reply. It
-    starts once; it does not start again.
+    `metrics` gets counters that start with `http_`. `admission`: the door of the node, which is closed
+    with the server; without one it is made, with the usual bounds. `access_log`: a log line for
+    every reply. It starts once; it does not start again.
     """
 
     def __init__(
@@ -48,14 +56,17 @@ class HttpServer:
         ids: Ids,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        admission: Admission | None = None,
         access_log: bool = False,
     ) -> None:
+        metrics = metrics or Metrics()
         self._edge = Edge(
             backend=backend,
             clock=clock,
             ids=ids,
             limits=limits or Limits(),
-            metrics=metrics or Metrics(),
+            metrics=metrics,
+            admission=admission or Admission(clock=clock, entropy=os.urandom, metrics=metrics),
         )
         self._edge.load = self._load
         if access_log:
@@ -125,16 +136,27 @@ class HttpServer:
             transport.abort()
         await self._listener.wait_closed()
         self._listener = self._web = None
+        self._edge.admission.close()
 
     def _connect(self) -> asyncio.BaseProtocol:
         assert self._web is not None
-        if len(self._web) < self._edge.limits.connections_max:
+        limits, count = self._edge.limits, len(self._web)
+        if count < limits.connections_max:
             return self._web()
+        if count < limits.connections_max + limits.connections_reserved:
+            return self._web.reserved()
         self._edge.metrics.count["http_connections_turned_away"] += 1
         return _TurnedAway(self._edge)
 
     def _load(self) -> Load:
-        return Load(0 if self._web is None else len(self._web), len(self._running))
+        admission = self._edge.admission
+        return Load(
+            connections=0 if self._web is None else len(self._web),
+            requests=len(self._running),
+            admitted=admission.running,
+            admitted_bytes=admission.bytes,
+            lag=admission.lag,
+        )
 
     async def _handle(self, request: Request) -> HttpReply:
         assert request.task is not None
@@ -170,7 +192,32 @@ class HttpServer:
             raise not_allowed(route.methods)
         if hdrs.EXPECT in message.headers:
             _check_expectation(message.headers.getall(hdrs.EXPECT))
-        return await handler(request)
+        if segments[1] not in CLIENT_ROOTS:
+            return await self._answer_aside(request, handler)
+        client: Client | None = request._protocol.client  # type: ignore[attr-defined]
+        if client is None:
+            self._edge.metrics.count["http_connections_turned_away"] += 1
+            raise Refusal(
+                503, "too_many_connections", TOO_MANY, fields=b"Retry-After: 1\r\n", close=True
+            )
+        admission = self._edge.admission
+        size = 0 if request._payload is EMPTY_PAYLOAD else body_bytes(request)
+        admission.admit(client, size, request.began)
+        try:
+            return await handler(request)
+        finally:
+            admission.release(client, size)
+
+    async def _answer_aside(self, request: Request, handler: Handler) -> HttpReply:
+        """What asks about the node itself is answered however many clients there are."""
+        admission = self._edge.admission
+        waits = request.segments[1] == ADMIN_ROOT and request.method not in READING
+        lane = admission.admin if waits else admission.health
+        admission.enter(lane)
+        try:
+            return await handler(request)
+        finally:
+            lane.running -= 1
 
 
 def _check_expectation(expectations: Sequence[str]) -> None:
@@ -194,7 +241,7 @@ class _TurnedAway(asyncio.Protocol):
         request_id = self._edge.ids.request_id()
         body = to_json(
             {
-                "message": "this node has as many connections as it takes",
+                "message": TOO_MANY,
                 "code": "too_many_connections",
                 "outcome": "none",
                 "request_id": request_id.decode("ascii"),

@@ -13,7 +13,7 @@ import gc
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context, ContextVar
 from typing import Any, Final, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack
 
@@ -153,8 +153,11 @@ class Process:
         #: What handles must be given to run in it.
         self.context = Context()
         self.context.run(_PROCESS.set, self)
-        self._held: list[AnyHandle] = []
+        self._held: deque[AnyHandle] = deque()
         self._turns_left = 0
+        #: What it has been given to do takes its processor until then.
+        self._busy_until = 0.0
+        self._next_turn: SimTimer | None = None
         self._dead = asyncio.Event()
         #: Tasks that did not end with it, kept: collecting them would run their code.
         self._stuck: list[SimTask[Any]] = []
@@ -192,6 +195,11 @@ class Process:
         """Its tasks that have not ended, in order of creation."""
         return [task for task in self.loop.pending_tasks() if task.process is self]
 
+    @property
+    def waiting(self) -> int:
+        """How much of it waits until it goes on, or has the time."""
+        return len(self._held)
+
     # Fates --------------------------------------------------------------------------------------
 
     def pause(self) -> None:
@@ -201,11 +209,20 @@ class Process:
             self.gated = True
 
     def resume(self) -> None:
-        """Run what has come due meanwhile, in its order, and go on."""
+        """Run what has come due meanwhile, in its order, and go on: at once, if it has the time."""
         if self.state == "paused":
             self.state = "running"
-            self.gated = False
-            self._release(self._held)
+            if self.loop._now < self._busy_until:
+                self._wait_turn()
+            else:
+                self.gated = False
+                self._release(self._held)
+
+    def spend(self, seconds: float) -> None:
+        """Use its processor for so many seconds more: what comes due in it waits for that, in its
+        order. What runs now goes on."""
+        self._busy_until = max(self._busy_until, self.loop._now) + seconds
+        self.gated = True
 
     def kill(self) -> None:
         """A crash: nothing of it runs any more, but for the end of its tasks, which are cancelled.
@@ -231,11 +248,35 @@ class Process:
             return False
         if self.state == "dying":
             return _ends_tasks(handle)
-        return self.state == "running"
+        if self.state != "running":
+            return False
+        if self._held or self.loop._now < self._busy_until:
+            self._held.append(handle)
+            self._wait_turn()
+            return False
+        self.gated = False
+        return True
 
-    def _release(self, handles: list[AnyHandle]) -> None:
+    def _wait_turn(self) -> None:
+        if self._next_turn is None:
+            self._next_turn = self.loop.call_at(
+                self._busy_until, self._take_turns, context=self.loop.outside
+            )
+
+    def _take_turns(self) -> None:
+        """Run what has waited for the processor, until something of it uses that again."""
+        self._next_turn = None
+        while self._held and self.state == "running":
+            if self.loop._now < self._busy_until:
+                self._wait_turn()
+                return
+            handle = self._held.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _release(self, handles: Iterable[AnyHandle]) -> None:
         """Make them ready, before those of the process that became ready after them."""
-        self._held = []
+        self._held = deque()
         ready = self.loop.ready
         later = [handle for handle in ready if handle._context.get(_PROCESS) is self]
         if later:

@@ -13,12 +13,14 @@ from dynamo.errors import (
     DynamoError,
     HintsUndelivered,
     NotReady,
+    Overloaded,
     PropertiesUncertain,
     ReadUncertain,
     StorageFull,
     StorageRefusesWrites,
     TooManyListings,
     TooManyProperties,
+    TooManyRequests,
     TooManySyncs,
     Unavailable,
     UnknownBucketType,
@@ -94,7 +96,7 @@ async def _a_failure(http: RawHttp, backend: FailingBackend) -> Reply:
 async def _a_second_connection(http: RawHttp, backend: FailingBackend) -> Reply:
     await http.request("GET", "/ping")
     async with RawHttp(f"127.0.0.1:{http.writer.get_extra_info('peername')[1]}") as second:
-        return await second.reply()
+        return await second.request("GET", KEY)
 
 
 async def _many_siblings(http: RawHttp, backend: FailingBackend) -> Reply:
@@ -141,6 +143,8 @@ PROVOKED: dict[str, Provoke] = {
         undelivered={"n2": {"hints": 4, "state": "down", "reason": "not connected"}},
     ),
     "too_many_syncs": _raised(TooManySyncs, limit=4, retry_after_s=1),
+    "overloaded": _raised(Overloaded, reason="requests", retry_after_ms=1500),
+    "too_many_requests": _raised(TooManyRequests, retry_after_ms=1500),
     "too_many_connections": _a_second_connection,
     "storage_full": _raised(StorageFull, reasons={"n2": "disk full"}),
     "storage_refuses_writes": _raised(StorageRefusesWrites, reason="disk_full"),

@@ -171,7 +171,7 @@ async def test_a_connection_too_many_is_told_503_and_closed_and_the_others_go_on
         backend=MemoryBackend(),
         clock=SystemClock(),
         ids=Ids(random=random.Random(2)),
-        limits=Limits(connections_max=2),
+        limits=Limits(connections_max=2, connections_reserved=0),
         metrics=metrics,
     )
     address = await server.start("127.0.0.1:0")

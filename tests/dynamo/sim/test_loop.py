@@ -401,3 +401,55 @@ def test_how_the_tasks_of_the_killed_end_is_no_problem_but_an_earlier_bug_is() -
     virtual(main(False))
     with pytest.raises(AssertionError, match="a bug"):
         virtual(main(True))
+
+
+def test_who_spends_time_keeps_what_comes_due_waiting_in_its_order() -> None:
+    async def main() -> list[str]:
+        loop, seen = here(), []
+        process = loop.new_process("a")
+
+        def work(name: str, seconds: float) -> None:
+            process.spend(seconds)
+            seen.append(f"{name} at {loop.time():g}")
+
+        process.call_at(1.0, work, "first", 2.0)
+        process.call_at(1.5, work, "second", 1.0)
+        process.call_at(1.6, work, "third", 0.0)
+        loop.call_at(1.7, seen.append, "outside")
+        process.call_at(2.0, work, "fourth", 0.0).cancel()
+        await asyncio.sleep(2.5)
+        assert process.waiting == 2
+        await asyncio.sleep(5)
+        return seen
+
+    assert virtual(main()) == ["first at 1", "outside", "second at 3", "third at 4"]
+
+
+def test_a_busy_process_that_is_paused_goes_on_when_it_has_both_time_and_leave() -> None:
+    async def main() -> list[float]:
+        loop, seen = here(), []
+        process = loop.new_process("a")
+        process.call_at(1.0, process.spend, 3.0)
+        process.call_at(2.0, lambda: seen.append(loop.time()))
+        loop.call_at(3.0, process.pause)
+        loop.call_at(3.5, process.resume)
+        process.call_at(5.0, process.spend, 1.0)
+        process.call_at(5.5, lambda: seen.append(loop.time()))
+        loop.call_at(5.6, process.pause)
+        loop.call_at(8.0, process.resume)
+        await asyncio.sleep(10)
+        return seen
+
+    assert virtual(main()) == [4.0, 8.0]
+
+
+def test_a_busy_process_can_be_killed() -> None:
+    async def main() -> None:
+        process = here().new_process("a")
+        process.call_soon(process.spend, 100.0)
+        process.spawn(asyncio.sleep(1))
+        await asyncio.sleep(2)
+        process.kill()
+        await process.gone()
+
+    virtual(main())
