@@ -8,6 +8,7 @@ from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.sim.checks import Finding
 from dynamo.sim.clock import SimClock
 from dynamo.sim.cluster import Cluster, NodeGone, simulate
+from dynamo.sim.cpu import Costs
 from dynamo.sim.disk import Disk
 from dynamo.sim.draw import draw_plan
 from dynamo.sim.link import Timing
@@ -22,6 +23,7 @@ from dynamo.sim.shrink import shrink
 __all__ = [
     "Burst",
     "Cluster",
+    "Costs",
     "Deadlock",
     "Disk",
     "Fault",

@@ -12,8 +12,15 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
+from dynamo.admission import LAG_MAX
 from dynamo.cluster_file import ClusterFile
-from dynamo.config import NodeConfig
+from dynamo.config import (
+    BYTES_MAX,
+    COUNT_MAX,
+    REQUEST_BYTES_DEFAULT,
+    REQUESTS_DEFAULT,
+    NodeConfig,
+)
 from dynamo.errors import DynamoError, NotReady, StorageCorrupt
 from dynamo.keys import partition_prefix, routing_key
 from dynamo.metrics import Metrics
@@ -24,7 +31,9 @@ from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
 from dynamo.sim.clock import SimClock
+from dynamo.sim.cpu import Costs, Cpu
 from dynamo.sim.disk import Disk
+from dynamo.sim.door import Visit
 from dynamo.sim.loop import SECONDS_MAX, SimLoop, run_virtual
 from dynamo.sim.messages import MessageFaults
 from dynamo.sim.network import Network
@@ -46,6 +55,8 @@ LWW_BUCKET: Final = b"lww"
 #: What the keys begin with that are in it.
 LWW_PREFIX: Final = b"lww"
 PORT: Final = 7400
+#: Where requests come from, if nothing else is said.
+CLIENT: Final = "client"
 #: Seconds that `settle` and the start wait for nodes to be whole.
 PATIENCE: Final = 120.0
 #: Seconds that a node which is told to stop waits for what it was asked.
@@ -80,6 +91,8 @@ class Cluster:
         formed: Literal["file", "peers"] = "file",
         apart: float = 0.0,
         trace: Trace | None = None,
+        costs: Costs | None = None,
+        sheds: bool = True,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop), "a simulated cluster needs a simulated loop: run_virtual"
@@ -89,6 +102,8 @@ class Cluster:
         self.network = Network(loop=loop, seed=seed, trace=self.trace)
         self.replicas = replicas
         self._apart = apart
+        # Where handling takes no time nobody is late, and nobody has to look.
+        self._lag_max = LAG_MAX if sheds and costs is not None else math.inf
         members = tuple(Member(id=name, address=f"{name}:{PORT}") for name in nodes)
         cluster = ClusterFile(
             id="simulated",
@@ -109,7 +124,7 @@ class Cluster:
         self.nodes: dict[str, SimNode] = {
             member.id: SimNode(
                 member.id,
-                config=_config(member, members, cluster),
+                config=_config(member, members, cluster, sheds=sheds),
                 disk=Disk(name=member.id, seed=seed),
                 messages=MessageFaults(
                     seed=seed,
@@ -118,6 +133,7 @@ class Cluster:
                     clock=SimClock(loop),
                     trace=self.trace,
                 ),
+                cpu=None if costs is None else Cpu(costs),
             )
             for member in members
         }
@@ -171,8 +187,11 @@ class Cluster:
         value: bytes,
         context: bytes = b"",
         options: WriteOptions | None = None,
+        *,
+        client: str = CLIENT,
     ) -> Written:
-        """Put at a node. Raises what a coordinator raises, and NodeGone."""
+        """Put at a node, from the address `client`. Raises what a coordinator and the node's admission
+        raise, and NodeGone."""
         content = Content(value=value, content_type=b"text/plain")
         given = options or WriteOptions()
         return await self.request(
@@ -181,17 +200,35 @@ class Cluster:
             lambda services: services.put(
                 BUCKET_TYPE, bucket_of(key), key, content, context, given
             ),
+            client=client,
+            size=len(value),
         )
 
-    async def read(self, node: str, key: bytes, options: ReadOptions | None = None) -> Found:
+    async def read(
+        self,
+        node: str,
+        key: bytes,
+        options: ReadOptions | None = None,
+        *,
+        client: str = CLIENT,
+    ) -> Found:
         """Get at a node. Raises as `write`."""
         given = options or ReadOptions()
         return await self.request(
-            node, key, lambda services: services.get(BUCKET_TYPE, bucket_of(key), key, given)
+            node,
+            key,
+            lambda services: services.get(BUCKET_TYPE, bucket_of(key), key, given),
+            client=client,
         )
 
     async def delete(
-        self, node: str, key: bytes, context: bytes = b"", options: WriteOptions | None = None
+        self,
+        node: str,
+        key: bytes,
+        context: bytes = b"",
+        options: WriteOptions | None = None,
+        *,
+        client: str = CLIENT,
     ) -> Found | Written:
         """Delete at a node. Raises as `write`."""
         given = options or WriteOptions()
@@ -199,13 +236,21 @@ class Cluster:
             node,
             key,
             lambda services: services.delete(BUCKET_TYPE, bucket_of(key), key, context, given),
+            client=client,
         )
 
     async def request(
-        self, node: str, key: bytes, make: Callable[[NodeServices], Coroutine[Any, Any, _T]]
+        self,
+        node: str,
+        key: bytes,
+        make: Callable[[NodeServices], Coroutine[Any, Any, _T]],
+        *,
+        client: str = CLIENT,
+        size: int = 0,
     ) -> _T:
         """What the coroutine gives that `make` makes of the node's services, run in its process, as a
-        client on the same machine would get it. Who gives up here, gives up there."""
+        client on the same machine would get it. Who gives up here, gives up there; but where handling
+        takes time, what was sent is handled all the same."""
         found = self.node(node)
         self.plan(key)
         self._keys.setdefault(key)
@@ -213,20 +258,30 @@ class Cluster:
             raise NodeGone(f"node {node} is down")
         if found.state == "starting":
             raise NotReady(f"node {node} is starting")
+        assert found.clock is not None
+        visit = Visit(found.services, now=found.clock.monotonic, address=client, size=size)
+        try:
+            work = visit.begin(make, found.cpu)
+        except BaseException:
+            visit.leave()
+            raise
         answer: asyncio.Future[_T] = self.loop.create_future()
-        task = found.process.spawn(make(found.services))
-        task.add_done_callback(functools.partial(self._hand_over, node, answer))
+        task = found.process.spawn(work)
+        task.add_done_callback(functools.partial(self._hand_over, node, answer, visit))
         waiting = self._requests[node]
         waiting[answer] = None
         try:
             return await answer
         finally:
             waiting.pop(answer, None)
-            if not task.done():
+            if not task.done() and found.cpu is None:
                 task.cancel()
 
-    def _hand_over(self, node: str, answer: asyncio.Future[_T], task: asyncio.Future[_T]) -> None:
+    def _hand_over(
+        self, node: str, answer: asyncio.Future[_T], visit: Visit, task: asyncio.Future[_T]
+    ) -> None:
         """What became of a request, to whoever waits for it."""
+        visit.leave()
         if not task.cancelled() and not answer.done():
             self.on_point(node, "answer")
         if answer.done():
@@ -264,15 +319,24 @@ class Cluster:
             messages=node.messages,
             on_point=functools.partial(self._at_point, name),
             on_minted=self.on_minted,
-            sieve=functools.partial(self.sieve, name),
+            sieve=functools.partial(self._before, node),
             chance=stream(self.seed, "start", name, node.starts),
         )
         node.world = world
         node.services = NodeServices(
-            node.config, world=world, metrics=node.metrics, defaults=_properties
+            node.config,
+            world=world,
+            metrics=node.metrics,
+            defaults=_properties,
+            lag_max=self._lag_max,
         )
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")
+
+    def _before(self, node: SimNode, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:
+        """What the messages of a node come to."""
+        sieved = self.sieve(node.name, handlers)
+        return sieved if node.cpu is None else node.cpu.wrap(sieved)
 
     #: From what is on its disk. It takes its time: `ready` waits for that.
     restart = start
@@ -387,6 +451,16 @@ class Cluster:
             node.clock.jump(ms)
             if rate is not None:
                 node.clock.drift(rate)
+
+    def brown_out(self, factor: float, *names: str) -> None:
+        """Let the processors of these nodes, or of all, take `factor` times as long; 1 to take it back.
+        Raises ValueError where handling takes no time."""
+        for name in self._known(names or self.nodes):
+            cpu = self.nodes[name].cpu
+            if cpu is None or factor <= 0:
+                raise ValueError(f"nothing takes {factor:g} times as long at node {name}")
+            self.trace.note("brown_out", name, factor)
+            cpu.factor = factor
 
     # Links --------------------------------------------------------------------------------------
 
@@ -578,7 +652,9 @@ def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, H
     return handlers
 
 
-def _config(member: Member, members: Sequence[Member], cluster: ClusterFile) -> NodeConfig:
+def _config(
+    member: Member, members: Sequence[Member], cluster: ClusterFile, *, sheds: bool
+) -> NodeConfig:
     return NodeConfig(
         node_id=member.id,
         data_dir=member.id,
@@ -595,6 +671,8 @@ def _config(member: Member, members: Sequence[Member], cluster: ClusterFile) -> 
         free_space_min=None,
         value_bytes_max=1 << 20,
         log_level="info",
+        requests_max=REQUESTS_DEFAULT if sheds else COUNT_MAX,
+        request_bytes_max=REQUEST_BYTES_DEFAULT if sheds else BYTES_MAX,
     )
 
 

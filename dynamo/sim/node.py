@@ -13,6 +13,7 @@ from dynamo.config import NodeConfig
 from dynamo.metrics import Metrics
 from dynamo.services import NodeServices
 from dynamo.sim.clock import SimClock
+from dynamo.sim.cpu import Cpu
 from dynamo.sim.disk import Disk
 from dynamo.sim.loop import Process
 from dynamo.sim.messages import MessageFaults
@@ -23,9 +24,17 @@ class SimNode:
     """A machine of the cluster: its disk and clock last, its process comes and goes."""
 
     def __init__(
-        self, name: str, *, config: NodeConfig, disk: Disk, messages: MessageFaults
+        self,
+        name: str,
+        *,
+        config: NodeConfig,
+        disk: Disk,
+        messages: MessageFaults,
+        cpu: Cpu | None = None,
     ) -> None:
+        """`cpu`: its processor, if handling takes time."""
         self.name = name
+        self.cpu = cpu
         self.config = config
         self.disk = disk
         self.rate = 1.0
