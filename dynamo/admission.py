@@ -24,6 +24,9 @@ LAG_HIGH: Final = LAG_MAX / 2
 STANDING_SECONDS: Final = 0.1
 #: Who was overloaded less than so many seconds ago is so again at the first look.
 RELAPSE_SECONDS: Final = 1.0
+#: However late it is, so many are carried out: under enough clients that ask again at once, refusing
+#: alone takes longer than LAG_MAX. They are some milliseconds of work.
+LATE_RUNNING_MAX: Final = 32
 #: Seconds between two looks while there is anything to do.
 LOOK_INTERVAL: Final = 0.020
 #: Part of the bounds from which on shares count, so that there is room for who has less.
@@ -201,7 +204,7 @@ class Admission:
         crowded = self.bytes + size > self._shared_bytes
         if self._is_over_share(client, crowded=crowded, now=now):
             raise self._shed("share")
-        if self._is_late:
+        if self._is_late and self.running >= LATE_RUNNING_MAX:
             raise self._shed("lag")
         if self.running >= self._requests_max:
             raise self._shed("requests")

@@ -100,7 +100,7 @@ class Connection(web.RequestHandler):
     ended: bool
     #: Made by `Connections.reserved`: it is no client's.
     is_reserved: bool
-    #: Whose requests these are, while it is connected; None of a reserved connection.
+    #: Whose requests these are; None of a reserved connection.
     client: Client | None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -241,9 +241,8 @@ class Connection(web.RequestHandler):
         """Forget the client; whoever still reads what it sent is told."""
         super().connection_lost(exc)
         if self.client is not None:
-            # A request that still runs keeps it, to be released.
+            # What still runs, or is still to be begun, keeps it.
             self.edge.admission.leave(self.client)
-            self.client = None
         arriving = self._arriving
         if arriving is not None and not arriving.is_eof():
             arriving.set_exception(ConnectionResetError("the client went away"))

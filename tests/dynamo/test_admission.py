@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dynamo.admission import (
     ADMIN_MAX,
     LAG_MAX,
+    LATE_RUNNING_MAX,
     LOOK_INTERVAL,
     RETRY_MS,
     STANDING_SECONDS,
@@ -193,6 +195,8 @@ def test_a_loop_that_stays_behind_sheds_and_takes_again_once_it_has_caught_up() 
         async def work(seconds: float) -> None:
             """As much as the loop has to do, and three times that."""
             until = loop.time() + seconds
+            for _ in range(LATE_RUNNING_MAX):
+                admission.admit(client, 0, loop.time())
             while loop.time() < until:
                 process.spend(0.15)
                 ask()
@@ -204,6 +208,8 @@ def test_a_loop_that_stays_behind_sheds_and_takes_again_once_it_has_caught_up() 
         busy = len(seen)
         await asyncio.sleep(STANDING_SECONDS + 3 * LOOK_INTERVAL)
         process.call_soon(ask)
+        for _ in range(LATE_RUNNING_MAX):
+            admission.release(client, 0)
         await asyncio.sleep(2 * LOOK_INTERVAL)
         assert len(seen) == busy, "it goes on shedding"
         assert metrics.count["requests_shed_lag"] == busy
@@ -218,3 +224,31 @@ def test_a_loop_that_stays_behind_sheds_and_takes_again_once_it_has_caught_up() 
 def test_too_many_requests_is_an_error_of_its_own() -> None:
     assert (TooManyRequests.code, Overloaded.code) == ("too_many_requests", "overloaded")
     assert not issubclass(TooManyRequests, Overloaded)
+
+
+def test_however_late_it_is_some_are_carried_out() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        process = loop.new_process("node")
+        admission = Admission(
+            clock=SimClock(loop), entropy=stream(0, "x").randbytes, metrics=Metrics()
+        )
+        client = admission.join("a")
+
+        def crowd() -> None:
+            process.spend(0.2)
+            with contextlib.suppress(Overloaded):
+                while admission.running < 1000:
+                    admission.admit(client, 0, loop.time())
+
+        process.call_soon(admission.admit, client, 0, 0.0)
+        for turn in range(5):
+            process.call_at(0.01 + turn / 5, process.spend, 0.2)
+        process.call_at(1.0, crowd)
+        await asyncio.sleep(2)
+        assert admission.running == LATE_RUNNING_MAX
+        process.kill()
+        await process.gone()
+
+    run_virtual(scene(), random=stream(0, "loop"))
