@@ -1,15 +1,16 @@
 """Bucket properties of a cluster, as one of its nodes sets and shows them.
 
 A change gets a number above all that its node knows of, is sent to every member of the ring, this node
-included, and has happened once each has it on its disk, or one that was made on top of it. If not all
-have, the error names who has not; those learn it once they can be reached. Of two changes of one bucket
-the one with the higher stamp stays, as a whole; so who finds another in its place goes above that.
-Knows nothing of HTTP, nor of what properties do.
+included, and has happened once each that is up has it on its disk, or one that was made on top of it.
+If one of those has not, the error names it. Whoever was down learns it before it serves again. Of two
+changes of one bucket the one with the higher stamp stays, as a whole; so who finds another in its place
+goes above that. Knows nothing of HTTP, nor of what properties do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from dynamo.ask import ask_all
@@ -23,10 +24,10 @@ from dynamo.errors import (
 )
 from dynamo.keys import BUCKET_BYTES_MAX
 from dynamo.metrics import Metrics
-from dynamo.ports import Clock, Failure, Handler, Transport
+from dynamo.ports import Clock, Failure, Handler
 from dynamo.properties import PropertiesOf
 from dynamo.property_keeper import PropertyKeeper
-from dynamo.property_learning import PropertyLearner
+from dynamo.property_learning import PropertyLearner, Reach
 from dynamo.property_schema import NOTHING, Own, change, encode_own, read_properties, show
 from dynamo.property_table import Name, own_of, stamp
 from dynamo.requests import TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX
@@ -52,11 +53,18 @@ class PropertyStore:
     """The properties of all buckets, set at every member from here."""
 
     def __init__(
-        self, *, node_id: str, blobs: Blobs, clock: Clock, metrics: Metrics, is_new: bool
+        self,
+        *,
+        node_id: str,
+        blobs: Blobs,
+        clock: Clock,
+        metrics: Metrics,
+        down: AbstractSet[str] = frozenset(),
     ) -> None:
-        """As `PropertyKeeper`. `is_new`: the node begins with an empty disk, which may be one that was
-        emptied."""
+        """As `PropertyKeeper`. `down`: whom this node holds for down, looked at by each change."""
         self._clock = clock
+        self._node_id = node_id
+        self._down = down
         self._count = metrics.count
         self._keeper = PropertyKeeper(node_id=node_id, blobs=blobs, metrics=metrics)
         #: Says whether what is known here can be gone by: asked by each request, so at no cost.
@@ -65,14 +73,13 @@ class PropertyStore:
             keeper=self._keeper,
             clock=clock,
             metrics=metrics,
-            lacks=is_new or self._keeper.is_damaged,
         )
         #: What applies to requests for a bucket now; the table's own, since each request asks.
         self.of: PropertiesOf = self._keeper.table.of
-        self._transport: Transport | None = None
+        self._transport: Reach | None = None
         self._members: tuple[str, ...] = ()
 
-    def attach(self, transport: Transport) -> None:
+    def attach(self, transport: Reach) -> None:
         """Reach members by this transport."""
         self._transport = transport
         self.learner.attach(transport)
@@ -87,19 +94,20 @@ class PropertyStore:
         """What executes the requests of members."""
         return {StoreProperties: self._keeper.on_store, AskProperties: self.learner.on_ask}
 
-    def tasks(
-        self, sleep: Callable[[float], Awaitable[None]]
-    ) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    def tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs for ever, by name."""
         return {
             "writing of properties": self._keeper.run,
             "learning of properties": self.learner.run,
-            "comparing of properties": lambda: self.learner.run_comparing(sleep),
         }
 
     def on_connected(self, node: str) -> None:
         """A peer is connected: what one of the two misses is learnt."""
         self.learner.on_connected(node)
+
+    def digest(self) -> bytes:
+        """Of what is on disk here: equal where it is the same."""
+        return self._keeper.table.digest()
 
     def __len__(self) -> int:
         return len(self._keeper.table)
@@ -128,9 +136,9 @@ class PropertyStore:
         given: Mapping[str, object],
         timeout_ms: int = 0,
     ) -> None:
-        """These properties are in force at every member, and on disk there; those that are not given
-        stay, or follow as `dynamo.property_schema` says. `bucket` b"": those of the type.
-        `timeout_ms`: 0 for the default.
+        """These properties are in force at every member that is up, and on disk there; the others learn
+        them before they serve again. Those that are not given stay, or follow as
+        `dynamo.property_schema` says. `bucket` b"": those of the type. `timeout_ms`: 0 for the default.
 
         Raises as `show`, InvalidArgument and TooManyProperties (nothing has changed),
         PropertiesUncertain.
@@ -190,13 +198,17 @@ class PropertyStore:
             # heard of, or one made at the same time. Go above it, or this one would be lost.
             self._count["properties_pushed_again"] += 1
         missed |= dict.fromkeys(lacking, "others change these properties all the time")
-        if missed:
+        # Also who has gone down meanwhile, and will ask when it is back.
+        failed = {node: why for node, why in missed.items() if node not in self._down}
+        if len(failed) < len(missed):
+            self._count["properties_missed_by_down"] += len(missed) - len(failed)
+        if failed:
             self._count["properties_uncertain"] += 1
             raise PropertiesUncertain(
-                f"not every node has the properties on disk: {', '.join(missed)}",
+                f"not every node has the properties on disk: {', '.join(failed)}",
                 required=len(self._members),
                 received=len(self._members) - len(missed),
-                reasons=missed,
+                reasons=failed,
             )
 
     def _of_type(self, name: Name) -> Own:
@@ -230,7 +242,11 @@ class PropertyStore:
                 return False
             return not self._includes(held, make)
 
-        answers = await ask_all(self._transport, self._members, message, timeout, ends=ends)
+        # Who is held for down is sent it all the same, say to find it after a pause, and not waited for.
+        absent = tuple(node for node in self._members if node in self._down)
+        self._transport.request(absent, message, _Nobody(), timeout)
+        up = tuple(node for node in self._members if node not in absent)
+        answers = await ask_all(self._transport, up, message, timeout, ends=ends)
         newer: dict[str, PropertyEntry] = {}
         missed: dict[str, str] = {}
         for node in filter(answers.__contains__, self._members):
@@ -240,7 +256,18 @@ class PropertyStore:
                 newer[node] = held
             elif not isinstance(answer, Synced):
                 missed[node] = _why(answer)
+        missed |= dict.fromkeys(absent, "it is down")
         return newer, missed
+
+
+class _Nobody:
+    """Waits for no answer: what a member that was down says, it says when it is back."""
+
+    def on_reply(self, node: str, reply: Reply) -> None:
+        pass
+
+    def on_failure(self, node: str, failure: Failure) -> None:
+        pass
 
 
 def _newer(answer: Reply | Failure, entry: PropertyEntry) -> PropertyEntry | None:

@@ -42,6 +42,8 @@ LOG_FORMATS: Final[tuple[str, ...]] = get_args(LogFormat)
 #: The logger of requests, apart from the others, so that whoever asks for them gets them at any level.
 ACCESS_LOGGER: Final = "dynamo.access"
 
+#: Where one can listen, and nobody can dial.
+_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - refused here, not bound
 _BYTES = re.compile(r"(\d{1,19})\s*(?:([KMGT])(i?)B?|B)?", re.ASCII | re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -78,11 +80,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One node, ready to start.
 
     `http`, `rpc`: where it listens, "host:port"; port 0 of `http` is any free one. `address`: where
-    peers dial it, "host:port". `peers`: addresses to dial, without its own. `host`: "" for the host
-    part of `address`. `free_space_min`: bytes below which writes are refused; None for the larger of
-    256 MiB and 2 % of the file system. `development`: no cluster file, the fixed identity, loopback
-    only. `access_log`: a log line for every request. `hint_window`: seconds for which hints are taken
-    for an absent member. `hint_bytes_max`: what all hints may take. `handoff_rate`: bytes of hints
+    peers dial it today, "host:port". `ring_address`: what the cluster file says of that, "" for the
+    same. `peers`: addresses to dial, without its own. `host`: "" for the host part of that.
+    `free_space_min`: bytes below which writes are refused; None for the larger of 256 MiB and 2 %
+    of the file system. `development`: no cluster file, the fixed identity, loopback only.
+    `access_log`: a log line for every request. `hint_window`: seconds for which hints are taken for
+    an absent member. `hint_bytes_max`: what all hints may take. `handoff_rate`: bytes of hints
     delivered in a second. `requests_max`, `request_bytes_max`: of clients, carried out at once.
     """
 
@@ -103,6 +106,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel
     log_format: LogFormat = "text"
     access_log: bool = False
+    ring_address: str = ""
     hint_window: int = HINT_WINDOW_DEFAULT
     hint_bytes_max: int = HINT_BYTES_DEFAULT
     handoff_rate: int = HANDOFF_RATE_DEFAULT
@@ -140,15 +144,16 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
     if split_address(rpc, "rpc")[1] == 0:
         raise ConfigError(f"rpc: {rpc!r} has no port that peers can dial")
     member = cluster.member(settings.node_id or "") if cluster is not None else None
-    address = member.address if member is not None else rpc
-    peers = _peers(settings.peers, cluster, address)
+    listed = member.address if member is not None else rpc
+    address = _reached_at(rpc, listed)
+    peers = _peers(settings.peers, cluster, (address, listed))
     if cluster is None:
         _check_loopback(http, rpc, peers)
     elif member is None:
         _check_dialable(rpc)
     node = Member(
         id=_said(settings.node_id, rpc),
-        address=address,
+        address=listed,
         datacenter=_said(settings.datacenter, "dc1"),
         rack=_said(settings.rack, "rack1"),
         host=_said(settings.host, ""),
@@ -173,6 +178,7 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
         log_level=_log_level(settings.log_level),
         log_format=_log_format(settings.log_format),
         access_log=bool(settings.access_log),
+        ring_address="" if listed == address else listed,
         hint_window=_count("hint-window", settings.hint_window, HINT_WINDOW_DEFAULT, lowest=0),
         hint_bytes_max=_bytes("hint-bytes-max", settings.hint_bytes_max, HINT_BYTES_DEFAULT, 0),
         handoff_rate=_bytes("handoff-rate", settings.handoff_rate, HANDOFF_RATE_DEFAULT, 1),
@@ -284,13 +290,24 @@ def _member(settings: Settings, cluster: ClusterFile) -> Member:
     )
 
 
-def _peers(said: tuple[str, ...] | None, cluster: ClusterFile | None, own: str) -> tuple[str, ...]:
+def _reached_at(rpc: str, listed: str) -> str:
+    """Where peers dial a node that listens at `rpc` and is listed so: where it listens, if others can
+    mean the same by that; the rest learn it by gossip."""
+    host = split_address(rpc, "rpc")[0]
+    is_wildcard = host in _WILDCARDS
+    only_here = is_loopback(host) and not is_loopback(split_address(listed, "rpc")[0])
+    return listed if is_wildcard or only_here else rpc
+
+
+def _peers(
+    said: tuple[str, ...] | None, cluster: ClusterFile | None, own: tuple[str, str]
+) -> tuple[str, ...]:
     if said is None:
         said = tuple(member.address for member in cluster.members) if cluster is not None else ()
     for address in said:
         if split_address(address, "peers")[1] == 0:
             raise ConfigError(f"peers: {address!r} has no port that can be dialled")
-    return tuple(address for address in dict.fromkeys(said) if address != own)
+    return tuple(address for address in dict.fromkeys(said) if address not in own)
 
 
 def _check_loopback(http: str, rpc: str, peers: tuple[str, ...]) -> None:
@@ -305,7 +322,7 @@ def _check_loopback(http: str, rpc: str, peers: tuple[str, ...]) -> None:
 
 def _check_dialable(rpc: str) -> None:
     host = split_address(rpc, "rpc")[0]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - refused here, not bound
+    if host in _WILDCARDS:
         raise ConfigError(
             f"rpc: peers cannot dial {rpc}; give the address they see, or list the members in "
             "the cluster file (`dynamo init --member`)"

@@ -92,7 +92,8 @@ COUNTERS: Final[Mapping[str, str]] = {
     # Bucket properties
     "properties_set": "Times that this node gave a bucket or type properties.",
     "properties_reset": "Times that this node reset the properties of a bucket or type.",
-    "properties_uncertain": "Of both, those that a member missed.",
+    "properties_uncertain": "Of both, those that a member missed that was up.",
+    "properties_missed_by_down": "Members that were down at a change; they learn it on their return.",
     "properties_pushed_again": "Of both, those made anew above a change that a member knew.",
     "properties_learnt": "Properties that a peer told of and this node did not have.",
     "properties_asked_in_vain": "Times that a peer did not tell its properties.",
@@ -122,6 +123,17 @@ COUNTERS: Final[Mapping[str, str]] = {
     "hints_turned_down": "Times that a target refused a hint by itself; it is tried again.",
     "handoffs_interrupted": "Times that this node's storage kept hints from being delivered.",
     # Cluster
+    "addresses_damaged": "Alarm: the addresses of members on disk cannot be read; they are learnt.",
+    "addresses_learnt": "Times that a member turned out to be dialled elsewhere.",
+    "addresses_unwritten": "Times that the addresses of members could not be kept on disk.",
+    "gossip_absurd": "Alarm: gossip that cannot be: of no member, or about what was never reached.",
+    "gossip_cut_short": "Gossip that was not sent whole, since it or the round would be too large.",
+    "gossip_malformed": "Gossip that cannot be read.",
+    "gossip_of_other_rings": "Gossip of peers that have another ring.",
+    "gossip_rounds": "Rounds of gossip.",
+    "gossip_rounds_late": "Of them, those so late that this node must have stood still.",
+    "gossip_told_behind": "Times that a peer knew of a later start of this node.",
+    "gossip_unanswered": "Gossip that was sent and not answered.",
     "known_peers_unwritten": "Times that what is known of the peers could not be kept on disk.",
     "later_rings_asked": "Asks for the ring of a peer, since a request of it named a later epoch.",
     "later_rings_not_sent": "Of them, those that the peer did not answer with a ring.",
@@ -194,9 +206,11 @@ COUNTERS: Final[Mapping[str, str]] = {
 
 #: Those of COUNTERS that are alarms of one kind.
 ALARMS: Final = (
+    "addresses_damaged",
     "dots_with_two_values",
     "foreign_dots",
     "hints_damaged",
+    "gossip_absurd",
     "marks_damaged",
     "partitions_damaged",
     "properties_damaged",

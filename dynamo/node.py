@@ -37,6 +37,7 @@ class Machine:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self.clock = SystemClock()
+        self.chance = random.Random(os.urandom(16))
 
     def entropy(self, size: int, /) -> bytes:
         """From the operating system."""

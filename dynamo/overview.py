@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from dynamo.cluster.detector import Detector
+from dynamo.cluster.gossip import GossipService
 from dynamo.cluster.topology import Topology
 from dynamo.config import NodeConfig
 from dynamo.counters import ALARMS
@@ -38,6 +39,7 @@ class Overview:
         detector: Detector,
         replica: Replica,
         refill: Refill,
+        gossip: GossipService,
         metrics: Metrics,
     ) -> None:
         self._config = config
@@ -49,6 +51,7 @@ class Overview:
         self._detector = detector
         self._replica = replica
         self._refill = refill
+        self._gossip = gossip
         self._metrics = metrics
         self._began = clock.monotonic()
         #: Partitions by member and class, of the ring they were counted in.
@@ -124,6 +127,7 @@ class Overview:
 
     def _peer(self, name: str, refusal: str | None) -> PeerStatus:
         transport, opinion = self._transport, self._detector.opinion_of(name)
+        heard = self._gossip.heard(name)
         return PeerStatus(
             id=name,
             connected=transport.is_connected(name),
@@ -133,6 +137,10 @@ class Overview:
             state_s=round(opinion.lasted, 3),
             phi=None if opinion.phi is None else round(opinion.phi, 3),
             latency_ms=round(opinion.latency * 1000, 3),
+            address=heard.address,
+            start=heard.start,
+            heartbeat=heard.heartbeat,
+            heard_ms=None if heard.age is None else int(heard.age * 1000),
         )
 
     def _debts(self) -> RefillStatus:

@@ -1,17 +1,19 @@
 """How a node learns the bucket properties that it missed.
 
-Whoever has any asks each peer that is connected, and every 10 s the next one; a digest spares the
-answer where both have the same. Who is asked and has not the same asks back. So what an uncertain
-change has left at some reaches all, and nodes that nobody gave any properties say nothing of them.
-A node that may have lost some asks in any case, and lacks them until one peer has told all it has.
+Gossip carries a digest of what each has: whoever meets another one asks for what is behind it, and who
+is asked and has not the same asks back. So what a change has left at some reaches all, and nodes that
+nobody gave any properties say nothing of them.
+
+A change does not wait for who is down. So a node that comes back, be it from a start or a network that
+had cut it off from most others, lacks what it may have missed: it asks each peer as it is connected,
+until one that was not away itself has told all it has, or all that are connected have told.
 Knows nothing of disks, nor of what properties say.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from dynamo.ask import ask
 from dynamo.metrics import Metrics
@@ -26,8 +28,18 @@ from dynamo.rpc.messages import (
 )
 
 ASK_TIMEOUT: Final = 5.0
-#: Seconds between two comparisons, each with the next peer.
-COMPARE_INTERVAL: Final = 10.0
+#: Seconds before a peer whose digest is another one is asked again, so that two that differ for long,
+#: say by what one has no room for, do not go on about it.
+AGAIN_INTERVAL: Final = 10.0
+
+
+class Reach(Transport, Protocol):
+    """A transport that says whether it has tried to reach everybody."""
+
+    @property
+    def attempted(self) -> bool:
+        """True once each peer has been connected, or has failed to be once."""
+        ...
 
 
 class PropertyLearner:
@@ -40,26 +52,26 @@ class PropertyLearner:
         keeper: PropertyKeeper,
         clock: Clock,
         metrics: Metrics,
-        lacks: bool,
     ) -> None:
-        """`lacks`: this node may have lost properties that it had."""
-        #: Properties may be in force elsewhere that this node has had, and does not know of.
-        self.lacks = lacks
+        #: Properties may be in force elsewhere that this node does not know of.
+        self.lacks = True
         #: Not only maybe: a peer has said so.
         self.has_lost = False
         self._node_id = node_id
         self._keeper = keeper
         self._clock = clock
         self._count = metrics.count
-        self._transport: Transport | None = None
+        self._transport: Reach | None = None
         self._peers: tuple[str, ...] = ()
         #: Who is to be asked, in order, and when each was asked last.
         self._due: dict[str, None] = {}
         self._asked_at: dict[str, float] = {}
+        #: Who has told all it has since this node began to lack some.
+        self._told: dict[str, None] = {}
+        self._is_cut_off = False
         self._wake = asyncio.Event()
-        self._turn = 0
 
-    def attach(self, transport: Transport) -> None:
+    def attach(self, transport: Reach) -> None:
         """Ask by this transport."""
         self._transport = transport
 
@@ -73,44 +85,75 @@ class PropertyLearner:
 
     def on_connected(self, node: str) -> None:
         """Ask a peer soon, if there is anything here that it may not have, or the other way round."""
+        if self._is_cut_off:
+            self.note_away()
         if self.lacks or len(self._keeper.table):
+            self._ask_soon(node)
+
+    def on_disconnected(self, node: str) -> None:
+        """With fewer than half of the members, a node is the one that others hold for down."""
+        up = len(self._connected()) + 1
+        self._is_cut_off = self._is_cut_off or 2 * up < len(self._peers) + 1
+
+    def note_away(self) -> None:
+        """This node may have been held for down, and missed changes: it is to ask for all again."""
+        self.lacks = True
+        self._is_cut_off = False
+        self._told = {}
+        for node in self._connected():
             self._ask_soon(node)
 
     def note_loss(self) -> None:
         """A peer has said that this node has lost some of what it had: it is to learn all again."""
-        self.lacks = self.has_lost = True
-        for node in self._peers:
-            self.on_connected(node)
+        self.has_lost = True
+        self.note_away()
+
+    def on_digest(self, node: str, digest: bytes) -> None:
+        """A peer shows what it has: where it is not what is here, or that is to be told, it is asked."""
+        if self.lacks and node not in self._told:
+            self._ask_soon(node)
+        elif self.lacks and not self.withholds:
+            self.lacks = self.has_lost = False  # nobody is left who could tell
+        asked_at = self._asked_at.get(node, -AGAIN_INTERVAL)
+        if (
+            digest != self._keeper.table.digest()
+            and self._clock.monotonic() - asked_at >= AGAIN_INTERVAL
+        ):
+            self._ask_soon(node)
+
+    @property
+    def withholds(self) -> bool:
+        """True while what is here cannot be gone by: somebody may still tell more."""
+        transport = self._transport
+        if not self.lacks or transport is None:
+            return False
+        up = self._connected()
+        if self.has_lost and not up:
+            return True
+        return not transport.attempted or any(node not in self._told for node in up)
+
+    def _connected(self) -> list[str]:
+        transport = self._transport
+        if transport is None:
+            return []
+        return [node for node in self._peers if transport.is_connected(node)]
 
     def on_ask(self, message: AskProperties, call: Call) -> None:
         """Show a page of what is on disk here, or nothing where the peer has the same; and where it
         has not, ask it back."""
         table = self._keeper.table
         if message.digest == table.digest():
-            call.reply(Properties(()))
+            call.reply(Properties((), False, self.lacks))
             return
-        asked_at = self._asked_at.get(call.peer, -COMPARE_INTERVAL)
-        # Not over and over: two tables may differ for long, say by what one has no room for.
-        if self._clock.monotonic() - asked_at >= COMPARE_INTERVAL:
-            self._ask_soon(call.peer)
+        self.on_digest(call.peer, message.digest)
         after = (message.after_type, message.after_bucket)
         entries, more = table.page(after, count_max=PROPERTY_ENTRIES_MAX)
-        call.reply(Properties(entries, more))
+        call.reply(Properties(entries, more, self.lacks))
 
     def _ask_soon(self, node: str) -> None:
         if node != self._node_id:
             self._due[node] = None
             self._wake.set()
-
-    async def run_comparing(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Now and then, have the next connected peer asked; for ever."""
-        assert self._transport is not None
-        while True:
-            await sleep(COMPARE_INTERVAL)
-            up = [node for node in self._peers if self._transport.is_connected(node)]
-            if up:
-                self._turn += 1
-                self.on_connected(up[self._turn % len(up)])
 
     async def run(self) -> None:
         """Ask those who are to be asked, one after the other; for ever."""
@@ -126,8 +169,9 @@ class PropertyLearner:
                     self._asked_at[node] = self._clock.monotonic()
                     await self._learn_from(node, self._transport)
 
-    async def _learn_from(self, node: str, transport: Transport) -> None:
-        """Merge what the peer has, page by page; what does not come, comes at the next comparison."""
+    async def _learn_from(self, node: str, transport: Reach) -> None:
+        """Merge what the peer has, page by page; what does not come is asked for at its next digest."""
+        told = self._told
         after: Name = (b"", b"")
         taken: list[PropertyEntry] = []
         while True:
@@ -148,5 +192,11 @@ class PropertyLearner:
         if self.lacks:
             await self._keeper.settled()
             # Those that could not be kept are not in force: they are asked for again.
-            self.lacks = not all(map(self._keeper.table.has, taken))
-            self.has_lost = self.has_lost and self.lacks
+            if all(map(self._keeper.table.has, taken)) and told is self._told:
+                self._note_told(node, answer)
+
+    def _note_told(self, node: str, answer: Properties) -> None:
+        """What the peer has is in force here, too."""
+        self._told[node] = None
+        if not answer.lacks or not self.withholds:
+            self.lacks = self.has_lost = False

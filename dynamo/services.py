@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple
 
 from dynamo.admission import LAG_MAX, Admission
 from dynamo.bucket_properties import PropertyStore
+from dynamo.cluster.addresses import AddressBook
 from dynamo.cluster.detector import Detector
+from dynamo.cluster.gossip import GossipService
 from dynamo.cluster.later_ring import LaterRing
 from dynamo.cluster.topology import Known, Topology
 from dynamo.commit import GroupCommit
@@ -75,7 +77,7 @@ from ring.ring import Ring
 log = logging.getLogger(__name__)
 
 LACKS_PROPERTIES: Final = (
-    "no peer has told the bucket properties yet, which this node may have lost"
+    "no peer has told the bucket properties yet, which this node may have lost or missed"
 )
 
 
@@ -149,6 +151,7 @@ class NodeServices:
             hint_bytes_max=config.hint_bytes_max,
             down=detector.down,
         )
+        self._book = book = AddressBook(blobs=directory, metrics=metrics)
         self._topology = topology = Topology(
             own=_member(config),
             cluster=config.cluster,
@@ -156,6 +159,8 @@ class NodeServices:
             blobs=directory,
             standing=lambda: Known(directory.start, storage.synced_number, directory.random),
             metrics=metrics,
+            address=config.address,
+            learnt=book.addresses,
         )
         self._deliver = deliver = ReplicaDeliver(
             replica=replica, storage=storage, commit=commit, clock=clock, metrics=metrics
@@ -174,7 +179,18 @@ class NodeServices:
             blobs=directory,
             clock=clock,
             metrics=metrics,
-            is_new=is_new,
+            down=detector.down,
+        )
+        self._gossip = gossip = GossipService(
+            node_id=config.node_id,
+            address=config.address,
+            seeds=config.peers,
+            start=lambda: directory.start,
+            book=book,
+            clock=clock,
+            random=world.chance,
+            metrics=metrics,
+            properties=properties.digest,
         )
         properties_of = with_defaults(properties.of, self._defaults)
         # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
@@ -189,6 +205,7 @@ class NodeServices:
             AskRing: self._on_ask_ring,
             Ping: topology.on_ping,
             **properties.handlers(),
+            **gossip.handlers(),
         }
         self._transport = transport = world.transport(
             gate=topology, metrics=metrics, handlers=self._handlers
@@ -252,6 +269,7 @@ class NodeServices:
             detector=detector,
             replica=replica,
             refill=refill,
+            gossip=gossip,
             metrics=metrics,
         )
         replica.on_foreign_dot = recovery.renew_incarnation
@@ -265,11 +283,18 @@ class NodeServices:
         ).note
         topology.attach(transport)
         properties.attach(transport)
+        gossip.attach(transport)
+        gossip.on_properties = properties.learner.on_digest
+        gossip.on_away = properties.learner.note_away
+        gossip.on_addresses = self._dial
+        gossip.on_behind = lambda start: self._on_behind(Known(start, 0))
+        gossip.on_stranger = topology.refuse_stranger
+        topology.on_greeted = gossip.on_greeted
+        topology.on_disconnected = self._on_disconnected
         topology.on_ring = self._on_ring
         topology.on_behind = self._on_behind
         topology.on_stranger = transport.disconnect
         topology.on_connected = self._on_connected
-        topology.on_disconnected = detector.disconnected
         topology.on_heartbeat = detector.heartbeat
         if topology.ring is not None:
             self._adopt(topology.ring)
@@ -277,10 +302,11 @@ class NodeServices:
         self._own("hints", replica.hints.run(world.sleep))
         self._own("heartbeat", topology.run_heartbeat(world.sleep))
         self._own("detector", detector.run(world.sleep))
-        for name, run in properties.tasks(world.sleep).items():
+        self._own("gossip", gossip.run(world.sleep))
+        for name, run in properties.tasks().items():
             self._own(name, run())
         self.rpc_address = await transport.start(config.rpc)
-        transport.dial(topology.addresses)
+        self._dial()
         self._own("refill", self._run_refill())
         self._own("handoff", self._handoff.run())
 
@@ -342,12 +368,16 @@ class NodeServices:
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
         self._properties.adopt(ring)
+        self._gossip.adopt(ring)
         self._recovery.on_ring()
 
     def _on_ring(self, ring: Ring) -> None:
         """A ring was formed or learnt after the start."""
-        assert self._transport is not None
         self._adopt(ring)
+        self._dial()
+
+    def _dial(self) -> None:
+        assert self._transport is not None
         self._transport.dial(self._topology.addresses)
 
     def _on_behind(self, known: Known) -> None:
@@ -359,6 +389,10 @@ class NodeServices:
         self._refill.wake()
         self._handoff.on_connected(node_id)
         self._properties.on_connected(node_id)
+
+    def _on_disconnected(self, node_id: str) -> None:
+        self._detector.disconnected(node_id)
+        self._properties.learner.on_disconnected(node_id)
 
     async def _run_refill(self) -> None:
         assert self._transport is not None
@@ -456,16 +490,10 @@ class NodeServices:
     def _check_serves(self) -> None:
         if not self._serves:
             raise NotReady("this node is starting or stopping")
-        if self._properties.learner.lacks and self._lacks_properties():
+        # What goes by properties of before may break what the others keep.
+        learner = self._properties.learner
+        if learner.lacks and learner.withholds:
             raise NotReady(LACKS_PROPERTIES)
-
-    def _lacks_properties(self) -> bool:
-        """True while properties are lost, or may be and some peer can tell, or has not been tried yet:
-        what goes by those that are left may break what the others keep."""
-        transport, learner = self._transport, self._properties.learner
-        if not learner.lacks or transport is None:
-            return False
-        return learner.has_lost or not transport.attempted or bool(transport.connected())
 
     # For people ---------------------------------------------------------------------------------
 
@@ -483,7 +511,7 @@ class NodeServices:
         elif self._topology.refusals and not self._transport.connected():
             reasons.append("no peer is connected")
             reasons.extend(sorted(self._topology.refusals.values()))
-        if self._lacks_properties():
+        if self._properties.learner.withholds:
             reasons.append(LACKS_PROPERTIES)
         if self._refill.waiting:
             reasons.append(f"{self._refill.waiting} partitions are being refilled")
@@ -554,7 +582,7 @@ def _refuse_new(request: Request, call: Call) -> None:
 def _member(config: NodeConfig) -> Member:
     return Member(
         id=config.node_id,
-        address=config.address,
+        address=config.ring_address or config.address,
         datacenter=config.datacenter,
         rack=config.rack,
         host=config.host,

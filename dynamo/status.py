@@ -30,7 +30,9 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     `refusal`: why one of the two does not talk to the other, or None. `state`: doubted is one that is
     up, and so silent or slow that it is asked last; `state_s`: for how long. `phi`: how surprising its
     silence is, 8 convicts; None while it is not connected. `latency_ms`: that its first replies take,
-    smoothed; 0 if unknown.
+    smoothed; 0 if unknown. As gossip has told:
+    `address`, where it is dialled; `start` and `heartbeat`, its rounds of gossip in that start;
+    `heard_ms`, since the last of them that this node has heard of, None if it never has.
     """
 
     id: str
@@ -41,6 +43,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     state_s: float = 0.0
     phi: float | None = None
     latency_ms: float = 0.0
+    address: str = ""
+    start: int = 0
+    heartbeat: int = 0
+    heard_ms: int | None = None
 
 
 class RefillStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ Protocols only. Production's world is the operating system (`dynamo.node`), the 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -102,6 +103,11 @@ class World(Protocol):
 
     def entropy(self, size: int, /) -> bytes:
         """So many random bytes that nobody can guess."""
+        ...
+
+    @property
+    def chance(self) -> random.Random:
+        """For jitter and turns: what nothing safe rests on."""
         ...
 
     async def sleep(self, seconds: float, /) -> None:

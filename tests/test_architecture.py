@@ -33,9 +33,9 @@ MODULES = read_modules(ROOT)
 #: only: neither what is below it nor its neighbours.
 RANKS = """
     errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
-    varint keys strict_toml cursor lane
+    varint keys strict_toml cursor lane cluster.view
     version
-    record stored context rpc.messages
+    record stored context rpc.messages cluster.rumour
     resolve requests ports cluster_file liveness listing_pages seen
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins
@@ -54,8 +54,8 @@ RANKS = """
     merging hint_account
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
-    coordinator refill world replica_reads replica_deliver key_listing property_keeper
-    property_learning
+    coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
+    property_learning cluster.gossip
     bucket_properties
     recovery overview bucket_listing replica_listing handoff
     listing

@@ -10,7 +10,8 @@ Knows nothing of requests about keys.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
@@ -34,6 +35,7 @@ HEARTBEAT_INTERVAL: Final = 1.0
 KEEP_BEATS: Final = 2
 #: A connected peer that has left a request unanswered for so long (seconds) may be a dead process.
 SILENT_AFTER: Final = 1.0
+_NOWHERE_ELSE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Blobs(Protocol):
@@ -79,13 +81,20 @@ class Topology:
         blobs: Blobs,
         standing: Callable[[], Known],
         metrics: Metrics,
+        address: str = "",
+        learnt: Mapping[str, str] = _NOWHERE_ELSE,
     ) -> None:
-        """`peers`: the other members' addresses, if the cluster file names no members.
-        `standing`: this node's own start and synced write number, now.
+        """`own`: this node, as the cluster file has it. `peers`: the other members' addresses, if the
+        cluster file names no members; else seeds, some addresses that members are at.
+        `standing`: this node's own start and synced write number, now. `address`: where this node is
+        dialled today, "" for where `own` says. `learnt`: where members are dialled that are not where
+        the ring says, by id; looked at whenever `addresses` is.
 
         Raises ConfigError if this node is not a member of its ring, StorageCorrupt.
         """
         self._own = own
+        self._address = address or own.address
+        self._learnt = learnt
         self._cluster = cluster
         self._peers = frozenset(peers)
         self._blobs = blobs
@@ -110,7 +119,8 @@ class Topology:
         self.on_behind: Callable[[Known], None] = lambda known: None
         #: Called when a connected peer turns out to have another ring: it is to be disconnected.
         self.on_stranger: Callable[[str], None] = lambda node_id: None
-        #: Called when a peer is connected.
+        #: Called when a peer is connected, first with what it says of itself.
+        self.on_greeted: Callable[[Greeting], None] = lambda greeting: None
         self.on_connected: Callable[[str], None] = lambda node_id: None
         #: Called when it no longer is.
         self.on_disconnected: Callable[[str], None] = lambda node_id: None
@@ -122,11 +132,22 @@ class Topology:
         self._transport = transport
 
     @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where to dial: every other member, or every peer while there is no ring."""
-        if self.ring is None:
-            return tuple(sorted(self._peers))
-        return tuple(m.address for m in self.ring.members if m.id != self._own.id)
+    def addresses(self) -> dict[str, str]:
+        """Where to dial, and which member is there, "" where that is not known: every other member,
+        where the ring says and where it was last, and the seeds; every peer while there is no ring."""
+        found: dict[str, str] = {}
+        for member in self.ring.members if self.ring is not None else ():
+            if member.id != self._own.id:
+                for address in (member.address, self._learnt.get(member.id, "")):
+                    # One may be now where the ring, or an old rumour, has another.
+                    if address:
+                        found[address] = (
+                            member.id if found.get(address) in (None, member.id) else ""
+                        )
+        for address in sorted(self._peers):
+            found.setdefault(address, "")
+        found.pop(self._address, None)
+        return found
 
     def missing(self) -> tuple[str, ...]:
         """Addresses that have not answered, or have a ring that has not come, while there is none."""
@@ -306,8 +327,7 @@ class Topology:
             return
         if self.ring is not None:
             if reply.ring != self.ring.to_bytes():
-                self._refuse(node, f"its ring differs from that of {self._own.id}")
-                self.on_stranger(node)
+                self.refuse_stranger(node)
             return
         try:
             ring = Ring.from_bytes(reply.ring)
@@ -322,6 +342,11 @@ class Topology:
         self._count["peer_requests_failed"] += 1
         if self.ring is None and failure.kind == "timed_out":
             self._ask_ring(node)
+
+    def refuse_stranger(self, node: str) -> None:
+        """A connected peer turns out to have another ring of this epoch."""
+        self._refuse(node, f"its ring differs from that of {self._own.id}")
+        self.on_stranger(node)
 
     def _refuse(self, name: str, why: str) -> None:
         self._count["peers_refused"] += 1
@@ -341,7 +366,7 @@ class Topology:
             write_number=standing.write_number,
             epoch=ring.epoch if ring is not None else 0,
             ring_digest=ring.digest() if ring is not None else b"",
-            address=own.address,
+            address=self._address,
             datacenter=own.datacenter,
             rack=own.rack,
             host=own.host,
@@ -420,7 +445,7 @@ class Topology:
     def refused(self, address: str, refusal: Refusal) -> None:
         """A peer refused this node, or turned out to be this node under another address."""
         if refusal.code == SELF:
-            own = self._own.address
+            own = self._address
             self._refuse(address, f"{address} is this node itself, which is {own} to its peers")
             return
         self._count["refused_by_peers"] += 1
@@ -441,6 +466,7 @@ class Topology:
             self._ask_ring(greeting.node_id)
         elif self.ring is None:
             self._note_met(greeting)
+        self.on_greeted(greeting)
         self.on_connected(greeting.node_id)
 
     def _note_met(self, greeting: Greeting) -> None:

@@ -1,7 +1,7 @@
 """Keeps the addresses of peers dialed, with back-off and jitter, as long as they are not connected.
 
-One task an address. An address whose node is connected, whoever dialed, is left alone. Knows
-nothing of what a connection says.
+One task an address. An address whose node is connected, whoever dialed and wherever, is left alone.
+Knows nothing of what a connection says.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from dynamo.metrics import Metrics
@@ -32,6 +32,8 @@ class _Dial:
 
     def __init__(self, address: str, attempted: asyncio.Future[None]) -> None:
         self.address = address
+        #: Who is said to be there; "" if nobody says.
+        self.expected = ""
         self.attempted = attempted
         self.wake = asyncio.Event()
         #: Who is there, as far as it is known and connected.
@@ -72,15 +74,27 @@ class Dialer:
     def __repr__(self) -> str:
         return f"Dialer({', '.join(map(repr, self._dials.values()))})"
 
-    def dial(self, addresses: Iterable[str]) -> None:
-        """Keep exactly these addresses connected. Connections that exist stay."""
-        wanted = dict.fromkeys(addresses)
+    def dial(self, addresses: Iterable[str] | Mapping[str, str]) -> None:
+        """Keep exactly these addresses connected. Connections that exist stay.
+
+        Of a mapping the values are the ids of the nodes that should be there, "" where that is not
+        known: an address is left alone while its node is connected by another one.
+        """
+        wanted = dict(addresses) if isinstance(addresses, Mapping) else dict.fromkeys(addresses, "")
         for address in [address for address in self._dials if address not in wanted]:
             self._drop(self._dials.pop(address))
         loop = asyncio.get_running_loop()
-        for address in wanted:
-            if address not in self._dials:
+        was_attempted = bool(self._dials) and self.attempted
+        for address, expected in wanted.items():
+            known = self._dials.get(address)
+            if known is not None:
+                known.expected = expected
+                known.wake.set()
+            else:
                 dial = self._dials[address] = _Dial(address, loop.create_future())
+                dial.expected = expected
+                if was_attempted:
+                    _attempted(dial)
                 dial.task = loop.create_task(self._keep(dial), name=f"dial {address}")
 
     def opened(self, node_id: str, own_address: str, dialed: str | None) -> None:
@@ -88,6 +102,8 @@ class Dialer:
         for dial in self._dials.values():
             if dial.address in (own_address, dialed):
                 dial.node = node_id
+                dial.wake.set()
+            elif dial.expected == node_id:
                 dial.wake.set()
 
     def lost(self, node_id: str, lasted: float) -> None:
@@ -97,10 +113,13 @@ class Dialer:
                 dial.node = ""
                 dial.failures = 0 if lasted >= STEADY_SECONDS else dial.failures + 1
                 dial.wake.set()
+            elif dial.expected == node_id:
+                dial.wake.set()
 
     @property
     def attempted(self) -> bool:
-        """True if each address dialed now has been connected, or has failed once."""
+        """True if each address dialed has been connected, or has failed once; stays so when there are
+        more later."""
         return all(dial.attempted.done() for dial in self._dials.values())
 
     async def first_attempts_done(self) -> None:
@@ -123,7 +142,9 @@ class Dialer:
         dial.task.add_done_callback(lambda task: self._ending.pop(task, None))
 
     def _settled(self, dial: _Dial) -> bool:
-        return dial.own or (dial.node != "" and self._is_connected(dial.node))
+        return dial.own or any(
+            node != "" and self._is_connected(node) for node in (dial.node, dial.expected)
+        )
 
     async def _keep(self, dial: _Dial) -> None:
         while True:

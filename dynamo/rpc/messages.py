@@ -40,6 +40,8 @@ CHANGE_MAX: Final = 1 << 62
 OWED_MAX: Final = 64
 #: What one message delivers of hints.
 DELIVERIES_MAX: Final = 1_000
+#: What one message says of the members of the ring.
+RUMOUR_BYTES_MAX: Final = 16 << 10
 
 _INT64_MAX: Final = (1 << 63) - 1
 
@@ -62,6 +64,7 @@ _Position = Annotated[bytes, Meta(max_length=ROUTING_KEY_BYTES_MAX + 1)]
 _ListedMax = Annotated[int, Meta(ge=1, le=LISTED_MAX)]
 _Skipped = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 _Digest = Annotated[bytes, Meta(max_length=64)]
+_Rumours = Annotated[bytes, Meta(max_length=RUMOUR_BYTES_MAX)]
 _Tags = Annotated[tuple[str, ...], Meta(max_length=CONDITION_TAGS_MAX)]
 _BucketType = Annotated[bytes, Meta(min_length=1, max_length=TYPE_BYTES_MAX)]
 _BucketOrNone = Annotated[bytes, Meta(max_length=BUCKET_BYTES_MAX)]
@@ -276,6 +279,18 @@ class Deliver(_Message, frozen=True, array_like=True, tag=12):
     entries: Annotated[tuple[Delivery, ...], Meta(max_length=DELIVERIES_MAX)]
 
 
+class Gossip(_Message, frozen=True, array_like=True, tag=13):
+    """What the sender knows of the members of the ring of `epoch` with the digest `ring`: as
+    `dynamo.cluster.rumour.encode_digest` writes it. `properties`: digest of its bucket properties.
+    Answered by Gossiped, or Refused."""
+
+    deadline_ms: _DeadlineMs
+    epoch: _Epoch
+    ring: _Digest
+    digest: _Rumours
+    properties: _Digest = b""
+
+
 # Replies ----------------------------------------------------------------------------------------
 
 
@@ -383,10 +398,12 @@ class Buckets(_Message, frozen=True, array_like=True, tag=73):
 
 
 class Properties(_Message, frozen=True, array_like=True, tag=74):
-    """Bucket properties on the sender's disk. `more`: ask again, after the last of them."""
+    """Bucket properties on the sender's disk. `more`: ask again, after the last of them. `lacks`: the
+    sender has been away itself, and does not know yet what it has missed."""
 
     entries: _PropertyEntries
     more: bool = False
+    lacks: bool = False
 
 
 class Delivered(_Message, frozen=True, array_like=True, tag=75):
@@ -398,6 +415,14 @@ class Delivered(_Message, frozen=True, array_like=True, tag=75):
         Meta(max_length=DELIVERIES_MAX),
     ] = ()
     busy: bool = False
+
+
+class Gossiped(_Message, frozen=True, array_like=True, tag=76):
+    """What the sender knows beyond the digest it was sent: as `dynamo.cluster.rumour.encode_delta`
+    writes it. `properties` as in Gossip."""
+
+    delta: _Rumours
+    properties: _Digest = b""
 
 
 Request = (
@@ -413,6 +438,7 @@ Request = (
     | AskProperties
     | Owe
     | Deliver
+    | Gossip
 )
 Reply = (
     Pong
@@ -427,4 +453,5 @@ Reply = (
     | Buckets
     | Properties
     | Delivered
+    | Gossiped
 )

@@ -99,8 +99,9 @@ class PeerTransport:
         self._listener = await self._network.listen(listen_address, self._links.accept)
         return self._listener.address
 
-    def dial(self, addresses: Iterable[str]) -> None:
-        """Keep exactly these addresses connected from now on; one's own may be among them."""
+    def dial(self, addresses: Iterable[str] | Mapping[str, str]) -> None:
+        """Keep exactly these addresses connected from now on; one's own may be among them. Values of a
+        mapping: who is there, "" where that is not known, so that a node is dialled at one address."""
         assert not self._closed
         self._dialer.dial(addresses)
 

@@ -50,13 +50,13 @@ class SimWorld:
         self._on_point = on_point
         self._on_minted = on_minted
         self._sieve = sieve
-        self._chance = chance
+        self.chance = chance
         #: By kind: requests of peers, and of its own, that have got no last reply.
         self.unanswered: Counter[str] = Counter()
 
     def entropy(self, size: int, /) -> bytes:
         """From the stream of this start."""
-        return self._chance.randbytes(size)
+        return self.chance.randbytes(size)
 
     async def sleep(self, seconds: float, /) -> None:
         """By this node's clock."""
@@ -93,7 +93,7 @@ class SimWorld:
             gate=gate,
             network=self._network,
             clock=self.clock,
-            random=self._chance,
+            random=self.chance,
             metrics=metrics,
             handlers=self._messages.wrap(self._sieve(watched)),
         )

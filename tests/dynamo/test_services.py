@@ -254,7 +254,8 @@ async def test_a_new_node_answers_no_read_before_it_has_tried_its_peers(
         assert not (await node.get(b"default", b"b", b"k", ReadOptions(r=1))).siblings
         await node.close()
         again = await start(named)  # not new any more
-        assert not (await again.get(b"default", b"b", b"k", ReadOptions(r=1))).siblings
+        found = await again._coordinator.get(b"default", b"b", b"k", ReadOptions(r=1))
+        assert not found.siblings
 
 
 async def test_an_incarnation_that_cannot_be_written_down_is_left_all_the_same(

@@ -140,7 +140,7 @@ def ring_of(topology: Topology) -> Ring:
 def test_the_members_of_the_cluster_file_are_the_ring_from_the_start() -> None:
     rings = [ring_of(node(member)) for member in (A, B, C)]
     assert len({ring.digest() for ring in rings}) == 1
-    assert node(A).addresses == ("b:1", "c:1")
+    assert node(A).addresses == {"b:1": "b", "c:1": "c"}
 
 
 def test_a_node_that_is_not_in_the_cluster_file_does_not_start() -> None:

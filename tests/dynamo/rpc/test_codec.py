@@ -21,6 +21,8 @@ from dynamo.rpc.messages import (
     Condition,
     Digest,
     Fetch,
+    Gossip,
+    Gossiped,
     Keys,
     ListBuckets,
     ListKeys,
@@ -59,6 +61,7 @@ REQUESTS: list[Request] = [
     StoreProperties(1, (PropertyEntry(b"t", b"\xff", 1 << 62, "n1", b"v"),)),
     AskProperties(1),
     AskProperties(1, b"digest", b"t", b"b"),
+    Gossip(1, 2, b"ring", b"\x00\x02\x01", b"digest"),
 ]
 REPLIES: list[Reply] = [
     Pong(),
@@ -73,6 +76,8 @@ REPLIES: list[Reply] = [
     Buckets(((b"b", b"k", b""), (b"c", b"l", b"digest")), b"next", 1),
     Properties(()),
     Properties((PropertyEntry(b"t", b"", 0, "n1"), PropertyEntry(b"t", b"b", 1, "n2", b"v")), True),
+    Properties((), lacks=True),
+    Gossiped(b"\x00\x01", b"digest"),
 ]
 
 
@@ -140,6 +145,7 @@ MALFORMED_REQUESTS = {
     "properties numbered over 2**62": raw(9, 1, ((b"t", b"b", (1 << 62) + 1, "n1", b""),)),
     "properties of over 1 KiB": raw(9, 1, ((b"t", b"b", 1, "n1", b"v" * 1025),)),
     "properties of 501 buckets": raw(9, 1, ((b"t", b"b", 1, "n1", b""),) * 501),
+    "gossip of 17 KiB": raw(13, 1, 1, b"ring", bytes((16 << 10) + 1), b""),
     "nested a million times": b"\x98" + fetch()[1:] + b"\x91" * 1_000_000,
 }
 
