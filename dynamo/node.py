@@ -84,6 +84,11 @@ class Machine:
         )
 
 
+#: How long a node that starts waits for its peers to tell what it may have missed, before it listens to
+#: clients and tells them itself that it is not ready.
+SETTLE_SECONDS: Final = 3.0
+
+
 class Node:
     """One node of a cluster, with its HTTP server."""
 
@@ -101,6 +106,8 @@ class Node:
         machine = Machine(config)
         self.services = services = NodeServices(config, world=machine, metrics=self.metrics)
         await services.start()
+        # Clients go to another node as long as nobody listens here; a refusal would be an error to them.
+        await services.settled(SETTLE_SECONDS)
         self.rpc_address = services.rpc_address
         self._http = HttpServer(
             backend=services,

@@ -76,6 +76,9 @@ from ring.ring import Ring
 
 log = logging.getLogger(__name__)
 
+#: Seconds between two looks whether the node has settled.
+SETTLE_INTERVAL: Final = 0.02
+
 LACKS_PROPERTIES: Final = (
     "no peer has told the bucket properties yet, which this node may have lost or missed"
 )
@@ -287,6 +290,7 @@ class NodeServices:
         gossip.on_properties = properties.learner.on_digest
         gossip.on_away = properties.learner.note_away
         gossip.on_addresses = self._dial
+        gossip.on_restarted = detector.restarted
         gossip.on_behind = lambda start: self._on_behind(Known(start, 0))
         gossip.on_stranger = topology.refuse_stranger
         topology.on_greeted = gossip.on_greeted
@@ -309,6 +313,13 @@ class NodeServices:
         self._dial()
         self._own("refill", self._run_refill())
         self._own("handoff", self._handoff.run())
+
+    async def settled(self, patience: float) -> None:
+        """Return once peers have told what this node may have missed of bucket properties, or nobody is
+        there to tell; after `patience` seconds at the latest."""
+        limit = self._world.clock.monotonic() + patience
+        while self._properties.learner.withholds and self._world.clock.monotonic() < limit:
+            await self._world.sleep(SETTLE_INTERVAL)
 
     def serve(self) -> None:
         """Take clients' requests from now on."""

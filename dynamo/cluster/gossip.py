@@ -102,8 +102,8 @@ class GossipService:
         self._left = ROUND_BYTES_MAX
         #: Where the next digest and the next delta begin.
         self._digest_begin = self._delta_begin = 0
-        #: Called when a member turns out to have lived a moment ago.
-        self.on_heard: Callable[[str], None] = lambda node: None
+        #: Called when a member turns out to have started anew.
+        self.on_restarted: Callable[[str], None] = lambda node: None
         #: Called with each digest of a peer's bucket properties.
         self.on_properties: Callable[[str, bytes], None] = lambda node, digest: None
         #: Called when members are to be dialled elsewhere.
@@ -312,11 +312,14 @@ class GossipService:
         if index == self._own:
             self._hear_of_itself(peer, told)
             return
+        before = self.view.entries[index].start
         judged = self.view.learn(index, told)
         if judged == "absurd":
             self._alarm(f"{peer} says that {member.id} has come to {told.start}.{told.heartbeat}")
         elif judged == "news":
             self._note_news(index, member.id)
+            if 0 < before < told.start:
+                self.on_restarted(member.id)
 
     def _note_news(self, index: int, name: str) -> None:
         self._heard_at[index] = self._clock.monotonic()
@@ -326,7 +329,6 @@ class GossipService:
             place = entry.address or self._places[index]
             log.info("%s is at %s in its start %s", name, place, entry.start)
             self.on_addresses()
-        self.on_heard(name)
 
     def _hear_of_itself(self, peer: str, told: Entry) -> None:
         known = self.view.entries[self._own]
