@@ -90,12 +90,13 @@ RANKS = """
 
     sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds
     sim.clock sim.cpu sim.database sim.plan sim.history sim.link
-    sim.door sim.draw sim.disk sim.stream sim.messages sim.checks
+    sim.door sim.draw sim.disk sim.hints sim.stream sim.messages sim.checks
     sim.storage sim.files sim.network sim.last_write
     sim.world
     sim.node
     sim.cluster
-    sim.losses
+    sim.ledger
+    sim.testimony sim.losses
     sim.faults sim.workload sim.scene
     sim.exact sim.exact_lww
     sim.run sim.crew sim.planted

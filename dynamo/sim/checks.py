@@ -6,12 +6,17 @@ Sets of writes are bits of an int here, so that a run of hundreds of operations 
 milliseconds. Knows nothing of nodes' insides.
 
 What a client may count on is worked out from where its write certainly lies: `holders` of an
-operation were looked up on the disks when it was answered. Two rules follow, for any losses:
+operation were looked up on the disks when it was answered, and so was who held it for others
+(`hinted`). Two rules follow, for any losses:
 
 - A write stands while one disk certainly has it. A disk that was lost has it again once it has read
-  all others, if one that had it did all the while.
-- A read must see it if fewer than r replicas could have answered without it. Who holds it could
-  not; nor could a replica that knows that it lost its copy, until it counts again.
+  all other owners, if one that had it did all the while. What is held for another (a hint) is
+  certain until it leaves that disk; then its target has it.
+- A read must see it if fewer than r of those who answered it could have done so without it. An owner
+  could that had not got it when the read began; nor could one that knows that it lost its copy,
+  until it counts again. Who answers for another counts only with something in hand, so one whose
+  hints certainly had it could not. So a write that was acknowledged with the help of such nodes may
+  be missed by owners who answer before it is delivered to them, and by nobody else.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from dynamo.sim.history import (
     Loss,
     Operation,
     dot_name,
+    left_by,
     some,
 )
 
@@ -71,7 +77,8 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Key:
-    """What there is of one key. `final`: all that the copies at rest hold or cover."""
+    """What there is of one key. `on_disk`: what the copies of its owners hold at rest; `final`: all that
+    these, or what is held for an owner that is down, hold or cover."""
 
     key: bytes
     operations: list[Operation] = field(default_factory=list)
@@ -108,7 +115,7 @@ class Case:
             one.losses = sorted(losses, key=lambda loss: loss.at)
             for copy in rest.copies.get(one.key, {}).values():
                 one.on_disk |= self.bits(copy.ids or ())
-            one.final = self.closure(one.on_disk)
+            one.final = self.closure(one.on_disk) | self.bits(rest.hints.get(one.key, ()))
 
     def _order_writes(self, key: bytes) -> None:
         """Where the last write wins, each covers all below it."""
@@ -202,19 +209,33 @@ class Case:
 
     def _replay(self, operation: Operation, until: float) -> tuple[frozenset[str], dict[int, bool]]:
         """Also, by place in the key's losses: did the node read from one who had it all the while."""
-        certain = set(operation.holders or ())
+        certain = set(operation.holders or ()) | operation.hinted
         regained: dict[int, bool] = {}
         losses = self.keys[operation.key].losses
         if not losses:
             return frozenset(certain), regained
-        events = []
+        wanted = left_by(operation)
+        handed = self.history.handed
+        events = [
+            (one.at, 2, place)
+            for place, one in enumerate(handed)
+            if one.key == operation.key and operation.end <= one.at <= until
+        ]
         for place, loss in enumerate(losses):
             if operation.end <= loss.at <= until:
                 events.append((loss.at, 0, place))
                 if loss.whole_at <= until:
                     events.append((loss.whole_at, 1, place))
+        owners = self.history.owners.get(operation.key, ())
         sources: dict[int, set[str]] = {}
         for _, whole, place in sorted(events):
+            if whole == 2:
+                one = handed[place]
+                if wanted <= one.taken:
+                    certain.add(one.target)
+                if not wanted <= one.left:
+                    certain.discard(one.node)
+                continue
             node = losses[place].node
             if whole:
                 read_from = sources.pop(place, None)
@@ -226,32 +247,61 @@ class Case:
                 certain.discard(node)
                 for others in sources.values():
                     others.discard(node)
-                sources[place] = set(certain)
+                sources[place] = certain.intersection(owners) if owners else set(certain)
         return frozenset(certain), regained
 
     def stands(self, operation: Operation) -> bool:
         """True if what it wrote or showed must still be there at rest."""
-        return bool(operation.holders) and bool(self.certain(operation))
+        return bool(operation.holders or operation.hinted) and bool(self.certain(operation))
+
+    def stands_at_owner(self, operation: Operation) -> bool:
+        """True if an owner must still have it at rest."""
+        owners = self.history.owners.get(operation.key)
+        certain = self.certain(operation) if self.stands(operation) else frozenset()
+        return bool(certain.intersection(owners) if owners else certain)
 
     def could_answer_without(
         self, earlier: Operation, read: Operation
     ) -> tuple[int, tuple[Loss, ...]]:
-        """How many replicas could have answered `read` without knowing what `earlier` wrote or showed,
-        and the losses because of which others could not."""
+        """How many of those who answered `read`, or made it, could have done so without knowing what
+        `earlier` wrote or showed, and the losses because of which others could not."""
+        if read.outcome == "ok" and read.kind != "get" and read.minter:
+            if read.stand_in:
+                return 1, ()  # it looks at what it holds for one of the others, which may be new
+            return self._owners_without(earlier, read, (read.minter,))
+        wanted = left_by(earlier)
+        count, blank = self._owners_without(earlier, read, read.answerers)
+        count += sum(not wanted <= held for held in read.stood_in.values())
+        return count, blank
+
+    def could_take_without(
+        self, earlier: Operation, write: Operation
+    ) -> tuple[int, tuple[Loss, ...]]:
+        """The same, of owners that acknowledged a write."""
+        return self._owners_without(earlier, write, None)
+
+    def _owners_without(
+        self, earlier: Operation, read: Operation, among: Iterable[str] | None
+    ) -> tuple[int, tuple[Loss, ...]]:
+        """`among`: the owners that are asked about; None: all of them."""
         holders = earlier.holders or frozenset()
         losses = self.keys[read.key].losses
-        if not losses:
-            return self.history.n - len(holders), ()
-        owners = self.history.owners.get(read.key, ())
-        nodes = sorted(holders.union(owners))
-        count = self.history.n - len(nodes)
-        _, regained = self._replay(earlier, read.end)
+        nodes = set(self.history.owners.get(read.key, ())) | holders
+        count = 0 if among is not None else self.history.n - len(nodes)
+        if among is not None:
+            nodes.intersection_update(among)
+        wanted = left_by(earlier)
+        regained: dict[int, bool] | None = None
         blank: list[Loss] = []
-        for node in nodes:
-            found: Loss | bool = node not in holders
+        for node in sorted(nodes):
+            had = wanted <= read.had[node] if node in read.had else False
+            found: Loss | bool = node not in holders and not had
             for place, loss in enumerate(losses):
-                if loss.node == node and loss.at <= read.end:
-                    found = _after_loss(found, loss, earlier, read, regained.get(place, False))
+                if loss.node != node or loss.at > read.end or (had and loss.at < read.start):
+                    continue
+                if regained is None:
+                    _, regained = self._replay(earlier, read.end)
+                found = _after_loss(found, loss, earlier, read, regained.get(place, False))
             if isinstance(found, Loss):
                 blank.append(found)
             else:
@@ -268,28 +318,21 @@ class Case:
         return found
 
     def _missed_of(self, key: _Key) -> Iterator[Finding]:
-        n = self.history.n
-        promises = [one for one in key.operations if one.answered and one.holders]
+        promises = [one for one in key.operations if one.answered and (one.holders or one.hinted)]
         promises.sort(key=lambda one: one.end)
         ends = [one.end for one in promises]
         masks = [self._promise(one) for one in promises]
-        #: By how many hold it at least: all that the first promises are of.
-        sums: list[list[int]] = []
-        for least in range(n + 1):
-            total, row = 0, [0]
-            for promise, mask in zip(promises, masks, strict=True):
-                if len(promise.holders or ()) >= least:
-                    total |= mask
-                row.append(total)
-            sums.append(row)
+        #: What the first promises are of.
+        total, totals = 0, [0]
+        for mask in masks:
+            total |= mask
+            totals.append(total)
         for read in key.operations:
-            r = _answers_behind(read)
-            if r < 1:
+            if _answers_behind(read) < 1:
                 continue
-            least = 1 if key.losses else max(1, n - r + 1)
             before = bisect_left(ends, read.start)
             seen = self.closure(self.seen[read.id])
-            if least <= n and sums[least][before] & ~seen:
+            if totals[before] & ~seen:
                 found = self._missed_by(read, seen, promises[:before], masks)
                 yield from _first_of_each(found)
 
@@ -383,18 +426,16 @@ def ids_of(mask: int) -> Iterator[int]:
 
 
 def check_i1(case: Case) -> Iterator[Finding]:
-    """Durability: at the answer enough disks had the write, and it is there at rest unless every disk
-    that had it was lost. (Deletes of which more than the tombstone came to light are I4.)"""
+    """Durability: at the answer the disks of enough distinct nodes had the write, so many of them of
+    owners as it asked for and as its answer says, and it is there at rest unless every disk that had it
+    was lost. (Deletes of which more than the tombstone came to light are I4.)"""
     for key in case.keys.values():
         for one in key.operations:
             if one.kind == "get" or not one.answered or one.holders is None:
                 continue
             if one.needless and not one.seen:
                 continue
-            lost = _lost_during(one, key)
-            if len(one.holders | lost) < one.writes_needed:
-                also = f" (and {' '.join(sorted(lost))} lost its copy)" if lost else ""
-                yield Finding("I1", f"[{one}] was acknowledged too early{also}")
+            yield from _acknowledged_early(case, one, key)
         for one in _vanished(case, key):
             if not _resurrected(case, key, one):
                 rest = " ".join(sorted(case.certain(one)))
@@ -466,7 +507,7 @@ def check_i4(case: Case) -> Iterator[Finding]:
                 if values & risen:
                     found |= values & risen
                     places.append(where)
-            if found and case.stands(one):
+            if found and case.stands_at_owner(one):
                 said |= found
                 yield Finding(
                     "I4",
@@ -516,7 +557,8 @@ def check_i5(case: Case) -> Iterator[Finding]:
 
 
 def check_i6(case: Case) -> Iterator[Finding]:
-    """Convergence: at rest all copies of a key are the same bytes, and nobody repairs any more."""
+    """Convergence: at rest all copies of a key are the same bytes, no hint is left for who is up, and
+    nobody repairs any more."""
     for key, copies in case.rest.copies.items():
         forms: dict[bytes, list[str]] = {}
         for node, copy in copies.items():
@@ -525,6 +567,8 @@ def check_i6(case: Case) -> Iterator[Finding]:
         if len(forms) > 1:
             told = " / ".join(", ".join(nodes) for nodes in forms.values())
             yield Finding("I6", f"at rest the copies of {key!r} differ: {told}")
+    for line in case.rest.undelivered:
+        yield Finding("I6", f"at rest {line}")
     if case.rest.repairs:
         yield Finding("I6", f"{case.rest.repairs} repairs were sent at rest")
 
@@ -542,6 +586,12 @@ def check_i7(case: Case) -> Iterator[Finding]:
         if len(one.holders | lost) < needed:
             yield Finding("I7", f"[{one}] was answered before {needed} primaries held it")
     yield from (finding for finding in case.missed if finding.invariant == "I7")
+
+
+def check_i9(case: Case) -> Iterator[Finding]:
+    """A hint leaves a disk only after its target has synced what it held."""
+    for line in case.history.broken_hints:
+        yield Finding("I9", line)
 
 
 def check_i11(case: Case) -> Iterator[Finding]:
@@ -646,6 +696,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     check_i5,
     check_i6,
     check_i7,
+    check_i9,
     check_i11,
     check_i12,
     check_i13,
@@ -666,6 +717,25 @@ def check_all(history: History, rest: AtRest) -> list[Finding]:
 
 #: How an edge and a replica say that the disk is full.
 _DISK_FULL: Final = frozenset(("storage_full", "disk_full"))
+
+
+def _acknowledged_early(case: Case, one: Operation, key: _Key) -> Iterator[Finding]:
+    """A write, or what a needless delete found gone, was not yet where its answer says."""
+    lost = _lost_during(one, key)
+    handed = frozenset(
+        hint.node
+        for hint in case.history.handed
+        if hint.key == one.key and one.start <= hint.at <= one.end and left_by(one) <= hint.ids
+    )
+    owners, others = (one.holders or frozenset()) | lost, one.hinted | lost | handed
+    also = f" (and {' '.join(sorted(lost))} lost its copy)" if lost else ""
+    if len(owners | others) < one.w or len(owners) < one.pw:
+        yield Finding("I1", f"[{one}] was acknowledged too early{also}")
+    elif len(owners) < one.primary_acks or len(others) < one.fallback_acks:
+        told = f"{one.primary_acks} owners and {one.fallback_acks} others"
+        yield Finding("I1", f"[{one}] says that {told} have it{also}")
+    elif one.outcome == "ok" and 0 < one.primary_acks + one.fallback_acks < one.w:
+        yield Finding("I1", f"[{one}] counts {one.primary_acks} and {one.fallback_acks}")
 
 
 def _lost_during(operation: Operation, key: _Key) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -34,11 +35,12 @@ from dynamo.sim.clock import SimClock
 from dynamo.sim.cpu import Costs, Cpu
 from dynamo.sim.disk import Disk
 from dynamo.sim.door import Visit
+from dynamo.sim.hints import hint_key, read_place
 from dynamo.sim.loop import SECONDS_MAX, SimLoop, run_virtual
 from dynamo.sim.messages import MessageFaults
 from dynamo.sim.network import Network
 from dynamo.sim.node import SimNode
-from dynamo.sim.points import Point
+from dynamo.sim.points import Point, Witness
 from dynamo.sim.trace import Trace
 from dynamo.sim.world import SimWorld
 from dynamo.stored import decode_stored
@@ -139,10 +141,14 @@ class Cluster:
         }
         #: Told where in the path of a write each node is; it may crash the node.
         self.on_point: Callable[[str, Point], None] = lambda name, point: None
-        #: Told the record of each mint, encoded. Set it before the nodes start.
-        self.on_minted: Callable[[bytes], None] = lambda record: None
+        #: Told what nodes say to each other. Set it before they start.
+        self.witness = Witness()
         for name, node in self.nodes.items():
             node.disk.on_sync = functools.partial(self._at_point, name)
+            node.disk.on_hint = functools.partial(self._hint_changed, name)
+        #: Told when a node has put, replaced or removed a hint, unsynced: its key, what lay there and
+        #: what lies there now.
+        self.on_hint: Callable[[str, bytes, bytes | None, bytes | None], None] = _unheard
         #: Told when a node has ended by itself, and why.
         self.on_end: Callable[[str, Exception], None] = lambda name, error: None
         #: Called with each new start of a node, before anything of it runs.
@@ -297,6 +303,12 @@ class Cluster:
     def _at_point(self, name: str, point: Point) -> None:
         self.on_point(name, point)
 
+    def _hint_changed(
+        self, name: str, key: bytes, before: bytes | None, after: bytes | None
+    ) -> None:
+        self.on_hint(name, key, before, after)
+        self.on_point(name, "hint_removed" if after is None else "hinted")
+
     # Nodes --------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
@@ -318,7 +330,8 @@ class Cluster:
             network=self.network.join(name, process),
             messages=node.messages,
             on_point=functools.partial(self._at_point, name),
-            on_minted=self.on_minted,
+            on_peer=self._at_point,
+            witness=self.witness,
             sieve=functools.partial(self._before, node),
             chance=stream(self.seed, "start", name, node.starts),
         )
@@ -519,6 +532,45 @@ class Cluster:
         routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
         return partition_prefix(plan.class_id, plan.partition) + routing
 
+    def routing_key(self, key: bytes) -> bytes:
+        """What nodes call the key."""
+        return routing_key(BUCKET_TYPE, bucket_of(key), key)
+
+    def hints(
+        self, name: str, key: bytes, *, synced: bool = True
+    ) -> list[tuple[str, bytes, bytes]]:
+        """What a node holds of the key for its owners, on disk (or not `synced`): target, the key that
+        it lies under, and its bytes."""
+        disk = self.nodes[name].disk
+        if not disk.has_hints:
+            return []
+        storage_key = self.storage_key(key)
+        look = disk.durable if synced else disk.current
+        found = []
+        for target in self.owners(key):
+            hint = hint_key(target, storage_key)
+            value = look("hints", hint)
+            if value is not None:
+                found.append((target, hint, value))
+        return found
+
+    def undelivered(self) -> list[str]:
+        """What nodes that are up hold for others that are up, a line each."""
+        found = []
+        for name in self.up:
+            counts: Counter[str] = Counter()
+            disk = self.nodes[name].disk
+            for hint in disk.keys("hints") if disk.has_hints else ():
+                target = read_place(hint).target
+                if target in self.nodes and self.nodes[target].is_up:
+                    counts[target] += 1
+            found += [f"{name} holds {count} hints for {one}" for one, count in counts.items()]
+        return found
+
+    async def drained(self, *, patience: float = PATIENCE) -> None:
+        """Return once no node that is up holds anything for another that is. Raises TimeoutError."""
+        await self.until(lambda: not self.undelivered(), "no hints are left", patience=patience)
+
     def record(self, name: str, key: bytes) -> Record:
         """What a node has of the key, synced or not. Raises StorageCorrupt if that is damaged."""
         storage_key = self.storage_key(key)
@@ -596,13 +648,15 @@ class Cluster:
         return services.is_complete((plan.class_id, plan.partition), self.storage_key(key))
 
     async def settle(self, *, patience: float = PATIENCE) -> dict[bytes, Found]:
-        """Return once the nodes that are up are whole and agree on every key that was asked for: each
-        is read once from all its primaries that are up, and those that were behind are repaired.
+        """Return once the nodes that are up are whole, hold nothing for each other, and agree on every
+        key that was asked for: each is read once from all its primaries that are up, and those that were
+        behind are repaired.
 
         What those reads showed. Raises TimeoutError, what the last try of a read raised, and ValueError
         where all primaries of a key are down.
         """
         await self.ready(patience=patience)
+        await self.drained(patience=patience)
         found = {}
         for key in self.keys:
             owners = [owner for owner in self.owners(key) if self.nodes[owner].is_up]
@@ -645,6 +699,10 @@ def _properties(bucket_type: bytes, bucket: bytes) -> BucketProperties:
 
 
 _LAST_WRITE_WINS: Final = BucketProperties(conflict="lww")
+
+
+def _unheard(name: str, key: bytes, before: bytes | None, after: bytes | None) -> None:
+    """Nobody wants to know."""
 
 
 def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:

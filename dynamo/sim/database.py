@@ -227,6 +227,10 @@ class Database:
 
     # What is on disk ----------------------------------------------------------------------------
 
+    def has_any(self, family: Family) -> bool:
+        """True if the family has entries, on disk or in what its process sees."""
+        return bool(self._durable[family] or self.families[family])
+
     def durable(self, family: Family, key: bytes) -> bytes | None:
         """What a crash that keeps nothing unsynced leaves of it, if it can be read."""
         if self.blocks and self.is_lost(family, key):

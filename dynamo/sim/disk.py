@@ -90,6 +90,8 @@ class Disk:
         self.files: object | None = None
         #: Told when a sync begins and when it has been done.
         self.on_sync: Callable[[Literal["before_sync", "after_sync"]], None] = _nothing
+        #: Told when a hint was written or removed: its key, what lay there, and what lies there now.
+        self.on_hint: Callable[[bytes, bytes | None, bytes | None], None] | None = None
         #: Around a rebuild of the database, which loses what lies beside the damage too.
         self.around_rebuild: Callable[[], AbstractContextManager[object]] = nullcontext
         self._factor = 1.0
@@ -130,7 +132,14 @@ class Disk:
         if self._is_busy:
             self.stalls += 1
             raise BlockingIOError(errno.EAGAIN, "Write stall")
-        return self.database.append(writes)
+        hints = [write for write in writes if write.family == "hints"]
+        if not hints or self.on_hint is None:
+            return self.database.append(writes)
+        before = [self.database.families["hints"].get(hint.key) for hint in hints]
+        sequence = self.database.append(writes)
+        for hint, value in zip(hints, before, strict=True):
+            self.on_hint(hint.key, value, hint.value)
+        return sequence
 
     def sync(self, sequence: int) -> None:
         """Put on disk what was written up to that number. Raises OSError."""
@@ -320,6 +329,11 @@ class Disk:
         return True
 
     # What is on it, for who judges --------------------------------------------------------------
+
+    @property
+    def has_hints(self) -> bool:
+        """True if there are any, or were at the last sync."""
+        return self.database is not None and self.database.has_any("hints")
 
     def durable(self, family: Family, key: bytes) -> bytes | None:
         """What a crash that keeps nothing unsynced would leave of the key; None if that cannot be

@@ -18,9 +18,10 @@ from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Why
 from dynamo.sim.kinds import Kind
+from dynamo.sim.ledger import Ledger
 from dynamo.sim.losses import Losses
 from dynamo.sim.plan import Fault, Plan
-from dynamo.sim.points import Point
+from dynamo.sim.points import SOON, Point
 
 #: A node that starts has tried all its peers after so long, if nothing is in its way.
 _MEETING_SECONDS: Final = 1.0
@@ -35,7 +36,9 @@ _BUSY_LOOK: Final = 0.001
 class Injector:
     """The faults of one run. `healed`: nothing goes wrong any more."""
 
-    def __init__(self, plan: Plan, cluster: Cluster, history: History, *, start: float) -> None:
+    def __init__(
+        self, plan: Plan, cluster: Cluster, history: History, ledger: Ledger, *, start: float
+    ) -> None:
         self._plan = plan
         self._cluster = cluster
         self._history = history
@@ -43,7 +46,8 @@ class Injector:
         self.healed = False
         #: Nodes that ended by themselves, and why: none should.
         self.failures: list[str] = []
-        self.losses = Losses(cluster, history, at_once=max(1, (plan.replicas - 1) // 2))
+        at_once = max(1, (plan.replicas - 1) // 2)
+        self.losses = Losses(cluster, history, ledger, at_once=at_once)
         for node in cluster.nodes.values():
             node.disk.around_rebuild = partial(self._rebuilding, node.name)
         cluster.on_point = self._at_point
@@ -62,9 +66,10 @@ class Injector:
     def _rebuilding(self, name: str) -> Iterator[None]:
         """A database is rebuilt by what an iterator reaches: a record in the range of a damaged block
         goes with it, also one that was written since and could be read until now."""
-        had = self.losses.had(name)
+        had, held = self.losses.had(name), self.losses.hints_of(name)
         yield
         self.losses.lost(name, had, "rot")
+        self.losses.lost_hints(name, held, "rot")
 
     async def run(self) -> None:
         """Return once all faults have been injected and undone."""
@@ -90,6 +95,7 @@ class Injector:
         for name in cluster.nodes:
             if name in self._plan.dead:
                 self._history.lose(cluster.loop.time(), name, why="dead")
+                self.losses.lost_hints(name, self.losses.hints_of(name), "dead")
             else:
                 self._restart(name)
 
@@ -339,7 +345,7 @@ class Injector:
         del self._armed[name]
         loop = self._cluster.loop
         loop.call_later(fault.seconds / 3, self._restart, name, context=loop.outside)
-        if point == "minted_left":
+        if point in SOON:
             # What it has said is on its way; it does not get to more.
             loop.call_later(1e-4, self._crash_now, name, context=loop.outside)
         else:
@@ -395,6 +401,7 @@ class Injector:
             return False
         self._crash_now(name)
         had, disk = self.losses.had(name), self._cluster.nodes[name].disk
+        held = self.losses.hints_of(name)
         match why:
             case "wipe":
                 self._cluster.wipe(name)
@@ -403,6 +410,7 @@ class Injector:
             case _:
                 disk.lose_log(fault.number)
         self.losses.lost(name, had, why)
+        self.losses.lost_hints(name, held, why)
         await self._for(fault)
         self._restart(name)
         if why == "wipe":
@@ -439,10 +447,11 @@ class Injector:
         if not self._may_lose(name):
             return False
         self._crash_now(name)
-        had = self.losses.had(name)
+        had, held = self.losses.had(name), self.losses.hints_of(name)
         self._cluster.nodes[name].disk.restore(image)
         # It answers its own clients before it has met its peers, who know better.
         self.losses.lost(name, had, "restore", noticed=False)
+        self.losses.lost_hints(name, held, "restore")
         self._restart(name)
         return True
 

@@ -5,12 +5,13 @@ store's vectors: a write covers the siblings that its context was given with, an
 The value of a put is the decimal id of the operation, filled up to some size; a tombstone says by
 its expiry which delete it is of. Where the last write wins, a write covers all that have lower stamps:
 then the order of stamps is the graph, and whether that order is as it should be is another check.
+What a node holds for another (a hint) counts beside what owners hold.
 Knows nothing of nodes' insides; times are seconds of one clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -24,6 +25,8 @@ OperationKind = Literal["put", "delete", "get"]
 #: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone;
 #: the database gone; the node stays down for good.
 Why = Literal["wipe", "rot", "restore", "log", "database", "dead"]
+#: By node, what it covers.
+Covers = dict[str, frozenset[int]]
 
 #: Of a write that has a stamp: stamp, then dot. The highest wins.
 Order = tuple[int, bytes, int]
@@ -123,8 +126,15 @@ class Operation:
     `code`: of the error. `expires`: the value has an expiry. `end`: when the answer left the node,
     FOREVER if none did. `cut_off`: its node crashed or stood still or the client went away, so that
     no answer was owed.
-    `holders`: nodes whose durable disk held, at `end`, the write or one that covers it; for a get
-    and a needless delete, all of `seen`. None if that was not looked at.
+    `holders`: owners whose durable disk held, at `end`, the write or one that covers it; for a get
+    and a needless delete, all of `seen`. None if that was not looked at. `hinted`: other nodes that
+    held it so, in a hint for an owner: a node counts once, however many hints it has.
+    `primary_acks`, `fallback_acks`: what the answer to a write said of who has it.
+    `had`: by owner, what its durable disk held or covered when the operation began.
+    `answerers`: owners that answered a read of the key to its node while it went on: no other can have
+    counted. None if that was not looked at: then all may have. `stood_in`: other nodes that answered
+    so with something that they held for others, and what certainly was in that.
+    `minter`: who gave the write its dot; `stand_in`: and did so for another, in a hint.
     """
 
     id: int
@@ -149,15 +159,23 @@ class Operation:
     code: str = ""
     needless: bool = False
     holders: frozenset[str] | None = None
+    hinted: frozenset[str] = frozenset()
+    primary_acks: int = 0
+    fallback_acks: int = 0
+    had: Covers = field(default_factory=dict)
+    answerers: frozenset[str] | None = None
+    stood_in: Covers = field(default_factory=dict)
+    minter: str = ""
+    stand_in: bool = False
 
     @property
     def writes_needed(self) -> int:
-        """Nodes that must hold it when it is acknowledged: there are primaries only."""
+        """Nodes that must hold it when it is acknowledged, of which `pw` are owners."""
         return max(self.w, self.pw)
 
     @property
     def reads_needed(self) -> int:
-        """Primaries that must stand behind an answer."""
+        """Nodes that must stand behind an answer, of which `pr` are owners."""
         return max(self.r, self.pr)
 
     @property
@@ -187,6 +205,8 @@ class Operation:
             words.append(f"saw {some(self.seen)}")
         if self.holders is not None:
             words.append(f"held by {' '.join(sorted(self.holders)) or 'nobody'}")
+        if self.hinted:
+            words.append(f"for others by {' '.join(sorted(self.hinted))}")
         return ", ".join(words)
 
 
@@ -223,11 +243,26 @@ class Loss:
         return f"{self.why} of {self.key!r} at {self.node} ({self.at:.4f} s{noticed})"
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A hint has left a node's disk. `ids`: what it held or covered, `left`: what other hints of the key
+    there still do. `taken`: of `ids`, what its target certainly had on disk then."""
+
+    at: float
+    node: str
+    target: str
+    key: bytes
+    ids: frozenset[int]
+    left: frozenset[int] = NOTHING
+    taken: frozenset[int] = NOTHING
+
+
 @dataclass(slots=True)
 class History:
     """All operations of a run, and the copies lost on the way. `n`: replicas of each key.
 
     `owners`: the nodes that keep a key, for all keys from the start.
+    `handed`: hints that have left, in order; `broken_hints`: what is wrong with that, a line each.
     `lww`: the keys where the last write wins. `orders`: by write of such a key, what decides.
     `unreadable`: answers with a record or a value that nobody wrote, a line each.
     `two_writes`: a dot and the writes that it named. `two_dots`: a write and the dots it had.
@@ -236,6 +271,8 @@ class History:
     n: int
     operations: list[Operation] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    handed: list[Handed] = field(default_factory=list)
+    broken_hints: list[str] = field(default_factory=list)
     owners: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
     lww: frozenset[bytes] = frozenset()
     orders: dict[int, Order] = field(default_factory=dict)
@@ -266,6 +303,11 @@ class History:
         lost = [Loss(at, node, one, why, noticed) for one in keys]
         self.losses += lost
         return lost
+
+    def lose_hints(self, at: float, node: str, key: bytes, *, why: Why) -> None:
+        """A node that does not own the key has lost what it held of it for others, for good."""
+        if node not in self.owners.get(key, ()):
+            self.losses.append(Loss(at, node, key, why))
 
     def past_of(self, ids: Iterable[int]) -> frozenset[int]:
         """The writes themselves, and all that they cover."""
@@ -310,6 +352,14 @@ class History:
         except Malformed as error:
             self.unreadable.append(f"[{operation}] was answered wrongly: {error.message}")
 
+    def note_minted(self, node: str, record: Record, dot: Dot, *, stand_in: bool) -> None:
+        """A node has given a write this dot, in this record. Raises Malformed."""
+        self.note_dots(record)
+        id = self._write_of.get(dot, -1)
+        if 0 <= id < len(self.operations):
+            self.operations[id].minter = node
+            self.operations[id].stand_in = stand_in
+
     def was_minted(self, id: int) -> bool:
         """True if a record was noted that had this write."""
         return id in self._dot_of
@@ -319,22 +369,27 @@ class History:
     ) -> frozenset[str]:
         """Nodes whose stored bytes hold what the operation wrote, or all that it saw, or what covers
         it. `stored`: what each owner's disk has, durably, under the key."""
-        writes = operation.kind != "get" and not operation.needless
-        wanted = frozenset((operation.id,)) if writes else operation.seen
+        wanted = left_by(operation)
         return frozenset(
             node for node, data in stored.items() if wanted <= self.covers(data, storage_key)
         )
 
-    def covers(self, data: bytes | None, storage_key: bytes) -> frozenset[int]:
-        """The writes that stored bytes hold or cover; none where they cannot be read."""
+    def covers(
+        self,
+        data: bytes | None,
+        storage_key: bytes,
+        copy_of: Callable[[bytes | None, bytes], Copy] = copy_on_disk,
+    ) -> frozenset[int]:
+        """The writes that stored bytes hold or cover; none where they cannot be read. `copy_of`: reads
+        them."""
         if data is None:
             return NOTHING
         known = self._covered.get((storage_key, data))
         if known is None:
-            copy = copy_on_disk(data, storage_key)
+            copy = copy_of(data, storage_key)
             if copy.ids:
-                # Of a write that no answer has shown yet, this is all that tells its stamp.
-                self._note_orders(decode_record(copy.record))
+                # Of a write that no answer has shown yet, this is all that tells its dot and stamp.
+                self.note_dots(decode_record(copy.record))
             if stamped := [id for id in copy.ids or () if id in self.orders]:
                 # Not kept: others with lower stamps may be minted yet.
                 return self.below(max(stamped, key=self.orders.__getitem__)).union(copy.ids or ())
@@ -352,6 +407,13 @@ class History:
         )
 
 
+def left_by(operation: Operation) -> frozenset[int]:
+    """What whoever holds all that the operation wrote, or showed, has."""
+    if operation.kind == "get" or operation.needless:
+        return operation.seen
+    return frozenset((operation.id,))
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a read answered. `seen`: all siblings of its record. `values`: those that were visible."""
@@ -367,6 +429,8 @@ class AtRest:
     `healed_at`: from then on operations with a timeout of `patience` seconds or more must succeed
     if they ask for at most `reachable` replicas (0: all of them). `at`: from then on it is converged.
     `copies`: what each owner's disk has, durably. `reads`: what a read at r = n showed at each node.
+    `hints`: what nodes that are up hold for others then, by key. `undelivered`: of it, what is for nodes
+    that are up, a line each.
     `repairs`: how many were sent after `at`. `errors`: what could not be done, a line each.
     `breaches`: what a disk saw that no process may do, a line each. `ends_met`: how often a process met
     the very end of a disk.
@@ -378,6 +442,8 @@ class AtRest:
     reachable: int = 0
     copies: dict[bytes, dict[str, Copy]] = field(default_factory=dict)
     reads: dict[bytes, dict[str, Shown]] = field(default_factory=dict)
+    hints: dict[bytes, frozenset[int]] = field(default_factory=dict)
+    undelivered: list[str] = field(default_factory=list)
     repairs: int = 0
     errors: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)

@@ -69,20 +69,23 @@ def _wrongly_acknowledged(
     if order is None:
         return
     for earlier in operations:
-        if not (earlier.answered and earlier.holders and earlier.end < write.start):
+        has_left = earlier.holders or earlier.hinted
+        if not (earlier.answered and has_left and earlier.end < write.start):
             continue
         made = earlier.kind != "get" and not earlier.needless
         left = [id for id in ((earlier.id,) if made else earlier.seen) if id in orders]
         highest = max(left, key=orders.__getitem__, default=None)
         if highest is None or orders[highest] <= order:
             continue
-        count, blank = case.could_answer_without(earlier, write)
-        if count < write.writes_needed:
+        count, blank = case.could_take_without(earlier, write)
+        # Who holds it for another cannot know what that has.
+        others = len(write.hinted)
+        if count + others < write.w or count < write.pw:
             text = (
                 f"[{write}] was acknowledged, though {highest} is stamped above it and was there:"
                 f" [{earlier}]; {count} could have taken it without that"
             )
-            if count + len(blank) >= write.writes_needed:
+            if count + others + len(blank) >= write.w and count + len(blank) >= write.pw:
                 text += f", unless a lost copy was counted: {'; '.join(map(str, blank))}"
             yield Finding("I15", text)
             return

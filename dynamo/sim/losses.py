@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import History, Loss, Why, copy_on_disk, some
+from dynamo.sim.history import NOTHING, History, Loss, Why, copy_on_disk, some
+from dynamo.sim.ledger import Ledger
 
 _LOOK_INTERVAL: Final = 0.01
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
@@ -26,8 +27,9 @@ class Losses:
     """Of one run; they are noted in its history. `at_once`: disks that may have lost something and not
     got it back."""
 
-    def __init__(self, cluster: Cluster, history: History, *, at_once: int) -> None:
+    def __init__(self, cluster: Cluster, history: History, ledger: Ledger, *, at_once: int) -> None:
         self._cluster = cluster
+        self._ledger = ledger
         self._history = history
         self._at_once = at_once
         #: Those that are not known to be made good.
@@ -68,6 +70,19 @@ class Losses:
             for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
                 self._open.append(loss)
                 self._watch(loss, before, self._elsewhere(loss), self._mends(name))
+
+    def hints_of(self, name: str) -> Covered:
+        """What the node's disk holds now for others."""
+        return self._ledger.of(name)
+
+    def lost_hints(self, name: str, held: Covered, why: Why) -> None:
+        """Note what of that which the disk `held` for others it does not now; whatever it was, if the
+        node stays down."""
+        now = self._cluster.loop.time()
+        left = self._ledger.of(name) if why != "dead" else {}
+        for key, before in held.items():
+            if not before <= left.get(key, NOTHING):
+                self._history.lose_hints(now, name, key, why=why)
 
     def unnoticed(self, name: str) -> None:
         """The node could not find out before it answered somebody."""

@@ -1,5 +1,5 @@
-"""Points in the path of a write at which a node can be made to crash: INVARIANTS "crash at any await";
-and which requests have got no last reply.
+"""Points in the path of a write, and of a hint, at which a node can be made to crash: INVARIANTS "crash
+at any await"; and which requests have got no last reply.
 
 Watches the requests of one node from between its transport and those who execute them. Knows nothing
 of what happens at a point.
@@ -8,40 +8,89 @@ of what happens at a point.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dynamo.ports import Call, Handler
-from dynamo.rpc.messages import Mint, Minted, Refused, Reply, Store
+from dynamo.rpc.messages import (
+    Body,
+    Deliver,
+    Delivered,
+    Digest,
+    Fetch,
+    Mint,
+    Minted,
+    Owe,
+    Refused,
+    Reply,
+    Store,
+    Synced,
+)
 
 #: After a mint was written and before anybody is told; once the minted record has left; after a store
-#: was written; as a sync begins and when it is done; before a client's answer.
-Point = Literal["minted", "minted_left", "stored", "before_sync", "after_sync", "answer"]
+#: was written; as a sync begins and when it is done; before a client's answer. Then those of hints: one
+#: was written, not synced; a delivery has reached its target, which has not begun; it has merged it, not
+#: synced; it has synced it, and says so; the hint was removed, not synced.
+Point = Literal[
+    "minted",
+    "minted_left",
+    "stored",
+    "before_sync",
+    "after_sync",
+    "answer",
+    "hinted",
+    "deliver_left",
+    "delivering",
+    "delivered",
+    "hint_removed",
+]
 OnPoint = Callable[[Point], None]
-#: Told the record of each mint as it leaves, encoded.
-OnMinted = Callable[[bytes], None]
+
+
+class Witness:
+    """Told what nodes say to each other, seen where it is executed. This one forgets it."""
+
+    def minted(self, node: str, message: Mint, minted: Minted) -> None:
+        """A node has given a write its dot; its answer leaves now."""
+
+    def answered(self, node: str, asker: str, fetch: Fetch, *, something: bool) -> None:
+        """A node answers a read, with something or with nothing."""
+
+    def owed(self, node: str, key: bytes, targets: Sequence[int]) -> None:
+        """A node has said that it owes other owners its record of the (routing) key."""
 
 
 class WatchedHandlers(Mapping[type, Handler]):
-    """Those handlers; `on_point` is told where mints and stores are, `on_minted` what was minted.
-    Follows changes of `handlers`."""
+    """Those handlers of a node; `on_point` is told where mints, stores and deliveries are, `on_peer`
+    where peers are with theirs, `witness` what is said. Follows changes of `handlers`."""
 
     def __init__(
-        self, handlers: Mapping[type, Handler], on_point: OnPoint, on_minted: OnMinted
+        self,
+        handlers: Mapping[type, Handler],
+        on_point: OnPoint,
+        *,
+        node: str = "",
+        on_peer: Callable[[str, Point], None] = lambda peer, point: None,
+        witness: Witness | None = None,
     ) -> None:
         self._handlers = handlers
         self._on_point = on_point
-        self._on_minted = on_minted
+        self._node = node
+        self._on_peer = on_peer
+        self._witness = Witness() if witness is None else witness
+        self._watched: dict[type, Handler] = {
+            Mint: self._mint,
+            Store: self._store,
+            Fetch: self._fetch,
+            Owe: self._owe,
+            Deliver: self._deliver,
+        }
         #: By kind: how many requests have been executed and not answered, or not to the end.
         self.unanswered: Counter[str] = Counter()
 
     def __getitem__(self, kind: type) -> Handler:
-        if kind is Mint:
-            return self._mint
-        if kind is Store:
-            return self._store
         self._handlers[kind]  # raises KeyError
-        return self._other
+        return self._watched.get(kind, self._other)
 
     def __iter__(self) -> Iterator[type]:
         return iter(self._handlers)
@@ -49,19 +98,64 @@ class WatchedHandlers(Mapping[type, Handler]):
     def __len__(self) -> int:
         return len(self._handlers)
 
-    def _mint(self, message: Any, call: Call) -> None:
-        counted = _CountedCall(call, self.unanswered, "Mint")
-        self._handlers[Mint](message, _MintCall(counted, self._on_point, self._on_minted))
-
     def _other(self, message: Any, call: Call) -> None:
         kind = type(message)
         self._handlers[kind](message, _CountedCall(call, self.unanswered, kind.__name__))
 
+    def _mint(self, message: Any, call: Call) -> None:
+        def heard(reply: Reply) -> None:
+            if type(reply) is Minted:
+                self._witness.minted(self._node, message, reply)
+                if message.owes:
+                    self._witness.owed(self._node, message.key, message.owes)
+                self._on_point("minted")
+
+        def left(reply: Reply) -> None:
+            if type(reply) is Minted:
+                self._on_point("minted_left")
+
+        counted = _CountedCall(call, self.unanswered, "Mint")
+        self._handlers[Mint](message, _HeardCall(counted, heard, left))
+
     def _store(self, message: Any, call: Call) -> None:
-        stored = _StoreCall(_CountedCall(call, self.unanswered, "Store"))
-        self._handlers[Store](message, stored)
-        if not stored.is_refused:
+        refused = False
+
+        def heard(reply: Reply) -> None:
+            nonlocal refused
+            refused = type(reply) is Refused
+
+        counted = _CountedCall(call, self.unanswered, "Store")
+        self._handlers[Store](message, _HeardCall(counted, heard))
+        if not refused:
             self._on_point("stored")
+
+    def _fetch(self, message: Any, call: Call) -> None:
+        def heard(reply: Reply) -> None:
+            if isinstance(reply, Body):
+                self._witness.answered(self._node, call.peer, message, something=bool(reply.record))
+            elif isinstance(reply, Digest):
+                self._witness.answered(self._node, call.peer, message, something=bool(reply.digest))
+
+        counted = _CountedCall(call, self.unanswered, "Fetch")
+        self._handlers[Fetch](message, _HeardCall(counted, heard))
+
+    def _owe(self, message: Any, call: Call) -> None:
+        def heard(reply: Reply) -> None:
+            if type(reply) is Synced:
+                self._witness.owed(self._node, message.key, message.targets)
+
+        counted = _CountedCall(call, self.unanswered, "Owe")
+        self._handlers[Owe](message, _HeardCall(counted, heard))
+
+    def _deliver(self, message: Any, call: Call) -> None:
+        def heard(reply: Reply) -> None:
+            if type(reply) is Delivered:
+                self._on_point("delivered")
+
+        self._on_peer(call.peer, "deliver_left")
+        counted = _CountedCall(call, self.unanswered, "Deliver")
+        self._handlers[Deliver](message, _HeardCall(counted, heard))
+        self._on_point("delivering")
 
 
 class _CountedCall:
@@ -84,47 +178,32 @@ class _CountedCall:
         self._call.reply(reply, last=last)
 
 
-class _MintCall:
-    """A call of a mint."""
+class _HeardCall:
+    """A call whose replies are heard before they leave, and after."""
 
-    __slots__ = ("_call", "_on_minted", "_on_point", "deadline", "peer")
+    __slots__ = ("_before", "_call", "_left", "deadline", "peer")
 
-    def __init__(self, call: Call, on_point: OnPoint, on_minted: OnMinted) -> None:
+    def __init__(
+        self,
+        call: Call,
+        before: Callable[[Reply], None],
+        left: Callable[[Reply], None] | None = None,
+    ) -> None:
         self._call = call
-        self._on_point = on_point
-        self._on_minted = on_minted
+        self._before = before
+        self._left = left
         self.peer = call.peer
         self.deadline = call.deadline
 
     def reply(self, reply: Reply, *, last: bool = True) -> None:
         """Pass it on."""
-        if type(reply) is not Minted:
-            self._call.reply(reply, last=last)
-            return
-        self._on_minted(reply.record)
-        self._on_point("minted")
+        self._before(reply)
         self._call.reply(reply, last=last)
-        self._on_point("minted_left")
+        if self._left is not None:
+            self._left(reply)
 
 
-class _StoreCall:
-    """A call of a store."""
-
-    __slots__ = ("_call", "deadline", "is_refused", "peer")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self.peer = call.peer
-        self.deadline = call.deadline
-        #: It was refused: nothing has been stored.
-        self.is_refused = False
-
-    def reply(self, reply: Reply, *, last: bool = True) -> None:
-        """Pass it on."""
-        self.is_refused = type(reply) is Refused
-        self._call.reply(reply, last=last)
-
-
+#: Those of the path of a write, and of what is held for others.
 POINTS: Final[tuple[Point, ...]] = (
     "minted",
     "minted_left",
@@ -133,3 +212,13 @@ POINTS: Final[tuple[Point, ...]] = (
     "after_sync",
     "answer",
 )
+HINT_POINTS: Final[tuple[Point, ...]] = (
+    "hinted",
+    "deliver_left",
+    "delivering",
+    "delivered",
+    "hint_removed",
+)
+#: The node is in the middle of what it does there: it crashes a moment later.
+SOON: Final[tuple[Point, ...]] = ("minted_left", "hinted", "hint_removed")
+ALL_POINTS: Final[tuple[Point, ...]] = (*POINTS, *HINT_POINTS)

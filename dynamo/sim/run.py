@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from dynamo.errors import DynamoError, Malformed
-from dynamo.record import decode_record
 from dynamo.requests import ReadOptions
 from dynamo.sim.chance import stream
 from dynamo.sim.checks import Finding, check_all
@@ -36,8 +35,9 @@ from dynamo.sim.last_write import check_last_writes
 from dynamo.sim.link import Timing
 from dynamo.sim.loop import SimLoop, run_virtual
 from dynamo.sim.plan import Plan
+from dynamo.sim.testimony import Looks
 from dynamo.sim.trace import Trace
-from dynamo.sim.workload import Client, Workload
+from dynamo.sim.workload import Workload, ballast_names, key_names
 
 #: After the heal, what is on its way arrives (a message that is repeated takes up to 5 s), and
 #: connections that were silent are made anew.
@@ -144,18 +144,18 @@ class _Run:
         cluster.network.timing(None, None, _timing(plan))
         for node in cluster.nodes.values():
             node.disk.sync_seconds = (plan.sync_ms / 5000, plan.sync_ms / 500)
-        workload = Workload(plan, cluster, self.history)
         fresh = (FRESH_KEY, *LWW_KEYS) if plan.lww else (FRESH_KEY,)
-        for key in (*workload.keys, *workload.ballast, *fresh):
+        for key in (*key_names(plan), *ballast_names(plan), *fresh):
             self.history.owners[key] = cluster.owners(key)
         self.history.lww = frozenset(
             key for key in self.history.owners if bucket_of(key) == LWW_BUCKET
         )
-        cluster.on_minted = self._note_minted
+        looks = Looks(cluster, self.history)
+        workload = Workload(plan, cluster, self.history, looks=looks)
         try:
             async with cluster:
                 start = loop.time()
-                injector = Injector(plan, cluster, self.history, start=start)
+                injector = Injector(plan, cluster, self.history, looks.ledger, start=start)
                 await asyncio.gather(workload.run(start), injector.run())
                 await injector.heal()
                 self.injected = injector.injected
@@ -213,12 +213,6 @@ class _Run:
                 if cluster.nodes[name].is_up
             }
 
-    def _note_minted(self, record: bytes) -> None:
-        try:
-            self.history.note_dots(decode_record(record))
-        except Malformed as error:
-            self.history.unreadable.append(f"a mint: {error.message}")
-
     def _why_not(self, cluster: Cluster) -> str:
         reasons = []
         for name in cluster.up:
@@ -230,7 +224,7 @@ class _Run:
     async def _last_operations(self, cluster: Cluster, workload: Workload) -> None:
         """Each key is written and read once more, by somebody who knows nothing: that must succeed."""
         rng = stream(self.plan.seed, "last")
-        client = Client(cluster, self.history, workload.problems)
+        client = workload.client()
         for key in workload.keys:
             if key in self.history.lww:
                 # A minter that has missed writes may be below them once; that tells it of them.
@@ -244,7 +238,7 @@ class _Run:
 
     async def _exam(self, cluster: Cluster, workload: Workload) -> None:
         """A key that nobody knows, so that what is at rest of the others stays as it is."""
-        client = Client(cluster, self.history, workload.problems)
+        client = workload.client()
         rng = stream(self.plan.seed, "exam")
         other = workload.keys[0]
         await client.ask("get", other, LAST_TIMEOUT, node=rng.choice(cluster.up))
@@ -275,7 +269,7 @@ class _Run:
             disk.free()
         if self.plan.lww:
             await LastWriteExam(
-                Client(cluster, self.history, workload.problems),
+                workload.client(),
                 cluster,
                 self.history,
                 timeout=LAST_TIMEOUT,

@@ -28,7 +28,7 @@ from dynamo.sim.line import (
     write_options,
 )
 from dynamo.sim.node import SimNode
-from dynamo.sim.points import POINTS, Point
+from dynamo.sim.points import ALL_POINTS, SOON, Point
 from dynamo.sim.sieve import KINDS, Sieve
 from dynamo.stored import decode_stored
 from dynamo.version import RANDOM_BYTES, birth_sequence
@@ -71,8 +71,8 @@ def parse(where: str, text: str) -> Line:
         known = ", ".join(COMMANDS)
         raise ScriptError(f"{where}: unknown command {verb}; there are cluster, repeat, {known}")
     line = take_apart(command.usage, where, text)
-    if verb == "when" and line.words[1] not in POINTS:
-        raise line.error(f"no point {line.words[1]}; there are {', '.join(POINTS)}")
+    if verb == "when" and line.words[1] not in ALL_POINTS:
+        raise line.error(f"no point {line.words[1]}; there are {', '.join(ALL_POINTS)}")
     if verb in ("when", "after"):
         inner = parse(where, " ".join(line.words[2 if verb == "when" else 1 :]))
         if not COMMANDS[inner.verb].sudden:
@@ -322,7 +322,7 @@ class Scene:
             if armed[:2] == (name, point):
                 self._armed.remove(armed)
                 command = armed[2]
-                if point == "minted_left":
+                if point in SOON:
                     # What it has said is on its way; it does not get to more.
                     loop = self._cluster.loop
                     loop.call_later(1e-4, self._do, command, context=loop.outside)
@@ -599,4 +599,4 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
 COMMANDS: Final[dict[str, Command]] = {
     usage.split()[0]: Command(usage, run, sudden) for usage, run, sudden in _USAGES
 }
-assert set(POINTS) == set(get_args(Point))
+assert set(ALL_POINTS) == set(get_args(Point))

@@ -33,6 +33,7 @@ from dynamo.sim.history import (
 )
 from dynamo.sim.node import SimNode
 from dynamo.sim.plan import Burst, Plan
+from dynamo.sim.testimony import Looks
 from ring.preference import Plan as KeyPlan
 
 KINDS: Final[tuple[OperationKind, ...]] = ("put", "get", "delete")
@@ -63,13 +64,26 @@ def key_names(plan: Plan) -> list[bytes]:
     return [(LWW_PREFIX if number in lww else b"k") + b"%d" % number for number in range(plan.keys)]
 
 
+def ballast_names(plan: Plan) -> list[bytes]:
+    """The large keys of a plan."""
+    return [b"large%d" % number for number in range(plan.ballast)]
+
+
 class Client:
     """One client: the contexts that it remembers. `history` gets what it does and sees."""
 
     def __init__(
-        self, cluster: Cluster, history: History, problems: list[str], *, value_bytes: int = 0
+        self,
+        cluster: Cluster,
+        history: History,
+        problems: list[str],
+        *,
+        looks: Looks,
+        value_bytes: int = 0,
     ) -> None:
+        """`looks`: at the disks, and at who answers."""
         self._cluster = cluster
+        self._looks = looks
         self._value_bytes = value_bytes
         self._history = history
         self._problems = problems
@@ -223,6 +237,7 @@ class Client:
         cluster = self._cluster
         patience = operation.timeout + 5.0 if gives_up_after is None else gives_up_after
         starts = cluster.nodes[operation.node].starts
+        self._looks.before(operation)
         cluster.trace.note("ask", operation.id, operation.kind, operation.node)
         try:
             async with asyncio.timeout(patience):
@@ -356,12 +371,10 @@ class Client:
             operation.r = asked or (n if options.r == "all" else n // 2 + 1)
         if isinstance(options, ReadOptions) and options.notfound_ok is False and not record:
             operation.weaken_not_found(cluster.replicas, basic_quorum=options.basic_quorum is True)
-        storage_key = cluster.storage_key(operation.key)
-        stored = {
-            owner: cluster.nodes[owner].disk.durable("records", storage_key)
-            for owner in cluster.owners(operation.key)
-        }
-        operation.holders = history.holders_of(operation, stored, storage_key)
+        self._looks.after(operation)
+        if isinstance(answer, Written):
+            operation.primary_acks = answer.primary_acks
+            operation.fallback_acks = answer.fallback_acks
         if isinstance(answer, Written) and isinstance(options, WriteOptions):
             if operation.id not in operation.seen:
                 self._problems.append(f"[{operation}] is not in its own answer")
@@ -400,16 +413,28 @@ class Client:
 class Workload:
     """All clients of a run, and what they found wrong themselves (`problems`)."""
 
-    def __init__(self, plan: Plan, cluster: Cluster, history: History) -> None:
+    def __init__(self, plan: Plan, cluster: Cluster, history: History, *, looks: Looks) -> None:
         self.problems: list[str] = []
+        self.looks = looks
         self._plan = plan
         self._cluster = cluster
         most = max((burst.clients for burst in plan.bursts), default=0)
-        self._clients = [Client(cluster, history, self.problems) for _ in range(most)]
-        self._loader = Client(cluster, history, self.problems, value_bytes=BALLAST_BYTES)
-        self.ballast = [b"large%d" % number for number in range(plan.ballast)]
+        self.ballast = ballast_names(plan)
         self.keys = key_names(plan)
+        self._history = history
+        self._clients = [self.client() for _ in range(most)]
+        self._loader = self.client(value_bytes=BALLAST_BYTES)
         cluster.on_start = spy
+
+    def client(self, *, value_bytes: int = 0) -> Client:
+        """Another one, who knows nothing yet."""
+        return Client(
+            self._cluster,
+            self._history,
+            self.problems,
+            looks=self.looks,
+            value_bytes=value_bytes,
+        )
 
     async def run(self, start: float) -> None:
         """Return once every burst is over. `start`: when the plan's time begins."""

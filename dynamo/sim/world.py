@@ -20,14 +20,14 @@ from dynamo.sim.clock import SimClock
 from dynamo.sim.disk import Disk
 from dynamo.sim.files import SimFiles
 from dynamo.sim.messages import MessageFaults
-from dynamo.sim.points import OnMinted, OnPoint, WatchedHandlers
+from dynamo.sim.points import OnPoint, Point, WatchedHandlers, Witness
 from dynamo.sim.storage import SimStorage
 
 
 class SimWorld:
     """`chance`: nonces, incarnations and jitter of this start, and of no other. `on_point`: told where
-    mints and stores are; `on_minted`: what was minted. `sieve`: the handlers without what is lost on
-    the way to or from them."""
+    mints, stores and deliveries are, `on_peer` where peers are with theirs; `witness`: what is said.
+    `sieve`: the handlers without what is lost on the way to or from them."""
 
     def __init__(
         self,
@@ -38,7 +38,8 @@ class SimWorld:
         network: Network,
         messages: MessageFaults,
         on_point: OnPoint,
-        on_minted: OnMinted,
+        on_peer: Callable[[str, Point], None],
+        witness: Witness,
         sieve: Callable[[Mapping[type, Handler]], Mapping[type, Handler]],
         chance: random.Random,
     ) -> None:
@@ -48,7 +49,8 @@ class SimWorld:
         self._network = network
         self._messages = messages
         self._on_point = on_point
-        self._on_minted = on_minted
+        self._on_peer = on_peer
+        self._witness = witness
         self._sieve = sieve
         self.chance = chance
         #: By kind: requests of peers, and of its own, that have got no last reply.
@@ -85,7 +87,13 @@ class SimWorld:
     ) -> PeerTransport:
         """The production one, over the simulated network; whole messages may get lost before those
         who execute them."""
-        watched = WatchedHandlers(handlers, self._on_point, self._on_minted)
+        watched = WatchedHandlers(
+            handlers,
+            self._on_point,
+            node=self._config.node_id,
+            on_peer=self._on_peer,
+            witness=self._witness,
+        )
         self.unanswered = watched.unanswered
         return PeerTransport(
             node_id=self._config.node_id,
