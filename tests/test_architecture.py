@@ -90,8 +90,8 @@ RANKS = """
 
     sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds
     sim.clock sim.cpu sim.database sim.plan sim.history sim.link
-    sim.door sim.draw sim.disk sim.hints sim.stream sim.messages sim.checks
-    sim.storage sim.files sim.network sim.last_write
+    sim.door sim.combined sim.disk sim.hints sim.stream sim.messages sim.checks
+    sim.draw sim.storage sim.files sim.network sim.last_write
     sim.world
     sim.node
     sim.cluster

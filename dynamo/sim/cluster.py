@@ -18,6 +18,8 @@ from dynamo.cluster_file import ClusterFile
 from dynamo.config import (
     BYTES_MAX,
     COUNT_MAX,
+    HINT_BYTES_DEFAULT,
+    HINT_WINDOW_DEFAULT,
     REQUEST_BYTES_DEFAULT,
     REQUESTS_DEFAULT,
     NodeConfig,
@@ -79,8 +81,9 @@ class Cluster:
 
     `replicas`: n of every key. `formed`: whether the members are in the cluster file, or found out by
     the first handshakes. `apart`: nodes start within so many seconds, and nobody waits until they are
-    ready. Requests go to bucket `b` of the default type, and those of keys that begin with `lww` to the
-    bucket `lww`, where the last write wins.
+    ready. `hint_window`: seconds for which nodes take hints for one that is down; `hint_bytes`: what
+    hints may take at some nodes. Requests go to bucket `b` of the default type, and those of keys that
+    begin with `lww` to the bucket `lww`, where the last write wins.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class Cluster:
         trace: Trace | None = None,
         costs: Costs | None = None,
         sheds: bool = True,
+        hint_window: int | None = None,
+        hint_bytes: Mapping[str, int] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop), "a simulated cluster needs a simulated loop: run_virtual"
@@ -126,7 +131,14 @@ class Cluster:
         self.nodes: dict[str, SimNode] = {
             member.id: SimNode(
                 member.id,
-                config=_config(member, members, cluster, sheds=sheds),
+                config=_config(
+                    member,
+                    members,
+                    cluster,
+                    sheds=sheds,
+                    hint_window=HINT_WINDOW_DEFAULT if hint_window is None else hint_window,
+                    hint_bytes_max=(hint_bytes or {}).get(member.id, HINT_BYTES_DEFAULT),
+                ),
                 disk=Disk(name=member.id, seed=seed),
                 messages=MessageFaults(
                     seed=seed,
@@ -711,7 +723,13 @@ def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, H
 
 
 def _config(
-    member: Member, members: Sequence[Member], cluster: ClusterFile, *, sheds: bool
+    member: Member,
+    members: Sequence[Member],
+    cluster: ClusterFile,
+    *,
+    sheds: bool,
+    hint_window: int,
+    hint_bytes_max: int,
 ) -> NodeConfig:
     return NodeConfig(
         node_id=member.id,
@@ -731,6 +749,8 @@ def _config(
         log_level="info",
         requests_max=REQUESTS_DEFAULT if sheds else COUNT_MAX,
         request_bytes_max=REQUEST_BYTES_DEFAULT if sheds else BYTES_MAX,
+        hint_window=hint_window,
+        hint_bytes_max=hint_bytes_max,
     )
 
 

@@ -333,6 +333,22 @@ class Injector:
         await self._for(fault)
         return self._armed.pop(name, None) is None
 
+    _hint_crash = _crash_at
+
+    async def _flap_node(self, fault: Fault) -> bool:
+        """The node is killed and started again so many times."""
+        (name,) = fault.nodes
+        part = fault.seconds / fault.number / 2
+        crashed = False
+        for _ in range(fault.number):
+            if self._cluster.nodes[name].is_up and not self.healed:
+                self._cluster.crash(name)
+                crashed = True
+            await asyncio.sleep(part)
+            self._restart(name)
+            await asyncio.sleep(part)
+        return crashed
+
     def _at_point(self, name: str, point: Point) -> None:
         """The node is at this point of the path of a request: crash it, if that is armed."""
         armed = self._armed.get(name)
@@ -463,6 +479,18 @@ class Injector:
         had = self.losses.had(name, key)
         self._cluster.nodes[name].disk.rot("records", self._cluster.storage_key(key))
         self.losses.lost(name, had, "rot")
+        return True
+
+    async def _hint_rot(self, fault: Fault) -> bool:
+        """A bit of a hint flips, if there are any."""
+        (name,) = fault.nodes
+        disk = self._cluster.nodes[name].disk
+        keys = [key for key, _ in disk.durable_items("hints") if not disk.is_pending("hints", key)]
+        if not keys or not self._may_lose(name):
+            return False
+        held = self.losses.hints_of(name)
+        disk.rot("hints", keys[fault.number % len(keys)])
+        self.losses.lost_hints(name, held, "rot")
         return True
 
     async def _rot_block(self, fault: Fault) -> bool:

@@ -37,6 +37,8 @@ def read_place(key: bytes) -> Place:
 def hint_copy(data: bytes | None, key: bytes) -> Copy:
     """The copy that a hint is, as `copy_on_disk`: an empty one if it only says that its node owes its
     own record."""
-    if data is None or len(data) <= _CREATED_BYTES:
+    if data is None:
         return Copy()
-    return copy_on_disk(data[_CREATED_BYTES:], read_place(key).storage_key)
+    created, stored = data[:_CREATED_BYTES], data[_CREATED_BYTES:]
+    copy = copy_on_disk(stored, key + created)
+    return Copy() if copy.ids is None and not copy.record and not copy.damaged else copy

@@ -37,6 +37,8 @@ Kind = Literal[
     "crash_at",
     "pause",
     "slow_node",
+    "flap_node",
+    "hint_crash",
     # Disks.
     "wipe",
     "restore",
@@ -50,6 +52,7 @@ Kind = Literal[
     "disk_full",
     "disk_end",
     "busy_disk",
+    "hint_rot",
     # Clocks.
     "jump",
     "drift",
@@ -62,6 +65,7 @@ LOSING: Final[tuple[Kind, ...]] = (
     "rot_block",
     "lose_log",
     "lose_database",
+    "hint_rot",
 )
 
 
@@ -105,6 +109,8 @@ DRAWN: Final[dict[Kind, Drawn]] = {
     "crash_at": Drawn(1.2, 1, (0.3, 1.0, 2.0), (0, 0, 1, 2, 5)),
     "pause": Drawn(0.4, 1, (0.3, 1.0, 3.0)),
     "slow_node": Drawn(0.25, 1, LONG, (10, 100)),
+    "flap_node": Drawn(0.25, 1, (1.0, 3.0), (2, 4, 8)),
+    "hint_crash": Drawn(0.8, 1, (0.3, 2.0, 5.0), (0, 0, 1, 3)),
     "wipe": Drawn(0.4, 1, BRIEF),
     "restore": Drawn(0.3, 1, (0.3, 1.0, 3.0, 6.0)),
     "rot": Drawn(0.7, 1, (0.0,), RANDOM),
@@ -117,6 +123,7 @@ DRAWN: Final[dict[Kind, Drawn]] = {
     "disk_full": Drawn(0.25, 1, LONG),
     "disk_end": Drawn(0.4, 1, BRIEF),
     "busy_disk": Drawn(0.25, 1, (0.02, 0.2, 2.0)),
+    "hint_rot": Drawn(0.3, 1, (0.0,), RANDOM),
     "jump": Drawn(0.3, 1, (0.0,), (-600_000, 600_000, -3_000, 3_000)),
     "drift": Drawn(0.2, 1, LONG, (50, 90, 110, 200)),
 }

@@ -72,6 +72,9 @@ class Ledger:
             return
         if before is None:
             return
+        if hint_copy(before, hint).damaged:
+            self._owed.pop((name, hint), None)  # put aside, as it has to be
+            return
         had |= self._owed.pop((name, hint), NOTHING)
         taken = history.covers(
             cluster.nodes[target].disk.durable("records", storage_key), storage_key

@@ -16,7 +16,9 @@ from dynamo.ports import Call, Clock, Handler
 from dynamo.rpc.messages import (
     AskProperties,
     AskRing,
+    Deliver,
     Fetch,
+    Owe,
     Ping,
     Reply,
     Request,
@@ -29,7 +31,10 @@ from dynamo.sim.loop import SimLoop
 from dynamo.sim.trace import Trace
 
 #: What may be done twice.
-REPEATABLE: Final = (Store, Fetch, Scan, Ping, AskRing, StoreProperties, AskProperties)
+REPEATABLE: Final = (
+    *(Store, Fetch, Scan, Ping, AskRing, StoreProperties, AskProperties),
+    *(Owe, Deliver),
+)
 #: Messages of a link that can come again.
 REPLAY_MESSAGES: Final = 100
 

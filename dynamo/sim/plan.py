@@ -14,8 +14,10 @@ import msgspec
 
 from dynamo.errors import Malformed
 from dynamo.sim.kinds import DRAWN, Kind
-from dynamo.sim.points import Point
+from dynamo.sim.points import HINT_POINTS, POINTS, Point
 
+#: Faults that crash a node at a point, and which they draw from.
+CRASH_POINTS: Final[dict[Kind, tuple[Point, ...]]] = {"crash_at": POINTS, "hint_crash": HINT_POINTS}
 #: What an edited plan may have at most: a run must end.
 NODES_MAX: Final = 26
 PARTITIONS: Final = (1, 2, 4, 8, 16, 32, 64)
@@ -25,13 +27,15 @@ OPERATIONS_MAX: Final = 10_000
 SECONDS_MAX: Final = 600.0
 NUMBER_MAX: Final = 10_000_000
 MILLISECONDS_MAX: Final = 10_000.0
+HINT_WINDOW_MAX: Final = 1_000_000
+HINT_BYTES_MAX: Final = 1 << 40
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One thing that goes wrong at `at` (seconds from the start) and is undone `seconds` later.
 
     `nodes`: whom it befalls (for a partition: one side). `number`: what else it needs: a factor, a
-    chance in percent, milliseconds, how many. `point`: of `crash_at`.
+    chance in percent, milliseconds, how many. `point`: of `crash_at` and `hint_crash`.
     """
 
     at: float
@@ -75,7 +79,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nodes that stay down when all else is healed. `seconds`: how long things go wrong. `apart`: the nodes
     start for the first time within so many seconds, and nobody waits for them; 0: all are ready before
     anything happens. `ballast`: large keys that are written once. `lww`: numbers of the keys whose last
-    write wins.
+    write wins. `hint_window`: seconds for which hints are taken for a node that is down, `hint_bytes`:
+    bytes that hints may take at the nodes of `hint_bytes_at`; 0: as a node has them by itself.
     """
 
     seed: int
@@ -93,6 +98,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     apart: float = 0.0
     ballast: int = 0
     lww: tuple[int, ...] = ()
+    hint_window: int = 0
+    hint_bytes: int = 0
+    hint_bytes_at: tuple[str, ...] = ()
 
     @property
     def operations(self) -> int:
@@ -111,6 +119,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             head += f"; {self.ballast} large keys"
         if self.lww:
             head += f"; the last write wins at keys {' '.join(map(str, self.lww))}"
+        if self.hint_window:
+            head += f"; hints are taken for {self.hint_window} s"
+        if self.hint_bytes_at:
+            head += f"; {' '.join(self.hint_bytes_at)} hold {self.hint_bytes} bytes of them"
         if self.dead:
             head += f"; {' '.join(self.dead)} stay dead"
         lines = sorted(
@@ -147,6 +159,10 @@ def _impossible(plan: Plan) -> Iterator[str]:
         yield f"messages take {plan.latency_ms} ms, syncs {plan.sync_ms} ms"
     if not (0 < plan.seconds <= SECONDS_MAX and 0 <= plan.apart <= plan.seconds):
         yield f"{plan.seconds} s, nodes that start within {plan.apart} s"
+    if not (0 <= plan.hint_window <= HINT_WINDOW_MAX and 0 <= plan.hint_bytes <= HINT_BYTES_MAX):
+        yield f"hints for {plan.hint_window} s, of {plan.hint_bytes} bytes"
+    if not set(plan.hint_bytes_at) <= names:
+        yield f"hints are few at none of these nodes: {' '.join(plan.hint_bytes_at)}"
     if not set(plan.dead) <= names or len(set(plan.dead)) > (plan.replicas - 1) // 2:
         yield f"too many stay dead, or none of these nodes: {' '.join(plan.dead)}"
     for burst in plan.bursts:
@@ -167,8 +183,8 @@ def _impossible_fault(plan: Plan, fault: Fault) -> Iterator[str]:
         yield f"it befalls {least} nodes{' or more' * (drawn.nodes < 0)}"
     if not set(fault.nodes) <= set(plan.nodes) or len(set(fault.nodes)) < count:
         yield "no such nodes"
-    if (fault.kind == "crash_at") != (fault.point is not None):
-        yield "crash_at has a point, nothing else has"
+    if (fault.kind in CRASH_POINTS) != (fault.point is not None):
+        yield f"{' and '.join(CRASH_POINTS)} have a point, nothing else has"
     if not (0 <= fault.at <= plan.seconds + 1 and 0 <= fault.seconds <= SECONDS_MAX):
         yield f"it is not within {plan.seconds:g} s, or lasts over {SECONDS_MAX:g} s"
     least, most = min(drawn.numbers), 10 * max(map(abs, drawn.numbers))

@@ -23,6 +23,7 @@ from dynamo.sim.exact import Exam
 from dynamo.sim.exact_lww import KEYS as LWW_KEYS
 from dynamo.sim.exact_lww import LastWriteExam
 from dynamo.sim.faults import Injector
+from dynamo.sim.hints import hint_copy
 from dynamo.sim.history import (
     AtRest,
     History,
@@ -46,6 +47,8 @@ GRACE_SECONDS: Final = 6.0
 FLIPPED_SECONDS: Final = 13.0
 #: Virtual seconds that the nodes have to be whole again, and a key to be read at r = n.
 HEALING_SECONDS: Final = 120.0
+#: What is held for others is delivered in so many: a target that had no room is tried once a minute.
+DRAIN_SECONDS: Final = 70.0
 #: The last operations of a run ask for so many seconds, and must succeed.
 LAST_TIMEOUT: Final = 3.0
 #: A key that nobody asks for before all is calm.
@@ -61,7 +64,7 @@ ALARMS: Final = {
     "rpc_handlers_failed": "bug",
 }
 #: What replicas count when somebody repairs them, or writes.
-_REPAIRS: Final = ("stores", "repairs_stored", "mints")
+_REPAIRS: Final = ("stores", "repairs_stored", "mints", "hints_taken", "hints_delivered")
 
 
 class Result(NamedTuple):
@@ -140,6 +143,8 @@ class _Run:
             formed=plan.formed,
             apart=plan.apart,
             trace=trace,
+            hint_window=plan.hint_window or None,
+            hint_bytes=dict.fromkeys(plan.hint_bytes_at, plan.hint_bytes),
         )
         cluster.network.timing(None, None, _timing(plan))
         for node in cluster.nodes.values():
@@ -189,13 +194,11 @@ class _Run:
         dead = self.plan.dead
         rest.reachable = cluster.replicas - len(dead) if dead else 0
         await self._last_operations(cluster, workload)
-        try:
-            await cluster.settle(patience=HEALING_SECONDS)
-        except (DynamoError, TimeoutError) as error:
-            rest.errors.append(f"a key cannot be read from all its primaries: {error!r}")
+        if not await self._settled(cluster):
             return
         await self._exam(cluster, workload)
-        await cluster.settle(patience=HEALING_SECONDS)
+        if not await self._settled(cluster):
+            return
         rest.at = loop.time()
         before = [cluster.count(name) for name in _REPAIRS]
         for key in cluster.keys:
@@ -212,6 +215,28 @@ class _Run:
                 for name in cluster.owners(key)
                 if cluster.nodes[name].is_up
             }
+            held = [
+                self.history.covers(value, hint, hint_copy)
+                for name in cluster.up
+                for _, hint, value in cluster.hints(name, key)
+            ]
+            rest.hints[key] = frozenset().union(*held)
+        rest.undelivered = cluster.undelivered()
+
+    async def _settled(self, cluster: Cluster) -> bool:
+        """Hints are delivered, and each key is read from all its primaries that are up."""
+        rest = self.rest
+        try:
+            await cluster.drained(patience=DRAIN_SECONDS)
+        except TimeoutError:
+            rest.undelivered = cluster.undelivered()
+            return False
+        try:
+            await cluster.settle(patience=HEALING_SECONDS)
+        except (DynamoError, TimeoutError) as error:
+            rest.errors.append(f"a key cannot be read from all its primaries: {error!r}")
+            return False
+        return True
 
     def _why_not(self, cluster: Cluster) -> str:
         reasons = []

@@ -14,10 +14,13 @@ from typing import Any, Final
 from dynamo.ports import Call, Handler
 from dynamo.rpc.messages import (
     Body,
+    Deliver,
+    Delivered,
     Digest,
     Fetch,
     Mint,
     Minted,
+    Owe,
     Page,
     Refused,
     Scan,
@@ -28,7 +31,10 @@ from dynamo.rpc.messages import (
 #: What can be lost, by its name; a message of any other kind gets through.
 KINDS: Final[Mapping[str, type]] = {
     kind.__name__.lower(): kind
-    for kind in (Mint, Store, Fetch, Scan, Minted, Synced, Body, Digest, Page, Refused)
+    for kind in (
+        *(Mint, Store, Fetch, Scan, Minted, Synced, Body, Digest, Page, Refused),
+        *(Owe, Deliver, Delivered),
+    )
 }
 
 _Loss = tuple[type, str, str]
