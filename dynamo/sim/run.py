@@ -62,6 +62,7 @@ ALARMS: Final = {
     "foreign_dots": "I3",
     "dots_with_two_values": "I3",
     "rpc_handlers_failed": "bug",
+    "rpc_waiters_failed": "bug",
 }
 #: What replicas count when somebody repairs them, or writes.
 _REPAIRS: Final = ("stores", "repairs_stored", "mints", "hints_taken", "hints_delivered")
