@@ -95,7 +95,7 @@ RANKS = """
     sim.world
     sim.node
     sim.cluster
-    sim.ledger
+    sim.ledger sim.names
     sim.testimony sim.losses
     sim.faults sim.workload sim.scene
     sim.exact sim.exact_lww

@@ -22,11 +22,11 @@ from dynamo.sim.checks import Finding
 from dynamo.sim.crew import cores
 from dynamo.sim.draw import draw_plan
 from dynamo.sim.history import AtRest, History, some
+from dynamo.sim.names import key_names
 from dynamo.sim.plan import Plan, read_plan, write_plan
 from dynamo.sim.run import Result, run_plan
 from dynamo.sim.search import Hunt, Outcome, catalogue, fresh_seed, hunt, search
 from dynamo.sim.shrink import RUNS_MAX, shrink, sort_of
-from dynamo.sim.workload import key_names
 
 OK: Final = 0
 FAILED: Final = 1

@@ -142,17 +142,13 @@ def _holder_in_trouble(rng: random.Random, names: tuple[str, ...], burst: Burst)
     ]
 
 
-def _owners_away(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
-    """So many nodes are away that others mint in their place, once and perhaps once more."""
-    away = rng.sample(names, min(3, len(names) - 1))
-    part = burst.seconds / 4
-    faults = [
-        Fault(burst.at, "crash", (name,), round(part, 3), rng.choice(RANDOM)) for name in away
+def _owners_away_again(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """All owners of a key are away, so that others mint in their place; and soon once more."""
+    part, number = burst.seconds / 4, rng.choice(RANDOM)
+    return [
+        Fault(round(burst.at + start * part, 3), "owners_away", (), round(part, 3), number)
+        for start in (0.0, rng.choice((1.5, 2.5)))
     ]
-    if rng.random() < 0.7:
-        at = round(burst.at + 2.5 * part, 3)
-        faults += [Fault(at, "crash", (name,), round(part, 3), rng.choice(RANDOM)) for name in away]
-    return faults
 
 
 def _crash_while_delivering(
@@ -204,7 +200,7 @@ SCENES: Final = (
     (_lost_then_full, 0.1),
     (_holder_lost, 0.25),
     (_holder_in_trouble, 0.25),
-    (_owners_away, 0.25),
+    (_owners_away_again, 0.35),
     (_crash_while_delivering, 0.3),
     (_written_while_delivered, 0.25),
 )

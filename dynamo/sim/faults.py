@@ -20,6 +20,7 @@ from dynamo.sim.history import History, Why
 from dynamo.sim.kinds import Kind
 from dynamo.sim.ledger import Ledger
 from dynamo.sim.losses import Losses
+from dynamo.sim.names import key_names
 from dynamo.sim.plan import Fault, Plan
 from dynamo.sim.points import SOON, Point
 
@@ -314,7 +315,16 @@ class Injector:
         return True
 
     async def _crash_all(self, fault: Fault) -> bool:
-        names = self._cluster.up
+        return await self._crash_these(self._cluster.up, fault)
+
+    async def _owners_away(self, fault: Fault) -> bool:
+        """All owners of a key crash: others have to mint in their place, if there are any."""
+        names = key_names(self._plan)
+        owners = self._cluster.owners(names[fault.number % len(names)])
+        up = [name for name in owners if self._cluster.nodes[name].is_up]
+        return not self.healed and await self._crash_these(up, fault)
+
+    async def _crash_these(self, names: list[str], fault: Fault) -> bool:
         for name in names:
             self._cluster.crash(name, kept=self._kept(name, fault), silent=bool(fault.number % 2))
         await self._for(fault)

@@ -39,6 +39,7 @@ Kind = Literal[
     "slow_node",
     "flap_node",
     "hint_crash",
+    "owners_away",
     # Disks.
     "wipe",
     "restore",
@@ -111,6 +112,7 @@ DRAWN: Final[dict[Kind, Drawn]] = {
     "slow_node": Drawn(0.25, 1, LONG, (10, 100)),
     "flap_node": Drawn(0.25, 1, (1.0, 3.0), (2, 4, 8)),
     "hint_crash": Drawn(0.8, 1, (0.3, 2.0, 5.0), (0, 0, 1, 3)),
+    "owners_away": Drawn(0.3, 0, (0.2, 0.5, 2.0), RANDOM),
     "wipe": Drawn(0.4, 1, BRIEF),
     "restore": Drawn(0.3, 1, (0.3, 1.0, 3.0, 6.0)),
     "rot": Drawn(0.7, 1, (0.0,), RANDOM),

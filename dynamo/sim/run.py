@@ -35,10 +35,11 @@ from dynamo.sim.kinds import Kind
 from dynamo.sim.last_write import check_last_writes
 from dynamo.sim.link import Timing
 from dynamo.sim.loop import SimLoop, run_virtual
+from dynamo.sim.names import ballast_names, key_names
 from dynamo.sim.plan import Plan
 from dynamo.sim.testimony import Looks
 from dynamo.sim.trace import Trace
-from dynamo.sim.workload import Workload, ballast_names, key_names
+from dynamo.sim.workload import Workload
 
 #: After the heal, what is on its way arrives (a message that is repeated takes up to 5 s), and
 #: connections that were silent are made anew.

@@ -20,7 +20,7 @@ from dynamo.resolve import etag, view
 from dynamo.rpc.messages import Condition
 from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
-from dynamo.sim.cluster import BUCKET_TYPE, LWW_PREFIX, Cluster, NodeGone, bucket_of
+from dynamo.sim.cluster import BUCKET_TYPE, Cluster, NodeGone, bucket_of
 from dynamo.sim.history import (
     FOREVER,
     NOTHING,
@@ -31,6 +31,7 @@ from dynamo.sim.history import (
     value_of,
     values_in,
 )
+from dynamo.sim.names import ballast_names, key_names
 from dynamo.sim.node import SimNode
 from dynamo.sim.plan import Burst, Plan
 from dynamo.sim.testimony import Looks
@@ -56,17 +57,6 @@ class Kept(NamedTuple):
     past: frozenset[int]
     context: bytes
     tag: str
-
-
-def key_names(plan: Plan) -> list[bytes]:
-    """The keys of a plan, by number: `k0`, or `lww0` where the last write wins."""
-    lww = frozenset(plan.lww)
-    return [(LWW_PREFIX if number in lww else b"k") + b"%d" % number for number in range(plan.keys)]
-
-
-def ballast_names(plan: Plan) -> list[bytes]:
-    """The large keys of a plan."""
-    return [b"large%d" % number for number in range(plan.ballast)]
 
 
 class Client:
