@@ -283,6 +283,9 @@ class History:
     _dot_of: dict[int, Dot] = field(default_factory=dict)
     #: Stored bytes, and all that they cover.
     _covered: dict[tuple[bytes, bytes], frozenset[int]] = field(default_factory=dict)
+    #: By write that has a stamp, all below it, of so many that have one.
+    _below: dict[int, frozenset[int]] = field(default_factory=dict)
+    _below_of: int = 0
 
     def next_id(self) -> int:
         """The id of the operation that begins next."""
@@ -391,8 +394,15 @@ class History:
                 # Of a write that no answer has shown yet, this is all that tells its dot and stamp.
                 self.note_dots(decode_record(copy.record))
             if stamped := [id for id in copy.ids or () if id in self.orders]:
-                # Not kept: others with lower stamps may be minted yet.
-                return self.below(max(stamped, key=self.orders.__getitem__)).union(copy.ids or ())
+                # Kept until another stamp is known: those with lower ones may be minted yet.
+                if self._below_of != len(self.orders):
+                    self._below_of = len(self.orders)
+                    self._below.clear()
+                highest = max(stamped, key=self.orders.__getitem__)
+                below = self._below.get(highest)
+                if below is None:
+                    below = self._below[highest] = self.below(highest)
+                return below.union(copy.ids or ())
             known = self.past_of(copy.ids or NOTHING)
             self._covered[storage_key, data] = known
         return known
