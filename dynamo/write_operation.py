@@ -212,10 +212,12 @@ class WriteOperation:
             for node in others:
                 # Left from a candidate that refused to mint; it is asked again, to store.
                 self._tally.reasons.pop(node, None)
+        # Those who stand in for one of `others` that fails at once are sent it as they begin to.
+        waiting = [node for node in stands_for if node != minter]
         if others:
             self._transport.request(others, self._store(remaining), self, remaining)
-        for node in list(stands_for):
-            if node != minter and node in stands_for:
+        for node in waiting:
+            if node in stands_for:
                 self._store_at_stand_in(node)
 
     def _store(self, remaining: float, *, hint_for: int = NO_HINT) -> Store:
