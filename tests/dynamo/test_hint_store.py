@@ -15,6 +15,7 @@ from lone_replica import (
     OWNERS,
     PLACE,
     RING,
+    Asked,
     LoneReplica,
     code_of,
     foreign,
@@ -22,10 +23,11 @@ from lone_replica import (
     index,
     key,
     lone_replica,
+    mint_message,
     record_of,
     storage_key,
 )
-from storages import rocks
+from storages import open_sim, quick_disk, rocks
 
 from dynamo.hint_store import Hint
 from dynamo.ports import Storage, Write
@@ -313,14 +315,14 @@ async def test_markers_that_are_not_taken_do_not_stop_the_mint(storage: Storage)
 async def test_a_target_that_is_up_is_owed_a_thousand_keys_and_no_more(storage: Storage) -> None:
     async with lone_replica(FIRST, storage) as node:
         node.down.add(THIRD)
-        for number in range(1_001):
-            await node.store(foreign(b"x"), routing=key(number))
-        replies = [await node.owe(SECOND, routing=key(number)) for number in range(1_001)]
+        names = [key(number) for number in range(1_001)]
+        await asyncio.gather(*(node.store(foreign(b"x"), routing=name) for name in names))
+        replies = await asyncio.gather(*(node.owe(SECOND, routing=name) for name in names))
         assert all(isinstance(reply, Synced) for reply in replies[:1_000])
         assert code_of(replies[1_000]) == "hint_refused"
         assert node.metrics.count["hints_left_to_antientropy"] == 1
-        for number in range(1_001):
-            assert isinstance(await node.owe(THIRD, routing=key(number)), Synced)
+        replies = await asyncio.gather(*(node.owe(THIRD, routing=name) for name in names))
+        assert all(isinstance(reply, Synced) for reply in replies)
 
 
 async def test_a_marker_whose_record_is_gone_goes_too(owner: LoneReplica) -> None:
@@ -554,6 +556,29 @@ async def test_a_page_skips_what_is_damaged(fallback: LoneReplica, damage: str) 
         fallback.storage.put("hints", hint_key(FIRST), data[:-1])
     assert page(fallback) == ()
     assert isinstance((await fallback.mint(hint_for=FIRST))[-1], Synced)
+
+
+@pytest.mark.parametrize("kept", range(4))
+async def test_a_crash_keeps_a_record_with_all_that_is_owed_of_it_or_none_of_that(
+    kept: int,
+) -> None:
+    disk = quick_disk()
+    storage = await open_sim(disk)
+    node = LoneReplica(FIRST, storage)  # which syncs nothing
+    call = Asked()
+    for number in range(3):
+        message = mint_message(routing=key(number), owes=[index(SECOND), index(THIRD)])
+        node.replica.on_mint(message, call)
+    assert disk.unsynced == 3
+    disk.crash(kept)
+    again = LoneReplica(FIRST, await open_sim(disk, existed=True), incarnation=LATER)
+    again.start()
+    while not again.hints.counted:
+        await asyncio.sleep(0)
+    names = {key(number) for number in range(kept)}
+    for target in (SECOND, THIRD):
+        assert {hint.key for hint in page(again, target)} == names
+    await again.stop()
 
 
 async def test_all_hints_are_dropped_at_once_where_the_disk_is_an_older_one(

@@ -19,6 +19,7 @@ from dynamo.errors import (
     StorageRefusesWrites,
     Unavailable,
 )
+from dynamo.keys import partition_prefix, routing_key
 from dynamo.metrics import Metrics
 from dynamo.node import Machine
 from dynamo.own_records import RefillMark
@@ -132,6 +133,30 @@ async def test_the_marks_are_written_before_the_number_that_lets_the_node_in_aga
     monkeypatch.setattr(storage, "raise_write_number", noted)
     node._recovery.on_behind(KNOWN)
     assert marks == [PARTITIONS]
+
+
+async def test_a_node_behind_drops_its_hints_before_it_is_let_in_again(
+    config: Callable[[bool], NodeConfig], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await start(config(True))
+    storage, hints = node._storage, node._replica.hints
+    assert storage is not None
+    owed = hints.owe(
+        partition_prefix(0, 0) + routing_key(b"default", b"b", b"k"), ("n2",), (), False
+    )
+    assert [held.target for held in hints.held()] == ["n2"]
+    kept: list[int] = []
+    raising = storage.raise_write_number
+
+    def watched(number: int) -> None:
+        kept.append(len(storage.scan("hints", b"", b"\xff", count_max=9, bytes_max=1 << 20)))
+        raising(number)
+
+    monkeypatch.setattr(storage, "raise_write_number", watched)
+    node._recovery.on_behind(Known(9, owed.number + 500))
+    assert kept == [0]
+    assert hints.held() == ()
+    assert node.metrics.count["hints_discarded"] == 1
 
 
 async def test_a_node_without_a_ring_remembers_over_a_restart_that_it_must_refill(

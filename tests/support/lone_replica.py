@@ -106,6 +106,26 @@ def code_of(reply: Reply) -> str:
     return reply.code
 
 
+def mint_message(
+    value: bytes = b"v",
+    context: Vector = (),
+    *,
+    hint_for: str = "",
+    routing: bytes = KEY,
+    kind: int = VALUE,
+    owes: Sequence[int] = (),
+    epoch: int = 1,
+    target: int | None = None,
+) -> Mint:
+    """`hint_for`: a member; `target`: its index, be it none."""
+    if target is None:
+        target = index(hint_for) if hint_for else NO_HINT
+    content = b"" if kind == TOMBSTONE else encode_content(Content(value))
+    return Mint(
+        routing, *PLACE, epoch, 1000, context, kind, content, hint_for=target, owes=tuple(owes)
+    )
+
+
 class WallClock:
     """A `Clock` whose wall time is set by hand; the rest is the loop's."""
 
@@ -197,35 +217,9 @@ class LoneReplica:
         await call.done.wait()
         return call.replies
 
-    async def mint(
-        self,
-        value: bytes = b"v",
-        context: Vector = (),
-        *,
-        hint_for: str = "",
-        routing: bytes = KEY,
-        kind: int = VALUE,
-        owes: Sequence[int] = (),
-        epoch: int = 1,
-        target: int | None = None,
-        lww: bool = False,
-    ) -> list[Reply]:
-        """`hint_for`: a member; `target`: its index, be it none."""
-        if target is None:
-            target = index(hint_for) if hint_for else NO_HINT
-        message = Mint(
-            routing,
-            *PLACE,
-            epoch,
-            1000,
-            context,
-            kind,
-            b"" if kind == TOMBSTONE else encode_content(Content(value)),
-            hint_for=target,
-            owes=tuple(owes),
-            lww=lww,
-        )
-        return await self.asked(self.replica.on_mint, message)
+    async def mint(self, value: bytes = b"v", context: Vector = (), **named: Any) -> list[Reply]:
+        """As `mint_message`."""
+        return await self.asked(self.replica.on_mint, mint_message(value, context, **named))
 
     async def store(
         self, record: Record, *, hint_for: str = "", routing: bytes = KEY, epoch: int = 1
