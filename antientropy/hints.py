@@ -13,12 +13,14 @@ import msgspec
 
 #: Hints that are taken for a target that is up: above, its keys are left to anti-entropy.
 LIVE_MAX: Final = 1_000
-_MINUTE_MS: Final = 60_000
+#: Hints are told apart by age in steps of so many milliseconds.
+_STEP_MS: Final = 5_000
 
 
 class Held(msgspec.Struct, frozen=True):
     """Hints for one target. `bytes`: of keys and values. `since_ms`: when the first was taken since the
-    target was last steadily well. `oldest_ms`: the minute in which the oldest of them was taken."""
+    target was last steadily well. `oldest_ms`: when the oldest of them was taken,
+    or up to five seconds before."""
 
     target: str
     count: int
@@ -28,17 +30,17 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class _Tally:
-    """Of one target. `since_ms`: -1 if no window is open. `minutes`: how many of its hints were taken in
-    each minute since 1970: as many entries as a window has minutes, whatever the count."""
+    """Of one target. `since_ms`: -1 if no window is open. `steps`: how many of its hints were taken in
+    each step of time since 1970: as many entries as a window has steps, whatever the count."""
 
-    __slots__ = ("bytes", "count", "is_steady", "minutes", "since_ms")
+    __slots__ = ("bytes", "count", "is_steady", "since_ms", "steps")
 
     def __init__(self) -> None:
         self.count = 0
         self.bytes = 0
         self.since_ms = -1
         self.is_steady = False
-        self.minutes: dict[int, int] = {}
+        self.steps: dict[int, int] = {}
 
 
 class HintBook:
@@ -140,8 +142,8 @@ class HintBook:
         tally.count += 1
         tally.bytes += size
         self.bytes += size
-        minute = created_ms // _MINUTE_MS
-        tally.minutes[minute] = tally.minutes.get(minute, 0) + 1
+        step = created_ms // _STEP_MS
+        tally.steps[step] = tally.steps.get(step, 0) + 1
 
     def grow(self, target: str, size: int) -> None:
         """A hint has grown by so many bytes, or shrunk."""
@@ -154,12 +156,12 @@ class HintBook:
         tally.count -= 1
         tally.bytes -= size
         self.bytes -= size
-        minute = created_ms // _MINUTE_MS
-        left = tally.minutes.get(minute, 0) - 1
+        step = created_ms // _STEP_MS
+        left = tally.steps.get(step, 0) - 1
         if left > 0:
-            tally.minutes[minute] = left
+            tally.steps[step] = left
         else:
-            tally.minutes.pop(minute, None)
+            tally.steps.pop(step, None)
 
     def clear(self) -> None:
         """Nothing is known any more."""
@@ -174,6 +176,6 @@ class HintBook:
 
 
 def _shown(target: str, tally: _Tally) -> Held:
-    oldest_ms = min(tally.minutes, default=0) * _MINUTE_MS
+    oldest_ms = min(tally.steps, default=0) * _STEP_MS
     since_ms = oldest_ms if tally.since_ms < 0 else tally.since_ms
     return Held(target, tally.count, tally.bytes, since_ms, oldest_ms)

@@ -63,7 +63,7 @@ def test_a_target_that_is_up_has_a_bound_of_its_own() -> None:
     assert hints.why_not("t", 0, grows=1, is_new=True) == ""
 
 
-def test_targets_are_shown_in_order_with_the_minute_of_their_oldest_hint() -> None:
+def test_targets_are_shown_in_order_with_the_time_of_their_oldest_hint() -> None:
     hints = book()
     hints.know("nobody")
     hints.open("b", 3 * MINUTE + 7)
