@@ -16,7 +16,7 @@ from dynamo.errors import Malformed
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Failure, Handler, Prompt, Timer, Waiter
 from dynamo.rpc.codec import Buffer, UnknownOperation, decode_reply, decode_request, encode
-from dynamo.rpc.delay import Delay
+from dynamo.rpc.delay import STAMP_BITS, Delay
 from dynamo.rpc.frame import LAST, MESSAGE_BYTES_MAX, REPLY, FrameReader, FrameWriter
 from dynamo.rpc.messages import Refused, Reply
 from dynamo.rpc.pending import Pending
@@ -64,6 +64,7 @@ class Channel:
         "_close",
         "_closed",
         "_count",
+        "_delay",
         "_flush_due",
         "_full_timer",
         "_handlers",
@@ -96,9 +97,9 @@ class Channel:
     ) -> None:
         self.peer = peer
         self.pending = Pending(node=peer, clock=clock, metrics=metrics)
-        delay = Delay(clock.monotonic)
-        self._reader = FrameReader(seed=seed_in, late=delay.late)
-        self._writing = FrameWriter(seed=seed_out, stamp=delay.stamp)
+        self._reader = FrameReader(seed=seed_in)
+        self._writing = FrameWriter(seed=seed_out)
+        self._delay = Delay(clock.monotonic())
         self._writer = writer
         self._close = close
         self._clock = clock
@@ -171,6 +172,7 @@ class Channel:
             return
         writing = self._writing
         before = writing.frames
+        writing.stamps = self._delay.stamps(self._monotonic())
         data = writing.take()
         count = self._count
         count["rpc_bytes_sent"] += len(data)
@@ -210,12 +212,18 @@ class Channel:
         count["rpc_messages_received"] += len(messages)
         now = self.heard_at = self._monotonic()
         unread = len(messages)
-        for stream, flags, payload, late in messages:
+        delay = self._delay
+        if unread:
+            delay.heard = messages[-1][3] >> STAMP_BITS
+        due, due_by = now, 0
+        for stream, flags, payload, stamps in messages:
             unread -= 1
             if flags & REPLY:
                 self._on_reply(stream, payload, flags & LAST, now)
             else:
-                self._on_request(stream, payload, now - late)
+                if stamps != due_by:
+                    due, due_by = now - delay.late(stamps, now), stamps
+                self._on_request(stream, payload, due)
             if self._closed:
                 count["rpc_messages_unread"] += unread
                 return

@@ -16,67 +16,63 @@ the connection have in common. Knows nothing of sockets or of messages; the cloc
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 #: The fastest that two clocks drift apart: one in so many.
 DRIFT: Final = 1_000
-#: Stamps are milliseconds since the connection was opened, modulo 2^32, and never 0, which says nothing.
-STAMP_MASK: Final = 0xFFFF_FFFF
-_HALF: Final = 1 << 31
+#: A stamp is milliseconds since the connection was opened, plus 1, modulo 2^32; 0 says nothing.
+STAMP_BITS: Final = 32
+STAMP_MASK: Final = (1 << STAMP_BITS) - 1
+_HALF: Final = 1 << (STAMP_BITS - 1)
 
 
 class Delay:
-    """The frames of one connection, both ways, as one side sees them. Make it as it is opened."""
+    """The frames of one connection, both ways, as one side sees them; made as it is opened.
 
-    __slots__ = ("_base", "_base_at", "_heard", "_monotonic", "_opened")
+    The two stamps of a frame are one number: when it was sent, then what it echoes, 32 bits each. All
+    times are of one monotonic clock, in seconds.
+    """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._opened = monotonic()
-        #: The peer's stamp that was read last.
-        self._heard = 0
+    __slots__ = ("_base", "_base_at", "heard", "opened")
+
+    def __init__(self, now: float) -> None:
+        self.opened = now
+        #: The peer's stamp that was read last: to be kept by who reads, 0 while there is none.
+        self.heard = 0
         #: The least (read - sent), modulo 2^32, and when it was last let grow; None: nothing was read.
         self._base: int | None = None
         self._base_at = 0
 
     def __repr__(self) -> str:
-        return f"Delay(heard={self._heard} base={self._base})"
+        return f"Delay(heard={self.heard} base={self._base})"
 
-    def _now(self) -> int:
-        return int((self._monotonic() - self._opened) * 1000) + 1
+    def stamps(self, now: float) -> int:
+        """The stamps of a frame that is sent now."""
+        return (int((now - self.opened) * 1000) + 1 & STAMP_MASK) << STAMP_BITS | self.heard
 
-    def stamp(self) -> tuple[int, int]:
-        """When a frame that is made now was sent, and the peer's stamp that it echoes, 0 for none."""
-        return (self._now() & STAMP_MASK) or 1, self._heard
-
-    def late(self, sent: int, echo: int) -> float:
+    def late(self, stamps: int, now: float) -> float:
         """Seconds that a frame with these stamps, which is read now, is late: 0.0 or more."""
+        sent, echo = stamps >> STAMP_BITS, stamps & STAMP_MASK
         if not sent:
             return 0.0
-        self._heard = sent
-        now = self._now()
-        taken = (now - sent) & STAMP_MASK
+        read = int((now - self.opened) * 1000) + 1
+        taken = (read - sent) & STAMP_MASK
         base = self._base
         if base is None:
-            self._base, self._base_at = taken, now
+            self._base, self._base_at = taken, read
             return 0.0
-        grown = (now - self._base_at) // DRIFT
+        grown = (read - self._base_at) // DRIFT
         if grown:
             self._base = base = (base + grown) & STAMP_MASK
             self._base_at += grown * DRIFT
-        late = _signed(taken - base)
+        late = ((taken - base + _HALF) & STAMP_MASK) - _HALF
         if late <= 0:
             self._base = taken
             return 0.0
         if echo:
             # It was sent at `echo`, or after: so it has not taken longer than since then.
-            slower = _signed(echo - sent - base)
+            slower = ((echo - sent - base + _HALF) & STAMP_MASK) - _HALF
             if 0 < slower <= late:
                 self._base = (base + slower) & STAMP_MASK
                 late -= slower
         return late / 1000
-
-
-def _signed(difference: int) -> int:
-    return ((difference + _HALF) & STAMP_MASK) - _HALF

@@ -1,18 +1,16 @@
 """Frames: how messages lie in a byte stream.
 
 A frame is a header and the messages of one turn, in a row. Header, big-endian: length of what
-follows u32, checksum u32, running number u32, when it was sent u32, which stamp it echoes u32 (both
-as `dynamo.rpc.delay` makes them). Each message in it: stream id u32, flags u8, length u32, bytes. The
-checksum is a crc32 over all that follows it, and starts from (seed of the connection's direction) xor
-length; the running number counts the frames of one direction from 0. So a frame that is damaged,
-repeated, out of order or of another connection is refused, whole. A message above one frame is several
-in a row, in a frame each, all but the last flagged MORE. Knows nothing of sockets, of what time it is
-or of what a message says.
+follows u32, checksum u32, running number u32, stamps u64 (`dynamo.rpc.delay`). Each message in it:
+stream id u32, flags u8, length u32, bytes. The checksum is a crc32 over all that follows it, and
+starts from (seed of the connection's direction) xor length; the running number counts the frames of
+one direction from 0. So a frame that is damaged, repeated, out of order or of another connection is
+refused, whole. A message above one frame is several in a row, in a frame each, all but the last
+flagged MORE. Knows nothing of sockets, of what time it is or of what a message says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import Struct as Layout
 from typing import Final
 from zlib import crc32
@@ -27,12 +25,12 @@ MORE: Final = 4
 FRAME_BYTES_MAX: Final = 16 << 20
 MESSAGE_BYTES_MAX: Final = 64 << 20
 
-_HEADER: Final = Layout(">IIIII")
+_HEADER: Final = Layout(">IIIQ")
 HEADER_BYTES: Final = _HEADER.size
 _LEAD: Final = Layout(">II")
 _LENGTH: Final = Layout(">I")
 #: Number and stamps.
-_NUMBER: Final = Layout(">III")
+_NUMBER: Final = Layout(">IQ")
 #: Where the checksummed part of a frame starts: after length and checksum.
 _CHECKED_AT: Final = _LEAD.size
 #: Before each message.
@@ -49,29 +47,19 @@ _WHOLE: Final = frozenset((0, REPLY, REPLY | LAST))
 _CUT_SHORT: Final = "a frame that ends in the midst of a message"
 
 #: Stream id, flags (REPLY and LAST), payload: a view into what was received, to be used at once; and
-#: the seconds that its frame, or the first of its frames, is late.
-Message = tuple[int, int, Buffer, float]
-
-
-def _unstamped() -> tuple[int, int]:
-    return 0, 0
-
-
-def _on_time(sent: int, echo: int) -> float:
-    return 0.0
+#: the stamps of its frame, or of the last of its frames.
+Message = tuple[int, int, Buffer, int]
 
 
 class FrameWriter:
-    """Puts what one direction of a connection sends into frames, numbers and checksums them.
+    """Puts what one direction of a connection sends into frames, numbers and checksums them."""
 
-    `stamp` gives when a frame is sent and what it echoes (`Delay.stamp`); without it they say nothing.
-    """
+    __slots__ = ("_bytes", "_entries", "_number", "_sealed", "_seed", "frames", "stamps")
 
-    __slots__ = ("_bytes", "_entries", "_number", "_sealed", "_seed", "_stamp", "frames")
-
-    def __init__(self, *, seed: int, stamp: Callable[[], tuple[int, int]] = _unstamped) -> None:
+    def __init__(self, *, seed: int) -> None:
         self._seed = seed
-        self._stamp = stamp
+        #: Of the frames that `take` makes next; to be set before. 0 says nothing.
+        self.stamps = 0
         self._number = 0
         self._entries: list[bytes] = []
         self._bytes = 0
@@ -96,6 +84,7 @@ class FrameWriter:
         """The frames of all that was added since, b"" if nothing was."""
         if self._entries:
             self._seal()
+        self.stamps = 0
         sealed = self._sealed
         if not sealed:
             return b""
@@ -129,7 +118,7 @@ class FrameWriter:
         number = self._number
         self._number = (number + 1) & _NUMBER_MASK
         length = self._bytes
-        checked = _NUMBER.pack(number, *self._stamp())
+        checked = _NUMBER.pack(number, self.stamps)
         entries = self._entries
         if length <= _COPIED_BYTES_MAX:
             checked += b"".join(entries)
@@ -148,33 +137,28 @@ class FrameReader:
     """Takes bytes as they arrive, in any pieces, and gives whole messages.
 
     Holds at most one unfinished frame and one unfinished message, and of them only what arrived.
-    After a fault it takes nothing more: where the next frame starts is no longer known. `late` says how
-    late a frame with these stamps is (`Delay.late`); without it none is.
+    After a fault it takes nothing more: where the next frame starts is no longer known.
     """
 
     __slots__ = (
         "_buffer",
-        "_late",
         "_needed",
         "_number",
         "_parts",
         "_parts_from",
-        "_parts_late",
         "_parts_of",
         "_seed",
         "fault",
     )
 
-    def __init__(self, *, seed: int, late: Callable[[int, int], float] = _on_time) -> None:
+    def __init__(self, *, seed: int) -> None:
         self._seed = seed
-        self._late = late
         self._number = 0
         self._buffer = bytearray()
         self._needed = _LENGTH.size
         self._parts = bytearray()
         self._parts_of: tuple[int, int] | None = None
         self._parts_from = 0
-        self._parts_late = 0.0
         #: What was wrong with the bytes, once something was.
         self.fault: str | None = None
 
@@ -213,7 +197,7 @@ class FrameReader:
         at = 0
         self._needed = _LENGTH.size
         while size - at >= HEADER_BYTES:
-            length, checksum, number, sent, echo = _HEADER.unpack_from(source, at)
+            length, checksum, number, stamps = _HEADER.unpack_from(source, at)
             if length > FRAME_BYTES_MAX or number != self._number:
                 self.fault = self._fault_of(length, number)
                 break
@@ -229,7 +213,6 @@ class FrameReader:
             if at == end:
                 self.fault = "a frame of nothing"
                 break
-            late = self._late(sent, echo)
             while at < end:
                 start = at + ENTRY_BYTES
                 if start > end:
@@ -238,12 +221,12 @@ class FrameReader:
                 stream, flags, length = _ENTRY.unpack_from(source, at)
                 at = start + length
                 if at > end or flags not in _WHOLE or self._parts_of is not None:
-                    part = (stream, flags, view[start:at], late)
+                    part = (stream, flags, view[start:at], stamps)
                     if at > end or not self._take_part(part, messages):
                         self.fault = self.fault or _CUT_SHORT
                         break
                 else:
-                    messages.append((stream, flags, view[start:at], late))
+                    messages.append((stream, flags, view[start:at], stamps))
             if self.fault is not None:
                 break
         if self.fault is None and at < size:
@@ -264,7 +247,7 @@ class FrameReader:
 
     def _take_part(self, message: Message, messages: list[Message]) -> bool:
         """Take what is not a message by itself; False, and `fault` says why, if it cannot be that."""
-        stream, flags, part, late = message
+        stream, flags, part, stamps = message
         if flags not in _FLAGS_VALID:
             self.fault = f"flags {flags:#x}"
         elif self._parts_of is not None and self._parts_of != (stream, flags & ~MORE):
@@ -275,11 +258,10 @@ class FrameReader:
             return False
         if self._parts_of is None:
             self._parts_from = (self._number - 1) & _NUMBER_MASK
-            self._parts_late = late
         self._parts += part
         self._parts_of = (stream, flags & ~MORE)
         if not flags & MORE:
-            messages.append((stream, flags, self._parts, self._parts_late))
+            messages.append((stream, flags, self._parts, stamps))
             self._parts, self._parts_of = bytearray(), None
         return True
 

@@ -744,9 +744,9 @@ def _frames_are_not_checked(patch: Patches) -> None:
         pack = header.pack
 
         @staticmethod
-        def unpack_from(data: bytes, at: int) -> tuple[int, int, int, int, int]:
-            length, checksum, number, sent, echo = header.unpack_from(data, at)
-            return length, _Any(checksum), _Any(number), sent, echo
+        def unpack_from(data: bytes, at: int) -> tuple[int, int, int, int]:
+            length, checksum, number, stamps = header.unpack_from(data, at)
+            return length, _Any(checksum), _Any(number), stamps
 
     patch.set(dynamo.rpc.frame, "_HEADER", Header)
 

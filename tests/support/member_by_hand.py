@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from types import TracebackType
 
 from cluster_process import ClusterProcess
 
 from dynamo.rpc.codec import decode_reply, decode_request, encode
-from dynamo.rpc.delay import Delay
+from dynamo.rpc.delay import STAMP_BITS, Delay
 from dynamo.rpc.frame import LAST, REPLY, FrameReader, FrameWriter
 from dynamo.rpc.handshake import Greeting, Handshake, Hello, Refusal
 from dynamo.rpc.messages import AskProperties, Ping, Properties, Reply, Request
@@ -181,25 +180,18 @@ class MemberByHand:
             if not data:
                 raise ConnectionError("closed in the handshake")
             self.socket.sendall(handshake.receive(data))
-        self._delay = Delay(time.monotonic)
+        self._delay = Delay(time.monotonic())
         if handshake.keys is not None:
-            self.frames = FrameWriter(seed=handshake.keys.seed_out, stamp=self._delay.stamp)
-            self.reader = FrameReader(seed=handshake.keys.seed_in, late=self._delay.late)
+            self.frames = FrameWriter(seed=handshake.keys.seed_out)
+            self.reader = FrameReader(seed=handshake.keys.seed_in)
             self._take(handshake.rest)
 
     # Sending ------------------------------------------------------------------------------------
 
-    def stamp_with(self, stamp: Callable[[], tuple[int, int]]) -> None:
-        """Say this of when frames are sent, from now on."""
-        self.frames._stamp = stamp
-
-    @property
-    def stamp(self) -> tuple[int, int]:
-        """What an honest frame would say."""
-        return self._delay.stamp()
-
-    def frame(self, *payloads: bytes | Request) -> bytes:
-        """One frame of these requests, each on a stream of its own; not sent."""
+    def frame(self, *payloads: bytes | Request, age: float = 0.0) -> bytes:
+        """One frame of these requests, each on a stream of its own; not sent. It says that it was sent
+        so many seconds ago."""
+        self.frames.stamps = self._delay.stamps(time.monotonic() - age)
         for payload in payloads:
             self._streams += 1
             data = payload if isinstance(payload, bytes) else encode(payload)
@@ -217,14 +209,14 @@ class MemberByHand:
 
     # Asking -------------------------------------------------------------------------------------
 
-    def ask(self, request: bytes | Request) -> list[Reply]:
-        """All replies to a request, to the last."""
-        self.send(self.frame(request))
+    def ask(self, request: bytes | Request, *, age: float = 0.0) -> list[Reply]:
+        """All replies to a request, to the last; `age` as of a frame."""
+        self.send(self.frame(request, age=age))
         return self.replies(self._streams)
 
-    def answer(self, request: bytes | Request) -> Reply:
+    def answer(self, request: bytes | Request, *, age: float = 0.0) -> Reply:
         """The last reply to a request."""
-        return self.ask(request)[-1]
+        return self.ask(request, age=age)[-1]
 
     def replies(self, stream: int) -> list[Reply]:
         """All replies to what was sent on this stream, to the last. Raises TimeoutError."""
@@ -257,7 +249,8 @@ class MemberByHand:
         self._take(data)
 
     def _take(self, data: bytes) -> None:
-        for stream, flags, payload, _ in self.reader.feed(data):
+        for stream, flags, payload, stamps in self.reader.feed(data):
+            self._delay.heard = stamps >> STAMP_BITS
             if flags & REPLY:
                 self._replies.append((stream, flags, decode_reply(payload)))
                 continue

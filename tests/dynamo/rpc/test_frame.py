@@ -131,7 +131,7 @@ def changed(header: dict[int, int]) -> bytes:
 
 def sealed(entries: bytes) -> bytes:
     """A frame of these bytes, all right but for what they say."""
-    checked = struct.pack(">III", 0, 0, 0) + entries
+    checked = struct.pack(">IQ", 0, 0) + entries
     return struct.pack(">II", len(entries), crc32(checked, SEED ^ len(entries))) + checked
 
 
@@ -229,6 +229,22 @@ def test_a_frame_that_is_full_makes_room_for_the_next() -> None:
         writer.add(stream, 0, half)
     assert [stream for stream, _, _, _ in reader.feed(writer.take())] == [0, 1, 2]
     assert writer.frames == 3
+
+
+def test_a_frame_has_the_stamps_that_were_set_for_it_and_a_message_those_of_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frame, "FRAME_BYTES_MAX", 100)
+    writer, reader = FrameWriter(seed=SEED), FrameReader(seed=SEED)
+    highest = (1 << 64) - 1
+    for stamps in (7, highest, None):
+        writer.add(1, 0, b"short")
+        writer.add(2, 0, bytes(250))
+        if stamps is not None:
+            writer.stamps = stamps
+        found = [(stream, said) for stream, _, _, said in reader.feed(writer.take())]
+        # What filled a frame before the end of the turn was sealed then, and says nothing.
+        assert found == [(1, 0), (2, stamps or 0)]
 
 
 def test_what_is_dropped_was_never_sent() -> None:
