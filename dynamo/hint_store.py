@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 from antientropy.hints import Held
 from dynamo.commit import GroupCommit
@@ -26,6 +27,9 @@ from dynamo.seen import Seen
 from dynamo.stored import Stored, StoredHint, decode_hint, encode_hint
 
 log = logging.getLogger(__name__)
+
+#: Of the writes that are on disk by now, so many are forgotten with each new one.
+FORGOTTEN_A_WRITE: Final = 8
 
 __all__ = ("Held", "Hint", "HintStore", "Owed")
 
@@ -355,8 +359,8 @@ class HintStore(HintAccount):
     def _note_unsynced(self, hint_key: bytes, number: int) -> None:
         unsynced, synced = self.unsynced, self._commit.synced
         unsynced.pop(hint_key, None)
-        while unsynced:
-            oldest = next(iter(unsynced))
+        # A few at a time, so that no write pays for all: those that stay say nothing wrong.
+        for oldest in list(islice(unsynced, FORGOTTEN_A_WRITE)):
             if unsynced[oldest] > synced:
                 break
             del unsynced[oldest]
