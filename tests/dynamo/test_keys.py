@@ -17,9 +17,11 @@ from dynamo.keys import (
     after_prefix,
     bucket_prefix,
     first_bucket,
+    hint_prefix,
     partition_prefix,
     partition_range,
     routing_key,
+    split_hint_key,
     split_routing_key,
     split_storage_key,
 )
@@ -113,3 +115,20 @@ def test_a_partition_is_one_range(cls: int, partition: int, routing: bytes) -> N
     assert first <= storage < end
     assert split_storage_key(storage) == (cls, partition, routing)
     assert end == partition_range(*divmod((cls << 32 | partition) + 1, 1 << 32))[0]
+
+
+@given(st.binary(max_size=12))
+def test_any_bytes_are_a_hint_key_or_malformed(data: bytes) -> None:
+    with suppress(Malformed):
+        target, storage = split_hint_key(data)
+        assert hint_prefix(target) + storage == data
+        assert storage
+
+
+def test_the_hints_of_a_target_are_one_range() -> None:
+    targets = ("a", "ab", "b", "n10", "n1", "n2", "x" * 64)
+    names = {target: hint_prefix(target) + b"\xff" * 9 for target in targets}
+    for target in targets:
+        start, end = hint_prefix(target), after_prefix(hint_prefix(target))
+        assert [name for name, full in names.items() if start <= full < end] == [target]
+        assert split_hint_key(names[target]) == (target, b"\xff" * 9)

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from record_strategies import BIRTHS
 
 from dynamo.errors import StorageCorrupt
-from dynamo.stored import Stored, check_stored, decode_stored, encode_stored
+from dynamo.stored import (
+    Stored,
+    StoredHint,
+    check_stored,
+    decode_hint,
+    decode_stored,
+    encode_hint,
+    encode_stored,
+)
 
 KEY = b"\x00\x00\x00\x00\x00\x01key"
 RECORD = b"\x93\x01\x90\x90"
@@ -112,3 +120,21 @@ def test_a_counter_without_a_birth_is_a_bug_of_the_caller() -> None:
     for birth, counter in ((b"", 1), (BIRTHS[1], 0)):
         with pytest.raises(AssertionError):
             encode_stored(KEY, birth, counter, RECORD)
+
+
+HINT = encode_hint(KEY, 1_700_000_000_000, BIRTHS[1], 7, RECORD)
+
+
+def test_a_hint_comes_back_with_its_age() -> None:
+    found = decode_hint(KEY, HINT)
+    assert found == StoredHint(1_700_000_000_000, Stored(BIRTHS[1], 7, RECORD))
+    marker = encode_hint(KEY, 5, b"", 0, b"")
+    assert decode_hint(KEY, marker) == StoredHint(5, Stored(b"", 0, b""))
+
+
+@pytest.mark.parametrize("at", range(len(HINT)))
+def test_a_bit_flipped_in_a_hint_or_its_age_is_found(at: int) -> None:
+    bad = HINT[:at] + bytes([HINT[at] ^ 1]) + HINT[at + 1 :]
+    for key, data in ((KEY, bad), (KEY, HINT[:at]), (KEY + b"x", HINT)):
+        with pytest.raises(StorageCorrupt):
+            decode_hint(key, data)
