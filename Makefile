@@ -16,7 +16,7 @@ SECONDS ?= 60
 # More for a measurement: FLAGS="--nodes 3 --rounds 10".
 FLAGS ?=
 
-.PHONY: help run test sim sim-shrink sim-planted bench-floor check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
@@ -28,6 +28,8 @@ help:
 	@echo "make sim-planted          does the simulator find the bugs that are planted to try it?"
 	@echo "make bench-floor          requests a second of the store and of the floor, the least that any"
 	@echo "             quorum store does, interleaved; some minutes, or FLAGS=--quick"
+	@echo "make bench-handoff        hints a second to a node that returns, and what its clients feel;"
+	@echo "             a million of them, or FLAGS='--hints 200000'"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 	@echo "make clean   take away .venv and what builds and checks leave; the data of make run stays"
@@ -66,6 +68,9 @@ sim-planted: $(STAMP)
 
 bench-floor: $(STAMP)
 	@$(BIN)/python -m bench floor $(FLAGS)
+
+bench-handoff: $(STAMP)
+	@$(BIN)/python -m bench handoff $(FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,12 @@ def _floor(arguments: list[str]) -> int:
     return main(arguments)
 
 
+def _handoff(arguments: list[str]) -> int:
+    from bench.handoff import main
+
+    return main(arguments)
+
+
 def _hotpath(arguments: list[str]) -> int:
     from bench.hotpath import main
 
@@ -43,6 +49,7 @@ def _placement(arguments: list[str]) -> int:
 
 COMMANDS: Final = {
     "floor": _Command("requests a second of the store and of the floor, in one run", _floor),
+    "handoff": _Command("hints a second to a node that returns, and who feels it", _handoff),
     "hotpath": _Command("Python calls and blocks per get and put, counted", _hotpath),
     "memory": _Command("resident memory of a node with a million small objects", _memory),
     "placement": _Command("what it costs to place a large ring and to plan a key", _placement),

@@ -42,7 +42,12 @@ class Cluster(NamedTuple):
 
     def cpu_seconds(self) -> float:
         """User and system time of all nodes so far. Raises OSError for one that has ended."""
-        return sum(_cpu_seconds(node.pid) for node in self.nodes if node.pid is not None)
+        return sum(cpu_seconds(node) for node in self.nodes if node.pid is not None)
+
+
+def cpu_seconds(node: NodeProcess) -> float:
+    """User and system time of a running node so far. Raises OSError if it has ended."""
+    return _cpu_seconds(node.pid or 0)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -52,8 +57,11 @@ def _cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def store(count: int, parent: Path) -> Iterator[Cluster]:
-    """`count` nodes of the store with a cluster file, n = 3; their data below `parent` meanwhile."""
+def store(
+    count: int, parent: Path, *, replicas: int = REPLICAS, flags: Sequence[str] = ()
+) -> Iterator[Cluster]:
+    """`count` nodes of the store with a cluster file; their data below `parent` meanwhile. `flags`: of
+    `dynamo serve`, for all."""
     with _directory(parent) as directory:
         addresses = free_addresses(2 * count)
         rpc, http = addresses[:count], addresses[count:]
@@ -63,7 +71,7 @@ def store(count: int, parent: Path) -> Iterator[Cluster]:
             path,
             new_cluster(
                 members=members,
-                classes=[("default", REPLICAS)],
+                classes=[("default", replicas)],
                 partitions=PARTITIONS_DEFAULT,
                 entropy=os.urandom,
             ),
@@ -77,7 +85,7 @@ def store(count: int, parent: Path) -> Iterator[Cluster]:
                 log=directory / f"{member.id}.log",
                 arguments=(
                     *("--cluster", str(path), "--node-id", member.id),
-                    *("--data-dir", str(directory / member.id), "--http", address),
+                    *("--data-dir", str(directory / member.id), "--http", address, *flags),
                 ),
             )
             for member, address in zip(members, http, strict=True)
