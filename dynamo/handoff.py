@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 #: Seconds for which a target may keep a batch. One that stands still has a batch or two of ours.
 BATCH_TIMEOUT: Final = 10.0
 #: Batches under way to all targets together, and while this node serves clients.
-IN_FLIGHT_MAX: Final = 6
+IN_FLIGHT_MAX: Final = 8
 IN_FLIGHT_BESIDE_CLIENTS: Final = 2
 #: Seconds between two looks at who is up and has hints.
 LOOK_INTERVAL: Final = 1.0

@@ -28,12 +28,13 @@ class Step(NamedTuple):
     in_flight: int
 
 
-#: A batch of either size keeps the loop of its sender and of its target for a few milliseconds only.
-FREELY: Final = Step(count_max=128, bytes_max=64 << 10, in_flight=2)
-BESIDE_CLIENTS: Final = Step(count_max=32, bytes_max=32 << 10, in_flight=1)
-#: Beside clients, how much longer than a batch took nothing is sent: it takes its share of the cores
-#: that is left to it, and slows down by itself where there is little left.
-PAUSE_FACTOR: Final = 2.0
+#: A batch of either size keeps the loop of its sender and of its target for a millisecond or two. Each
+#: waits for a sync at the target, which one alone would leave idle meanwhile.
+FREELY: Final = Step(count_max=128, bytes_max=64 << 10, in_flight=4)
+BESIDE_CLIENTS: Final = Step(count_max=64, bytes_max=32 << 10, in_flight=1)
+#: Beside clients, nothing is sent after a batch for so many times as long as it took: where they leave
+#: little of the cores or of the disk, batches take longer, and fewer are sent.
+PAUSE_FACTOR: Final = 1.0
 #: However long a batch took, so much (seconds) is not waited after it: it may have waited for a sync.
 PAUSE_MAX: Final = 0.25
 
