@@ -100,6 +100,16 @@ class Handoff:
     def __repr__(self) -> str:
         return f"Handoff({self._node_id} in_flight={self._in_flight} {list(self._turns)})"
 
+    @property
+    def in_flight(self) -> int:
+        """Batches that no target has answered yet."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Who waits for a sync point."""
+        return len(self._syncs)
+
     # What it is told ----------------------------------------------------------------------------
 
     def adopt(self, ring: Ring) -> None:

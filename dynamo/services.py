@@ -552,6 +552,8 @@ class NodeServices:
             "writes that the storage cannot take yet": len(self._replica.backlog),
             "bytes of such writes": self._replica.backlog.bytes,
             "deliveries that are being merged": len(self._deliver),
+            "batches of hints under way": self._handoff.in_flight,
+            "waits for sync points": self._handoff.waiting,
             "answers about damaged records": self._refill.unsettled,
             "changes of properties that are not on disk yet": self._properties.unwritten,
         }
