@@ -40,6 +40,8 @@ ROUNDS_DEFAULT: Final = 3
 RATE_DEFAULT: Final = 200.0
 KEYS: Final = 200
 SYNC_SECONDS: Final = 300.0
+#: What clients feel of a node that has just begun is not what they feel of a delivery.
+WARM_SECONDS: Final = 1.0
 #: Least time of a measurement without delivery, however soon the delivery was over.
 QUIET_SECONDS: Final = 3.0
 READY_SECONDS: Final = 120.0
@@ -78,13 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--hints", type=int, default=HINTS_DEFAULT, help="with nothing else running"
     )
     parser.add_argument(
-        "--hints-beside", type=int, metavar="N", help="in a round (default: a twentieth)"
+        "--hints-beside", type=int, metavar="N", help="in a round (default: a tenth)"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS_DEFAULT)
     parser.add_argument("--load", type=float, default=RATE_DEFAULT, help="requests a second")
     parser.add_argument("--data-dir", metavar="DIR", default=tempfile.gettempdir())
     asked = parser.parse_args(arguments)
-    beside = asked.hints // 20 if asked.hints_beside is None else asked.hints_beside
+    beside = asked.hints // 10 if asked.hints_beside is None else asked.hints_beside
     try:
         with (
             store(4, Path(asked.data_dir), replicas=2) as cluster,
@@ -131,11 +133,16 @@ async def _deliver(parts: Parts, hints: int, run: str, clients: Load | None) -> 
     target.start()
     while not (first := await asyncio.to_thread(_delivered, holder)):
         await asyncio.sleep(POLL_SECONDS)
+    ready = asyncio.create_task(asyncio.to_thread(_wait_ready, target))
     began, spent = time.monotonic(), (cpu_seconds(holder), cpu_seconds(target))
-    await asyncio.to_thread(_wait_ready, target)
     sampling = asyncio.create_task(memory.sample())
-    load = None if clients is None else asyncio.create_task(clients.run())
+    load = None
     try:
+        await ready
+        if clients is not None:
+            load = asyncio.create_task(clients.run())
+            await asyncio.sleep(WARM_SECONDS)
+            clients.felt()
         await asyncio.to_thread(_sync, holder)
         seconds = time.monotonic() - began
         pairs = zip((holder, target), spent, strict=True)
