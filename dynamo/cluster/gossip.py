@@ -17,13 +17,12 @@ from typing import Final, NamedTuple
 
 from dynamo.cluster.addresses import AddressBook, is_address
 from dynamo.cluster.rumour import (
-    Digest,
     decode_delta,
     decode_digest,
     encode_delta,
     encode_digest,
 )
-from dynamo.cluster.view import Entry, View, is_absurd
+from dynamo.cluster.view import Entry, Told, View, is_absurd
 from dynamo.errors import Malformed
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Failure, Handler, Transport
@@ -45,6 +44,9 @@ SEED_CHANCE: Final = 0.1
 DIGEST_BYTES_MAX: Final = 8_000
 DELTA_BYTES_MAX: Final = 4_000
 ROUND_BYTES_MAX: Final = 16_000
+#: For so many rounds a node says where a member is whose start it has just heard of, in so many bytes.
+FRESH_ROUNDS: Final = 10
+FRESH_BYTES_MAX: Final = 1_000
 #: Of a message, beside its digest or delta.
 _MESSAGE_BYTES: Final = 100
 #: A digest that has room for less than one entry is not sent.
@@ -98,6 +100,8 @@ class GossipService:
         self._heard_at: list[float | None] = []
         #: Members that are still to be talked to, the next one last.
         self._turns: list[str] = []
+        #: Members that have started anew, and for how many more rounds their address is told.
+        self._fresh: dict[int, int] = {}
         #: Bytes that may still be sent in this round.
         self._left = ROUND_BYTES_MAX
         #: Where the next digest and the next delta begin.
@@ -124,7 +128,7 @@ class GossipService:
 
     def adopt(self, ring: Ring) -> None:
         """Gossip about the members of this ring; what is known of them stays."""
-        known = dict(zip(self.view.members, self.view.entries, strict=True))
+        known = dict(zip(self.view.members, self.view.entries(), strict=True))
         heard = dict(zip(self.view.members, self._heard_at, strict=True))
         names = tuple(member.id for member in ring.members)
         self._book.keep_only(frozenset(names))
@@ -135,6 +139,7 @@ class GossipService:
         self._places = tuple(member.address for member in ring.members)
         self._own = self._indexes[self._node_id]
         self._turns = []
+        self._fresh = {}
         self._digest_begin = self._delta_begin = 0
         self._show_itself(0)
 
@@ -151,7 +156,7 @@ class GossipService:
         index = self._indexes.get(name)
         if index is None:
             return Heard(0, 0, "", None)
-        entry, at = self.view.entries[index], self._heard_at[index]
+        entry, at = self.view.entry(index), self._heard_at[index]
         address = self._book.addresses.get(name, self._places[index])
         if index == self._own:
             return Heard(entry.start, entry.heartbeat, self._address, 0.0)
@@ -179,6 +184,7 @@ class GossipService:
         self._count["gossip_rounds"] += 1
         self._left = ROUND_BYTES_MAX
         self._show_itself(1)
+        self._fresh = {index: left - 1 for index, left in self._fresh.items() if left > 1}
         peer = self._next_peer(self._transport)
         if peer is None:
             return
@@ -190,10 +196,12 @@ class GossipService:
 
     def _show_itself(self, beats: int) -> None:
         """So many heartbeats more of this node; a new start begins anew."""
-        start, entry = self._start(), self.view.entries[self._own]
+        start, entry = self._start(), self.view.entry(self._own)
+        if entry.start != start:
+            self._fresh[self._own] = FRESH_ROUNDS
         heartbeat = entry.heartbeat + beats if entry.start == start else beats
         address = "" if self._address == self._places[self._own] else self._address
-        self.view.entries[self._own] = Entry(start, heartbeat, address)
+        self.view.set(self._own, Entry(start, heartbeat, address))
 
     def _next_peer(self, transport: Transport) -> str | None:
         """The next of the connected peers, each of them once before any is met again."""
@@ -223,8 +231,14 @@ class GossipService:
             self._count["gossip_cut_short"] += 1
             return
         assert self._ring is not None
-        sent = list(self.view.entries)
-        digest, self._digest_begin = encode_digest(sent, self._digest_begin, room)
+        sent = self.view.copy()
+        digest, self._digest_begin = encode_digest(
+            sent,
+            self._digest_begin,
+            room,
+            fresh=self._fresh,
+            addresses_bytes_max=FRESH_BYTES_MAX,
+        )
         if self._digest_begin:
             self._count["gossip_cut_short"] += 1
         self._left -= len(digest) + _MESSAGE_BYTES
@@ -259,24 +273,26 @@ class GossipService:
             call.reply(Refused("malformed", True, error.message))
             return
         room = max(0, min(DELTA_BYTES_MAX, self._left - _MESSAGE_BYTES))
-        delta, self._delta_begin = encode_delta(self.view.entries, digest, self._delta_begin, room)
+        delta, self._delta_begin = encode_delta(self.view, digest, self._delta_begin, room)
         if self._delta_begin:
             self._count["gossip_cut_short"] += 1
         self._left -= len(delta) + _MESSAGE_BYTES
         call.reply(Gossiped(delta, self._properties()))
-        self._learn_digest(call.peer, digest)
+        self._learn_all(call.peer, digest.told)
         self.on_properties(call.peer, message.properties)
 
-    def _learn_digest(self, peer: str, digest: Digest) -> None:
-        entries = self.view.entries
-        for index, shown in enumerate(digest.shown, digest.first):
-            known = entries[index] if index < len(entries) else None
-            # Most of a digest is known: it is passed over before anything is made of it.
-            if known is None or shown[:2] > known[:2]:
-                self._learn(peer, index, Entry(shown.start, shown.heartbeat))
+    def _learn_all(self, peer: str, told: Iterable[Told]) -> None:
+        """Believe each entry, or refuse it by itself."""
+        heard, rest = self.view.take_beats(told, self._own)
+        now = self._clock.monotonic()
+        for index in heard:
+            self._heard_at[index] = now
+            self.on_heard(self.view.members[index])
+        for index, start, heartbeat, address, _ in rest:
+            self._learn(peer, index, Entry(start, heartbeat, address))
 
-    def on_gossiped(self, peer: str, reply: Gossiped, ring: Ring, sent: list[Entry]) -> None:
-        """Learn from the answer to a digest of `sent`, entries of the members of `ring`."""
+    def on_gossiped(self, peer: str, reply: Gossiped, ring: Ring, sent: View) -> None:
+        """Learn from the answer to a digest of `sent`, a view of the members of `ring`."""
         if ring is not self._ring:
             return  # of an epoch that has passed: its indexes are of others
         try:
@@ -284,8 +300,7 @@ class GossipService:
         except Malformed:
             self._count["gossip_malformed"] += 1
             return
-        for index, entry in told:
-            self._learn(peer, index, entry)
+        self._learn_all(peer, told)
         self.on_properties(peer, reply.properties)
 
     def on_unanswered(self) -> None:
@@ -300,7 +315,6 @@ class GossipService:
             self._learn(greeting.node_id, index, Entry(greeting.start, 0, place))
 
     def _learn(self, peer: str, index: int, told: Entry) -> None:
-        """Believe one entry, or refuse it by itself."""
         assert self._ring is not None
         if index >= len(self.view):
             self._alarm(f"{peer} speaks of member {index} of a ring of {len(self.view)}")
@@ -312,18 +326,21 @@ class GossipService:
         if index == self._own:
             self._hear_of_itself(peer, told)
             return
-        before = self.view.entries[index].start
+        before = self.view.entry(index)
         judged = self.view.learn(index, told)
         if judged == "absurd":
             self._alarm(f"{peer} says that {member.id} has come to {told.start}.{told.heartbeat}")
         elif judged == "news":
-            self._note_news(index, member.id)
-            if 0 < before < told.start:
+            self._note_news(index, member.id, before)
+            if 0 < before.start < told.start:
                 self.on_restarted(member.id)
 
-    def _note_news(self, index: int, name: str) -> None:
+    def _note_news(self, index: int, name: str, before: Entry) -> None:
         self._heard_at[index] = self._clock.monotonic()
-        entry = self.view.entries[index]
+        entry = self.view.entry(index)
+        if entry.start == before.start and entry.address == before.address:
+            return
+        self._fresh[index] = FRESH_ROUNDS
         if entry.address is not None and self._book.note(name, entry.start, entry.address):
             self._count["addresses_learnt"] += 1
             place = entry.address or self._places[index]
@@ -331,7 +348,7 @@ class GossipService:
             self.on_addresses()
 
     def _hear_of_itself(self, peer: str, told: Entry) -> None:
-        known = self.view.entries[self._own]
+        known = self.view.entry(self._own)
         if told.start < known.start or (
             told.start == known.start and told.heartbeat <= known.heartbeat
         ):
@@ -357,7 +374,7 @@ class _Exchange:
 
     __slots__ = ("_ring", "_sent", "_service")
 
-    def __init__(self, service: GossipService, ring: Ring, sent: list[Entry]) -> None:
+    def __init__(self, service: GossipService, ring: Ring, sent: View) -> None:
         self._service = service
         self._ring = ring
         self._sent = sent
