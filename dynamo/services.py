@@ -506,6 +506,10 @@ class NodeServices:
         if learner.lacks and learner.withholds:
             raise NotReady(LACKS_PROPERTIES)
 
+    def takes_requests(self) -> bool:
+        """True if clients' requests are not refused for the state this node is in."""
+        return self._serves and not self._properties.learner.withholds
+
     # For people ---------------------------------------------------------------------------------
 
     def ready(self) -> Readiness:

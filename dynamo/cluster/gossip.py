@@ -348,6 +348,7 @@ class GossipService:
             self.on_addresses()
 
     def _hear_of_itself(self, peer: str, told: Entry) -> None:
+        self._show_itself(0)  # its start may have been raised since the last round
         known = self.view.entry(self._own)
         if told.start < known.start or (
             told.start == known.start and told.heartbeat <= known.heartbeat

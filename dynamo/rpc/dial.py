@@ -102,9 +102,11 @@ class Dialer:
         for dial in self._dials.values():
             if dial.address in (own_address, dialed):
                 dial.node = node_id
-                dial.wake.set()
-            elif dial.expected == node_id:
-                dial.wake.set()
+            elif dial.expected != node_id:
+                continue
+            # Maybe by the other side, while an attempt of this one still hangs.
+            _attempted(dial)
+            dial.wake.set()
 
     def lost(self, node_id: str, lasted: float) -> None:
         """The connection to the node has ended after `lasted` seconds."""

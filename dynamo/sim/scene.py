@@ -277,7 +277,7 @@ class Scene:
         )
         with contextlib.suppress(TimeoutError):
             await until(
-                lambda: all(self._is_connected(node) for node in nodes),
+                lambda: all(self._is_connected(node) and _takes_requests(node) for node in nodes),
                 "they are connected",
                 patience=CONNECT_PATIENCE,
                 interval=interval,
@@ -542,6 +542,10 @@ class Scene:
         if up is not None and node.is_up != up:
             raise line.error(f"node {name} is {'up' if node.is_up else 'down'}")
         return node
+
+
+def _takes_requests(node: SimNode) -> bool:
+    return node.services is not None and node.services.takes_requests()
 
 
 def _knows(node: SimNode, other: SimNode) -> bool:
