@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from blobs import Blobs
 
 from dynamo.cluster.topology import Known, Topology
 from dynamo.cluster_file import DEVELOPMENT, ClusterFile
-from dynamo.errors import ConfigError, StorageCorrupt, StorageError
+from dynamo.errors import ConfigError, StorageCorrupt
 from dynamo.metrics import Metrics
 from dynamo.ports import Failure, Waiter
 from dynamo.rpc.handshake import SELF, Greeting, Refusal
@@ -20,25 +21,6 @@ from ring.ring import Ring
 
 A, B, C = (Member(id=name, address=f"{name}:1", host=name) for name in "abc")
 NAMED = ClusterFile(id="named", secret=b"s" * 32, seed=7, partitions=8, members=(A, B, C))
-
-
-class Blobs:
-    """Small files that a test can look into, or break."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.full = False
-
-    def read_blob(self, name: str) -> bytes | None:
-        return self.files.get(name)
-
-    def write_blob(self, name: str, data: bytes) -> None:
-        if self.full:
-            raise StorageError("no space")
-        self.files[name] = data
-
-    async def keep_blob(self, name: str, data: bytes) -> None:
-        self.write_blob(name, data)
 
 
 class Wire:
