@@ -180,6 +180,26 @@ def test_a_listed_node_may_listen_elsewhere_than_where_it_is_dialled() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rpc", "address"),
+    [
+        ("10.0.0.1:9", "10.0.0.1:9"),
+        ("box1.example:7400", "box1.example:7400"),
+        ("0.0.0.0:9", "10.0.0.1:7400"),
+        ("[::]:9", "10.0.0.1:7400"),
+        ("127.0.0.1:9", "10.0.0.1:7400"),
+    ],
+)
+def test_a_listed_node_that_listens_elsewhere_is_dialled_there_if_others_can(
+    rpc: str, address: str
+) -> None:
+    node = config(LISTED, node_id="a", rpc=rpc, peers=["10.0.0.2:7400", "10.0.0.1:7400", rpc])
+    assert (node.rpc, node.address) == (rpc, address)
+    assert (node.ring_address or node.address) == "10.0.0.1:7400"
+    assert node.peers[:1] == ("10.0.0.2:7400",)
+    assert address not in node.peers
+
+
+@pytest.mark.parametrize(
     ("said", "message"),
     [
         ({}, "give --node-id, one of a, b, c"),

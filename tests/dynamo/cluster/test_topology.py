@@ -125,6 +125,35 @@ def test_the_members_of_the_cluster_file_are_the_ring_from_the_start() -> None:
     assert node(A).addresses == {"b:1": "b", "c:1": "c"}
 
 
+def test_members_are_dialled_where_the_ring_says_and_where_they_were_last_and_so_are_the_seeds() -> (
+    None
+):
+    learnt = {"b": "x:9"}
+
+    def moved(address: str = "", peers: tuple[str, ...] = ()) -> Topology:
+        return Topology(
+            own=A,
+            cluster=NAMED,
+            peers=peers,
+            blobs=Blobs(),
+            standing=lambda: Known(1, 10, b"r"),
+            metrics=Metrics(),
+            address=address,
+            learnt=learnt,
+        )
+
+    topology = moved("y:9", ("seed:1", "b:1", "y:9"))
+    assert topology.addresses == {"b:1": "b", "x:9": "b", "c:1": "c", "seed:1": ""}
+    assert topology.greeting().address == "y:9"
+    learnt["c"] = "x:9"
+    assert topology.addresses["x:9"] == ""  # one of the two is there
+    learnt["c"] = "b:1"
+    assert topology.addresses["b:1"] == ""
+    del learnt["c"]
+    # Where another is listed is this node itself today.
+    assert moved("c:1").addresses == {"b:1": "b", "x:9": "b"}
+
+
 def test_a_node_that_is_not_in_the_cluster_file_does_not_start() -> None:
     with pytest.raises(ConfigError, match="d is not a member"):
         node(Member(id="d", address="d:1"))

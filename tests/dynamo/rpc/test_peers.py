@@ -152,6 +152,23 @@ async def test_a_peer_that_starts_late_or_again_is_found_within_about_a_second()
             await until(lambda: a.transport.connected() == ())
 
 
+async def test_a_node_that_is_connected_is_not_looked_for_where_it_is_said_to_be() -> None:
+    a, b = PeerNode("a"), PeerNode("b")
+    async with running(a, b):
+        a.transport.dial({"127.0.0.1:1": "b", "127.0.0.1:2": ""})
+        await a.transport.first_attempts_done()
+        a.transport.dial({"127.0.0.1:1": "b", b.address: "b"})
+        assert a.transport.attempted  # what comes later takes back nothing
+        await until(lambda: a.transport.connected() == ("b",))
+        await asyncio.sleep(0.1)
+        dials = a.count["rpc_dials"]
+        await asyncio.sleep(2.5)
+        assert a.count["rpc_dials"] == dials
+        # Once it is gone, it is looked for at both again.
+        await b.transport.close()
+        await until(lambda: a.count["rpc_dials"] >= dials + 3)
+
+
 async def test_addresses_no_longer_wanted_are_not_dialed() -> None:
     a, b = PeerNode("a"), PeerNode("b")
     async with running(a, b):
