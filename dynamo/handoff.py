@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 from dynamo.errors import StorageError
+from dynamo.handoff_status import delivered_since, target_status, undelivered
 from dynamo.hint_store import Hint, HintStore
 from dynamo.lane import TAKES_NOTHING, Lane
 from dynamo.metrics import Metrics
 from dynamo.pace import ClientLoad, TokenBucket, pause_after, step
 from dynamo.ports import Clock, Failure, Transport
 from dynamo.rpc.messages import Deliver, Delivered, Delivery, Refused, Reply
-from dynamo.status import HintsStatus, HintTarget, TargetState
+from dynamo.status import HintsStatus, HintTarget
 from dynamo.sync_point import SyncPoints
 from ring.ring import Ring
 
@@ -150,9 +152,8 @@ class Handoff:
                 if now >= self._look_at:
                     self._look(now)
                 if self._send_next(now):
-                    await asyncio.sleep(
-                        0
-                    )  # one page a turn of the loop: others have theirs between
+                    # One page a turn of the loop: others have theirs between.
+                    await asyncio.sleep(0)
                     continue
                 timer = self._clock.call_later(self._idle(now), self._wake.set)
                 try:
@@ -315,15 +316,10 @@ class Handoff:
         stops.
         """
         before = {lane.target: lane.delivered for lane in self._turns}
-        now = self._clock.monotonic()
-        due = self._passes_due(now) if self._hints.counted else None
+        due = self._passes_due(self._clock.monotonic()) if self._hints.counted else None
         self.wake()
         await self._syncs.wait(due, timeout, left=self._left)
-        return {
-            lane.target: lane.delivered - before.get(lane.target, 0)
-            for lane in self._turns
-            if lane.delivered > before.get(lane.target, 0)
-        }
+        return delivered_since(self._turns, before)
 
     def stop_waiting(self) -> None:
         """Who waits for a sync point is told that the node stops."""
@@ -340,39 +336,13 @@ class Handoff:
                 due[held.target] = lane.passes + 1
         return due
 
-    def _left(self) -> dict[str, dict[str, object]]:
-        """What is not delivered, and why, by target."""
-        return {
-            target.target: {"hints": target.hints, "state": target.state, "reason": target.reason}
-            for target in self.status(window_s=0, bytes_max=0).targets
-        }
+    def _left(self, names: Collection[str]) -> dict[str, dict[str, object]]:
+        return undelivered(self._targets(), names)
 
     def status(self, *, window_s: int, bytes_max: int) -> HintsStatus:
         """All targets that have hints, or were delivered any since the start. `window_s`,
         `bytes_max`: of the hints, as they are set. Costs no I/O."""
-        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
-        held = {one.target: one for one in self._hints.held()}
-        targets = []
-        for name in sorted({*held, *(lane.target for lane in self._turns if lane.delivered)}):
-            lane, one = self._lane(name), held.get(name)
-            count = one.count if one is not None else 0
-            hints_per_s, bytes_per_s = lane.recent.rates(now)
-            state, reason = self._state(lane, count)
-            targets.append(
-                HintTarget(
-                    target=name,
-                    hints=count,
-                    bytes=one.bytes if one is not None else 0,
-                    oldest_s=max(0, now_ms - one.oldest_ms) / 1000 if one and count else 0.0,
-                    state=state,
-                    reason=reason,
-                    refused=dict(lane.refused),
-                    delivered=lane.delivered,
-                    bytes_delivered=lane.bytes_delivered,
-                    hints_per_s=round(hints_per_s, 1),
-                    bytes_per_s=round(bytes_per_s, 1),
-                )
-            )
+        targets = self._targets()
         return HintsStatus(
             node=self._node_id,
             counted=self._hints.counted,
@@ -381,19 +351,24 @@ class Handoff:
             bytes_max=bytes_max,
             window_s=window_s,
             rate_max=self._rate,
-            targets=tuple(targets),
+            targets=targets,
         )
 
-    def _state(self, lane: Lane, count: int) -> tuple[TargetState, str]:
-        if not count:
-            return "done", ""
-        if not self._transport.is_connected(lane.target):
-            return "down", "not connected"
-        if lane.target in self._down:
-            return "down", "connected, and held to be down"
-        if lane.why:
-            return ("refused" if lane.refused else "waiting"), lane.why
-        return "delivering", ""
+    def _targets(self) -> tuple[HintTarget, ...]:
+        held = {one.target: one for one in self._hints.held()}
+        names = sorted({*held, *(lane.target for lane in self._turns if lane.delivered)})
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        return tuple(
+            target_status(
+                self._lane(name),
+                held.get(name),
+                connected=self._transport.is_connected(name),
+                down=name in self._down,
+                now=now,
+                now_ms=now_ms,
+            )
+            for name in names
+        )
 
 
 def _size(hints: tuple[Hint, ...] | list[Hint]) -> int:

@@ -28,8 +28,8 @@ from dynamo.rpc.messages import (
 )
 
 ASK_TIMEOUT: Final = 5.0
-#: Seconds before a peer whose digest is another one is asked again, so that two that differ for long,
-#: say by what one has no room for, do not go on about it.
+#: Seconds before a peer that shows the same digest as before, another one than this node's, is asked
+#: again: two that differ for long, say by what one has no room for, do not go on about it.
 AGAIN_INTERVAL: Final = 10.0
 
 
@@ -63,9 +63,9 @@ class PropertyLearner:
         self._count = metrics.count
         self._transport: Reach | None = None
         self._peers: tuple[str, ...] = ()
-        #: Who is to be asked, in order, and when each was asked last.
+        #: Who is to be asked, in order; and when each was asked last for what it showed.
         self._due: dict[str, None] = {}
-        self._asked_at: dict[str, float] = {}
+        self._asked_for: dict[str, tuple[float, bytes]] = {}
         #: Who has told all it has since this node began to lack some.
         self._told: dict[str, None] = {}
         self._is_cut_off = False
@@ -114,12 +114,11 @@ class PropertyLearner:
             self._ask_soon(node)
         elif self.lacks and not self.withholds:
             self.lacks = self.has_lost = False  # nobody is left who could tell
-        asked_at = self._asked_at.get(node, -AGAIN_INTERVAL)
-        if (
-            digest != self._keeper.table.digest()
-            and self._clock.monotonic() - asked_at >= AGAIN_INTERVAL
-        ):
-            self._ask_soon(node)
+        if digest != self._keeper.table.digest():
+            asked_at, shown = self._asked_for.get(node, (-AGAIN_INTERVAL, b""))
+            if digest != shown or self._clock.monotonic() - asked_at >= AGAIN_INTERVAL:
+                self._asked_for[node] = (self._clock.monotonic(), digest)
+                self._ask_soon(node)
 
     @property
     def withholds(self) -> bool:
@@ -166,7 +165,6 @@ class PropertyLearner:
                 node = next(iter(self._due))
                 del self._due[node]
                 if self._transport.is_connected(node):
-                    self._asked_at[node] = self._clock.monotonic()
                     await self._learn_from(node, self._transport)
 
     async def _learn_from(self, node: str, transport: Reach) -> None:

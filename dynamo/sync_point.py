@@ -7,7 +7,7 @@ passes are made, nor of hints.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from dynamo.errors import HintsUndelivered, NotReady, TooManySyncs
@@ -54,10 +54,10 @@ class SyncPoints:
         due: dict[str, int] | None,
         timeout: float,
         *,
-        left: Callable[[], Mapping[str, Mapping[str, object]]],
+        left: Callable[[Collection[str]], Mapping[str, object]],
     ) -> None:
         """Return once each target had a clean pass with at least that number. `due` None: it is told
-        by `counted`. `timeout`: seconds. `left`: what is not delivered, by target.
+        by `counted`. `timeout`: seconds. `left`: of the targets that it is given, what each lacks.
 
         Raises HintsUndelivered at the timeout, NotReady if it is closed, TooManySyncs.
         """
@@ -79,10 +79,9 @@ class SyncPoints:
             raise NotReady("this node is stopping")
         if waiter.due is None:
             raise HintsUndelivered("the hints are not counted yet", undelivered={})
-        still = {name: left().get(name) for name in sorted(waiter.due)}
-        undelivered = {name: fields for name, fields in still.items() if fields is not None}
         raise HintsUndelivered(
-            f"hints for {', '.join(waiter.due)} are not delivered yet", undelivered=undelivered
+            f"hints for {', '.join(waiter.due)} are not delivered yet",
+            undelivered=dict(left(waiter.due)),
         )
 
     @property

@@ -35,7 +35,7 @@ RANKS = """
     errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
     varint keys strict_toml cursor lane cluster.view
     version
-    record stored context rpc.messages cluster.rumour
+    record stored context rpc.messages cluster.rumour handoff_status
     resolve requests ports cluster_file liveness listing_pages seen
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins

@@ -287,7 +287,6 @@ class GossipService:
         now = self._clock.monotonic()
         for index in heard:
             self._heard_at[index] = now
-            self.on_heard(self.view.members[index])
         for index, start, heartbeat, address, _ in rest:
             self._learn(peer, index, Entry(start, heartbeat, address))
 

