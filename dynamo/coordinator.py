@@ -64,10 +64,12 @@ from dynamo.requests import (
     if_covered,
 )
 from dynamo.resolve import holds, view
+from dynamo.retry_budget import RetryBudget
 from dynamo.rpc.messages import Fetch, Mint, Minted
 from dynamo.stand_ins import DOWN, Standing, standing
+from dynamo.telling import DebtWaiter, TellWaiter
 from dynamo.version import Vector, descends
-from dynamo.write_operation import TellWaiter, WriteOperation
+from dynamo.write_operation import WriteOperation
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
@@ -125,18 +127,14 @@ class Coordinator:
         self._heard = {} if heard is None else heard
         self._properties = properties
         self._repair = RepairWaiter(metrics)
-        self._tell = TellWaiter(
-            metrics,
-            told="minters_told",
-            refused="minters_refused_to_be_told",
-            failed="minters_not_told",
-        )
-        self._debts = TellWaiter(
-            metrics, told="debts_noted", refused="debts_refused", failed="debts_not_noted"
-        )
+        self._tell = TellWaiter(metrics)
+        self._debts = DebtWaiter(metrics)
         self._down = opinions.down
         self._doubted = opinions.doubted
         self._hedger = Hedger(clock=clock, transport=transport, opinions=opinions, metrics=metrics)
+        self._retries = RetryBudget()
+        #: Requests that it has been told of.
+        self._earned = 0
         self._planner: Planner | None = None
         self._founds: ObjectMemo[Record, Found] = ObjectMemo(count_max=FOUNDS_MAX)
         self._known: Memo[tuple[Record, bytes]] = Memo(bytes_max=KNOWN_BYTES_MAX)
@@ -442,6 +440,7 @@ class Coordinator:
             heard=self._heard,
             tell=self._tell,
             debts=self._debts,
+            may_retry=self._may_retry,
         )
         operation.start(absent)
         try:
@@ -463,6 +462,18 @@ class Coordinator:
             # An error knows this frame, which must not know the error: the value would be kept until
             # the collector finds them both.
             del done, operation
+
+    def _may_retry(self) -> bool:
+        """True if one more write may be tried at another replica since one had too much to do."""
+        count = self._count
+        asked = count["gets"] + count["puts"] + count["deletes"]
+        self._retries.earn(asked - self._earned)
+        self._earned = asked
+        if self._retries.spend():
+            count["mints_retried"] += 1
+            return True
+        count["mint_retries_denied"] += 1
+        return False
 
     def _judge(self, options: WriteOptions, record: Record, lww: bool) -> None:
         """Raises PreconditionFailed if there is a condition that `record` does not meet."""

@@ -31,9 +31,9 @@ class RetryBudget:
     def __repr__(self) -> str:
         return f"RetryBudget({self._tokens:.1f} of {self._reserve:g})"
 
-    def earn(self) -> None:
-        """A client has asked for something."""
-        self._tokens = min(self._reserve, self._tokens + self._share)
+    def earn(self, requests: int = 1) -> None:
+        """Clients have asked for so many things."""
+        self._tokens = min(self._reserve, self._tokens + self._share * requests)
 
     def spend(self) -> bool:
         """True if one more retry may be made, which is taken off; False: give up, definitely."""

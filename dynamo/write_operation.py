@@ -6,7 +6,8 @@ a primary that has it notes that it owes it to them.
 
 Fed by the transport, straight from the bytes that arrive; one future tells the client's task. A
 write is minted once: it goes to another primary only if the first certainly did not execute it, and
-no answer means unknown. After the answer, stragglers go on to their deadline and are counted.
+no answer means unknown. After the answer, stragglers go on to their deadline and are counted; the
+value is let go as soon as a primary has it on disk, which can owe it.
 Where the last write wins, a replica that shows another one does not count; the minter is sent what
 that replica has, so that the next write goes above it.
 Knows nothing of sockets or storage.
@@ -15,7 +16,7 @@ Knows nothing of sockets or storage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -57,24 +58,6 @@ _NOT_OWED: Final = frozenset(
 )
 
 
-class TellWaiter:
-    """Counts what becomes of what nodes are told, and nobody waits for: records that minters were
-    behind of, and what primaries owe."""
-
-    __slots__ = ("_count", "_failed", "_refused", "_told")
-
-    def __init__(self, metrics: Metrics, *, told: str, refused: str, failed: str) -> None:
-        """The names of the counters."""
-        self._count = metrics.count
-        self._told, self._refused, self._failed = told, refused, failed
-
-    def on_reply(self, node: str, reply: Reply) -> None:
-        self._count[self._told if type(reply) is Synced else self._refused] += 1
-
-    def on_failure(self, node: str, failure: Failure) -> None:
-        self._count[self._failed] += 1
-
-
 class WriteOperation:
     """A `Waiter` for one Mint and the Stores that follow it."""
 
@@ -87,6 +70,11 @@ class WriteOperation:
         "_down",
         "_grace",
         "_heard",
+        "_hint_for",
+        "_is_minted",
+        "_key",
+        "_lww",
+        "_may_retry",
         "_mint",
         "_minted",
         "_minter",
@@ -120,11 +108,19 @@ class WriteOperation:
         heard: dict[str, int],
         tell: Waiter,
         debts: Waiter,
+        may_retry: Callable[[], bool],
     ) -> None:
         """`candidates`: the primaries that are up, best minter first. `down`: who is down, now and
         later. `done`: gets the minter's first answer. `tell`: gets the answers of a minter that was
-        behind, and was sent what it had missed; `debts`: of who was told that others have missed it."""
-        self._mint = mint
+        behind, and was sent what it had missed; `debts`: of who was told that others have missed it.
+        `may_retry`: asked before another node is, since one has too much to do."""
+        #: What is to be minted, until it is; and what is said of it to all.
+        self._mint: Mint | None = mint
+        self._key = mint.key
+        self._lww = mint.lww
+        #: Whom the minter stands in for, as an index.
+        self._hint_for = NO_HINT
+        self._may_retry = may_retry
         self._plan = plan
         self._down = down
         self._debts = debts
@@ -140,11 +136,14 @@ class WriteOperation:
         self._transport = transport
         self._clock = clock
         self._count = metrics.count
-        self._done = done
+        #: None once it has its answer.
+        self._done: asyncio.Future[Minted] | None = done
         self._heard = heard
         self._tell = tell
         self._told = 0
         self.deadline = deadline
+        self._is_minted = False
+        #: What was minted, as long as it may have to be sent.
         self._minted: Minted | None = None
         self._minter = ""
         self._refused: dict[str, Refused] = {}
@@ -162,7 +161,7 @@ class WriteOperation:
     def on_reply(self, node: str, reply: Reply) -> None:
         kind = type(reply)
         if kind is Synced:
-            if self._minted is None:
+            if not self._is_minted:
                 self._failed(node, "its answer to the mint was lost", definite=False)
                 return
             assert isinstance(reply, Synced)
@@ -173,9 +172,11 @@ class WriteOperation:
             else:
                 self._tally.ack(node)
             self._judge()
-        elif kind is Minted and node == self._minter and self._minted is None:
+        elif kind is Minted and node == self._minter and not self._is_minted:
             assert isinstance(reply, Minted)
+            self._is_minted = True
             self._minted = reply
+            self._mint = None
             self._store_at_others(node)
         elif isinstance(reply, Refused):
             self._on_refused(node, reply)
@@ -189,9 +190,10 @@ class WriteOperation:
 
     # Steps --------------------------------------------------------------------------------------
 
-    def _mint_at_next(self) -> None:
-        if self._done.done():
-            self._stop_timer()
+    def _mint_at_next(self, *, is_retry: bool = False) -> None:
+        """`is_retry`: the one before has too much to do, as this one may have."""
+        if self._done is None or self._done.done():
+            self._end()
             return  # the client has its answer, or has gone: no reason to begin now
         node = next(self._candidates, None)
         if node is None:
@@ -199,6 +201,10 @@ class WriteOperation:
             if node is None:
                 self._fail(self._nobody_minted())
                 return
+        if is_retry and not self._may_retry():
+            self._fail(self._nobody_minted("no more writes may be tried at another replica now"))
+            return
+        assert self._mint is not None
         self._minter = node
         self._transport.request((node,), self._mint, self, self._remaining())
 
@@ -221,21 +227,21 @@ class WriteOperation:
                 self._store_at_stand_in(node)
 
     def _store(self, remaining: float, *, hint_for: int = NO_HINT) -> Store:
-        mint, minted = self._mint, self._minted
+        plan, minted = self._plan, self._minted
         assert minted is not None
         return Store(
-            mint.key,
-            mint.cls,
-            mint.partition,
-            mint.epoch,
+            self._key,
+            plan.class_id,
+            plan.partition,
+            plan.epoch,
             max(1, int(remaining * 1000)),
             minted.record,
             hint_for=hint_for,
-            lww=mint.lww,
+            lww=self._lww,
         )
 
     def _on_refused(self, node: str, refused: Refused) -> None:
-        if self._minted is None:
+        if not self._is_minted:
             self._refused[node] = refused
             if refused.code in ("precondition_failed", "record_full", "malformed"):
                 self._fail(_error_of(refused))
@@ -249,6 +255,7 @@ class WriteOperation:
             definite=refused.definite,
             is_gone=code in _CANNOT_STORE,
             is_owed=code not in _NOT_OWED,
+            is_busy=code == "storage_busy",
         )
 
     def _tell_minter(self, older: Refused) -> None:
@@ -258,16 +265,16 @@ class WriteOperation:
         if older.stamp <= self._told or not older.record:
             return
         self._told = older.stamp
-        mint = self._mint
+        plan = self._plan
         store = Store(
-            mint.key,
-            mint.cls,
-            mint.partition,
-            mint.epoch,
+            self._key,
+            plan.class_id,
+            plan.partition,
+            plan.epoch,
             int(TELL_TIMEOUT * 1000),
             older.record,
             repair=True,
-            hint_for=mint.hint_for,
+            hint_for=self._hint_for,
         )
         self._transport.request((self._minter,), store, self._tell, TELL_TIMEOUT)
 
@@ -279,9 +286,11 @@ class WriteOperation:
         definite: bool,
         is_gone: bool = False,
         is_owed: bool = True,
+        is_busy: bool = False,
     ) -> None:
-        """`is_gone`: the node cannot store anything now. `is_owed`: it has missed the write."""
-        if self._minted is not None:
+        """`is_gone`: the node cannot store anything now. `is_owed`: it has missed the write. `is_busy`:
+        it has too much to do."""
+        if self._is_minted:
             self._store_failed(node, reason, is_gone=is_gone, is_owed=is_owed)
             return
         self._tally.reasons[node] = reason
@@ -290,8 +299,9 @@ class WriteOperation:
             if node in self._stands_for:
                 self._replace_stand_in(node, reason)
             deadline_ms = max(1, int(self._remaining() * 1000))
+            assert self._mint is not None
             self._mint = msgspec.structs.replace(self._mint, deadline_ms=deadline_ms)
-            self._mint_at_next()
+            self._mint_at_next(is_retry=is_busy)
         else:
             self._fail(
                 WriteUncertain(
@@ -304,16 +314,22 @@ class WriteOperation:
     def _store_failed(self, node: str, reason: str, *, is_gone: bool, is_owed: bool) -> None:
         tally = self._tally
         self._count["stores_missed"] += 1
+        if node == self._minter and self._owed:
+            # What it was to note with the write may be as little on its disk as the write.
+            self._missed.extend(self._owed)
+            self._owed = ()
+        is_replaced = is_gone and self._minted is not None and tally.state is not MET
         if node in self._stands_for:
-            if is_gone and tally.state is not MET:
+            if is_replaced:
                 stand_in = self._replace_stand_in(node, reason)
                 if stand_in is not None:
                     self._store_at_stand_in(stand_in)
             else:
                 primary = self._stands_for.pop(node)
                 tally.fail_stand_in(node, reason)
-                self._missed.append(primary)
-        elif is_gone and tally.state is not MET:
+                if is_owed:
+                    self._missed.append(primary)
+        elif is_replaced:
             stand_in = self._stand_in(node, reason)
             if stand_in is not None:
                 self._store_at_stand_in(stand_in)
@@ -331,6 +347,7 @@ class WriteOperation:
         for primary in absent:
             self._stand_in(primary, DOWN)
         if self._missed and len(absent) < len(self._plan.primaries):
+            assert self._mint is not None
             self._owed = tuple(self._missed)
             self._missed.clear()
             self._mint = msgspec.structs.replace(self._mint, owes=self._indexes(self._owed))
@@ -376,8 +393,9 @@ class WriteOperation:
                 self._stand_in(primary, self._tally.reasons.get(primary, DOWN))
         node = next(iter(self._stands_for), None)
         if node is not None:
-            target = self._indexes((self._stands_for[node],))[0]
-            self._mint = msgspec.structs.replace(self._mint, hint_for=target, owes=())
+            assert self._mint is not None
+            self._hint_for = self._indexes((self._stands_for[node],))[0]
+            self._mint = msgspec.structs.replace(self._mint, hint_for=self._hint_for, owes=())
             self._missed.extend(self._owed)
             self._owed = ()
         return node
@@ -400,13 +418,13 @@ class WriteOperation:
         tally = self._tally
         self._count["writes_missed"] += len(missed)
         if tally.acked:
-            mint = self._mint
+            plan = self._plan
             keeper = self._minter if self._minter in tally.acked else tally.acked[0]
             owe = Owe(
-                mint.key,
-                mint.cls,
-                mint.partition,
-                mint.epoch,
+                self._key,
+                plan.class_id,
+                plan.partition,
+                plan.epoch,
                 int(TELL_TIMEOUT * 1000),
                 self._indexes(missed),
             )
@@ -421,36 +439,31 @@ class WriteOperation:
     # Answers ------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
-        self._answer()
-        if self._missed and self._tally.settled:
+        tally = self._tally
+        done = self._done
+        if done is not None:
+            state = tally.state
+            if done.done():
+                self._end()  # or it would keep the value of a client that has gone
+            elif state is MET:
+                assert self._minted is not None
+                done.set_result(self._minted)
+                self._end()
+            elif state is LOST:
+                if tally.settled:
+                    self._fail(self._not_enough())
+                elif self._grace is None:
+                    self._grace = self._clock.call_later(LOST_GRACE, self._expired)
+        if self._missed and tally.settled:
             self._pay_debts()
 
-    def _answer(self) -> None:
-        if self._done.done():
-            if self._done.cancelled():
-                self._stop_timer()  # or it would keep the value of a client that has gone
-            return
-        tally = self._tally
-        state = tally.state
-        if state is MET:
-            self._stop_timer()
-            if self._grace is not None:
-                self._grace.cancel()
-            assert self._minted is not None
-            self._done.set_result(self._minted)
-        elif state is LOST:
-            if tally.settled:
-                self._fail(self._not_enough())
-            elif self._grace is None:
-                self._grace = self._clock.call_later(LOST_GRACE, self._expired)
-
     def _expired(self) -> None:
-        if self._done.done():
+        if self._done is None:
             return
         tally = self._tally
         # Without a mint nobody but the minter has been asked for anything that lasts.
         asked: Iterable[str] = (self._minter,)
-        if self._minted is not None:
+        if self._is_minted:
             asked = (*self._plan.primaries, *self._stands_for)
         for node in asked:
             if node not in tally.acked and node not in tally.stand_ins:
@@ -465,28 +478,35 @@ class WriteOperation:
             reasons=dict(tally.reasons),
         )
 
-    def _nobody_minted(self) -> DynamoError:
+    def _nobody_minted(
+        self, why: str = "no replica of the key could take the write"
+    ) -> DynamoError:
         reasons = dict(self._tally.reasons)
         codes = {refused.code for refused in self._refused.values()}
         if codes == {"disk_full"}:
             return StorageFull("every replica that answered is out of disk space", reasons=reasons)
         return Unavailable(
-            "no replica of the key could take the write; nothing was written",
+            f"{why}; nothing was written",
             **self._tally.counts(),
             alive=sum(node not in self._down for node in self._plan.primaries),
             reasons=reasons,
         )
 
     def _fail(self, error: DynamoError) -> None:
-        self._stop_timer()
-        if self._grace is not None:
-            self._grace.cancel()
-        if not self._done.done():
+        if self._done is not None and not self._done.done():
             self._done.set_exception(error)
+        self._end()
 
-    def _stop_timer(self) -> None:
+    def _end(self) -> None:
+        """The client has its answer, or has gone: nothing is kept that is not needed."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        if self._grace is not None:
+            self._grace.cancel()
+        self._done = None
+        if self._tally.acked:
+            self._minted = None  # who has it owes it to those that fail from now on
 
     def _remaining(self) -> float:
         return max(0.001, self.deadline - self._clock.monotonic())

@@ -38,7 +38,7 @@ RANKS = """
     record stored context rpc.messages cluster.rumour handoff_status
     resolve requests ports cluster_file liveness listing_pages seen
     quorum config readiness properties patience last_write retry_budget
-    property_schema tail stand_ins
+    property_schema tail stand_ins telling
     property_table hedging
 
     rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network
