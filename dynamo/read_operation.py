@@ -26,6 +26,9 @@ from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Sync
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
 REPAIR_TIMEOUT: Final = 10.0
+#: For so long (seconds) a key that enough primaries do not have is not called absent, while another
+#: node has shown a record of it, or stands in for a primary and has not said what it holds.
+ABSENCE_GRACE: Final = 0.25
 
 
 class RepairWaiter:
@@ -47,6 +50,7 @@ class ReadOperation:
     """A `Waiter` for the Fetches of one read."""
 
     __slots__ = (
+        "_absence",
         "_asked_bodies",
         "_clock",
         "_count",
@@ -116,6 +120,8 @@ class ReadOperation:
         #: While the answer waits for it; and whom it was sent to.
         self._repairing: BlockingRepair | None = None
         self._repaired: Sequence[str] = ()
+        #: Until an absence is believed, once it is in doubt.
+        self._absence: Timer | None = None
         self._hedge: Timer | None = None
         self._grace: Timer | None = None
         self._timer = timer_for(deadline, clock, self._expired)
@@ -205,7 +211,8 @@ class ReadOperation:
         if self._merged is None and not self.done.done():
             state = tally.state
             if state is MET:
-                self._met(tally.merged)
+                if tally.merged_digest or not self._is_absence_in_doubt():
+                    self._met(tally.merged)
             elif state is LOST:
                 self._lost()
         wanting = () if tally.agreed else tally.wanting()
@@ -282,6 +289,18 @@ class ReadOperation:
             return False
         return True
 
+    def _is_absence_in_doubt(self) -> bool:
+        """True while somebody may have what those who count have not, and is given time to give it."""
+        if self._tally.agreed and (not self._stand_ins or self._open.isdisjoint(self._stand_ins)):
+            return False
+        if self._absence is None:
+            self._absence = self._clock.call_later(ABSENCE_GRACE, self._believe_absence)
+        return True
+
+    def _believe_absence(self) -> None:
+        if self._merged is None and not self.done.done() and self._tally.state is MET:
+            self._met(self._tally.merged)
+
     def _met(self, merged: Record) -> None:
         self._merged = merged
         if self._holders_needed:
@@ -299,6 +318,8 @@ class ReadOperation:
         if self._hedge is not None:
             self._hedge.cancel()
             self._hedge = None
+        if self._absence is not None:
+            self._absence.cancel()
         tally = self._tally
         if self._grace is not None or (self._merged is None and not self.done.done()):
             self._fail_lost()
@@ -364,6 +385,8 @@ class ReadOperation:
 
     def _expired(self) -> None:
         """The client's time is up; the transport ends what is still open at the same moment."""
+        if self._absence is not None:
+            self._believe_absence()
         if self.done.done():
             return
         if self._repairing is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from dynamo.commit import GroupCommit
 from dynamo.context import ContextSealer
@@ -46,6 +46,7 @@ from dynamo.store.memory import MemoryStorage
 from dynamo.stored import decode_stored
 from dynamo.version import incarnation_bytes
 from ring.member import Member
+from ring.preference import Plan
 from ring.ring import ReplicationClass, Ring
 
 Handlers = Mapping[type[Any], Callable[[Any, Call], None]]
@@ -277,6 +278,14 @@ class LittleTransport:
         return 10.0 if node in self._links.frozen else 0.0
 
 
+class Believed:
+    """The opinions of one node, as a test fills them."""
+
+    def __init__(self) -> None:
+        self.down: set[str] = set()
+        self.doubted: set[str] = set()
+
+
 class LittleNode:
     """One node's services."""
 
@@ -299,6 +308,7 @@ class LittleNode:
         self.clock = LoopClock()
         self.commit = GroupCommit(storage=storage, metrics=self.metrics)
         self.transport = LittleTransport(node_id, links)
+        self.opinions = Believed()
         self.tasks: list[asyncio.Task[None]] = []
         self.start_services(
             incarnation or incarnation_bytes(1, node_id.encode().rjust(8, b"\0")),
@@ -312,6 +322,7 @@ class LittleNode:
             clock=self.clock,
             metrics=self.metrics,
             incarnation=incarnation,
+            down=self.opinions.down,
         )
         self.coordinator = Coordinator(
             node_id=self.id,
@@ -321,6 +332,7 @@ class LittleNode:
             sealer=ContextSealer(cluster_id="little", secret=b"little secret"),
             metrics=self.metrics,
             properties=self.properties,
+            opinions=self.opinions,
         )
         self.listing = Listing(
             node_id=self.id,
@@ -407,7 +419,7 @@ class LittleCluster:
         self.nodes: dict[str, LittleNode] = {}
         self._old_tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> LittleCluster:
+    async def __aenter__(self) -> Self:
         for name, storage in self._storages.items():
             self.nodes[name] = LittleNode(
                 name, self.ring, self.links, storage, properties=self.properties
@@ -420,6 +432,21 @@ class LittleCluster:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def lose(self, *names: str) -> None:
+        """Nobody is connected to these any more, and all know that."""
+        for name in names:
+            self.links.kill(name)
+            for node in self.nodes.values():
+                if node.id != name:
+                    node.opinions.down.add(name)
+
+    def regain(self, *names: str) -> None:
+        """These are connected again, as they were, and all know that."""
+        for name in names:
+            self.links.down.discard(name)
+            for node in self.nodes.values():
+                node.opinions.down.discard(name)
 
     def crash(self, name: str) -> None:
         """The node ends in the middle of whatever it does. First its network and disk are gone,
@@ -471,6 +498,10 @@ class LittleCluster:
             b"default", b"b", key, context, options or WriteOptions()
         )
 
+    def plan(self, key: bytes) -> Plan:
+        """Where the key lives."""
+        return next(iter(self.nodes.values())).coordinator._plan(b"default", b"b", key)[1]
+
     def storage_key(self, key: bytes) -> bytes:
         """What the key is stored under, at every owner."""
         routing, plan = next(iter(self.nodes.values())).coordinator._plan(b"default", b"b", key)
@@ -480,6 +511,17 @@ class LittleCluster:
         """The primaries of the key."""
         _, plan = next(iter(self.nodes.values())).coordinator._plan(b"default", b"b", key)
         return tuple(plan.primaries)
+
+    def hints(self, node: str, key: bytes) -> dict[str, bool]:
+        """For whom the node has a hint of the key, and whether that is a bare marker."""
+        replica = self.nodes[node].replica
+        storage_key = self.storage_key(key)
+        found = {}
+        for target in sorted(self.nodes):
+            for hint in replica.hints.page(target, b"", count_max=1000, bytes_max=1 << 20)[0]:
+                if partition_prefix(hint.cls, hint.partition) + hint.key == storage_key:
+                    found[target] = hint.is_marker
+        return found
 
     def records(self, key: bytes) -> dict[str, Record]:
         """What each owner of the key has stored."""
