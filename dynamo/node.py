@@ -84,8 +84,8 @@ class Machine:
         )
 
 
-#: How long a node that starts waits for its peers to tell what it may have missed, before it listens to
-#: clients and tells them itself that it is not ready.
+#: How long a node that starts waits to be connected with its peers, and for them to tell what it may
+#: have missed, before it listens to clients: so that nobody hears from it that others are down.
 SETTLE_SECONDS: Final = 3.0
 
 

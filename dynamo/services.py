@@ -315,10 +315,14 @@ class NodeServices:
         self._own("handoff", self._handoff.run())
 
     async def settled(self, patience: float) -> None:
-        """Return once peers have told what this node may have missed of bucket properties, or nobody is
-        there to tell; after `patience` seconds at the latest."""
+        """Return once every peer that is there is connected, or this node would hold it for down, and
+        peers have told what it may have missed of bucket properties, or nobody is there to tell; after
+        `patience` seconds at the latest."""
+        assert self._transport is not None
         limit = self._world.clock.monotonic() + patience
-        while self._properties.learner.withholds and self._world.clock.monotonic() < limit:
+        while self._transport.reaching or self._properties.learner.withholds:
+            if self._world.clock.monotonic() >= limit:
+                return
             await self._world.sleep(SETTLE_INTERVAL)
 
     def serve(self) -> None:

@@ -40,6 +40,8 @@ class _Dial:
         self.node = ""
         #: It is this very process: never dialed again.
         self.own = False
+        #: Somebody was there at the last attempt, be it to end it.
+        self.answered = False
         self.failures = 0
         self.last_error = ""
         self.task: asyncio.Task[None] | None = None
@@ -124,6 +126,15 @@ class Dialer:
         more later."""
         return all(dial.attempted.done() for dial in self._dials.values())
 
+    @property
+    def reaching(self) -> bool:
+        """True while an address that is not connected may be so soon: it has not been tried yet, or
+        somebody is there, who has refused perhaps, as one does who has to tell something first."""
+        return any(
+            not self._settled(dial) and (dial.answered or not dial.attempted.done())
+            for dial in self._dials.values()
+        )
+
     async def first_attempts_done(self) -> None:
         """Return once each address dialed now has been connected, or has failed once."""
         waited = [dial.attempted for dial in self._dials.values() if not dial.attempted.done()]
@@ -182,6 +193,7 @@ class Dialer:
             if not connected:
                 # uvloop tells a protocol nothing more when its connect is cancelled half way.
                 connection.connection_lost(None)
+            dial.answered = connected
         if connection.state == "open":
             dial.last_error = ""
             return

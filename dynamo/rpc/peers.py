@@ -114,6 +114,11 @@ class PeerTransport:
         """True once `first_attempts_done` would return at once."""
         return self._dialer.attempted
 
+    @property
+    def reaching(self) -> bool:
+        """True while a peer that is not connected may be so soon: it was not tried yet, or is there."""
+        return self._dialer.reaching
+
     def connected(self) -> tuple[str, ...]:
         """Ids of the connected peers, in order; without this node."""
         return tuple(sorted(self._channels))

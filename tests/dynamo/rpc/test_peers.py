@@ -530,6 +530,31 @@ async def test_a_refused_node_is_let_in_once_the_reason_is_gone() -> None:
         await until(lambda: together(a, b), 3.0)
 
 
+async def test_a_peer_that_is_there_and_refuses_is_still_being_reached() -> None:
+    a, b = PeerNode("a"), PeerNode("b")
+    a.gate.refusals["b"] = Refusal("behind", "why", 5, 50)
+    async with running(a, b):
+        b.transport.dial([a.address])
+        assert b.transport.reaching
+        await b.transport.first_attempts_done()
+        assert b.transport.attempted
+        assert b.transport.reaching
+        del a.gate.refusals["b"]
+        await until(lambda: together(a, b), 3.0)
+        assert not b.transport.reaching
+
+
+async def test_where_nobody_listens_nobody_is_being_reached_once_that_was_tried() -> None:
+    a, b = PeerNode("a"), PeerNode("b")
+    async with running(a):
+        async with running(b):
+            gone = b.address
+        a.transport.dial([a.address, gone])
+        assert a.transport.reaching
+        await until(lambda: not a.transport.reaching)
+        assert a.transport.connected() == ()
+
+
 async def test_a_node_that_dials_itself_finds_out_and_stops() -> None:
     a = PeerNode("a")
     async with running(a):
