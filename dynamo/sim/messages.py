@@ -18,6 +18,7 @@ from dynamo.rpc.messages import (
     AskRing,
     Deliver,
     Fetch,
+    Gossip,
     Owe,
     Ping,
     Reply,
@@ -33,7 +34,7 @@ from dynamo.sim.trace import Trace
 #: What may be done twice.
 REPEATABLE: Final = (
     *(Store, Fetch, Scan, Ping, AskRing, StoreProperties, AskProperties),
-    *(Owe, Deliver),
+    *(Owe, Deliver, Gossip),
 )
 #: Messages of a link that can come again.
 REPLAY_MESSAGES: Final = 100
