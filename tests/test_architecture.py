@@ -95,11 +95,12 @@ RANKS = """
     sim.world
     sim.node
     sim.cluster
-    sim.ledger sim.names
+    sim.ledger sim.names sim.patches
     sim.testimony sim.losses
     sim.faults sim.workload sim.scene
     sim.exact sim.exact_lww
-    sim.run sim.crew sim.planted
+    sim.run sim.crew sim.planted_hints
+    sim.planted
     sim.shrink sim.search sim.script
     sim.cli
     sim.__main__
@@ -136,6 +137,7 @@ WRITERS = (
     "dynamo.sim.disk",
     "dynamo.sim.storage",
     "dynamo.sim.planted",  # it breaks what it can, on purpose
+    "dynamo.sim.planted_hints",
 )
 
 Rule = Callable[[Iterable[Module]], Iterator[str]]

@@ -5,13 +5,11 @@ Knows nothing of how hints come and go.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from dynamo.errors import Malformed
+from dynamo.keys import hint_prefix, split_hint_key
 from dynamo.sim.history import Copy, copy_on_disk
-
-#: Before the stored record: when it was made.
-_CREATED_BYTES: Final = 8
+from dynamo.stored import CREATED_BYTES
 
 
 class Place(NamedTuple):
@@ -23,15 +21,12 @@ class Place(NamedTuple):
 
 def hint_key(target: str, storage_key: bytes) -> bytes:
     """What a hint lies under."""
-    name = target.encode()
-    return bytes((len(name),)) + name + storage_key
+    return hint_prefix(target) + storage_key
 
 
 def read_place(key: bytes) -> Place:
     """The place that a hint's key names. Raises Malformed."""
-    if not key or len(key) <= 1 + key[0]:
-        raise Malformed(f"a hint lies under {key!r}")
-    return Place(key[1 : 1 + key[0]].decode(), key[1 + key[0] :])
+    return Place(*split_hint_key(key))
 
 
 def hint_copy(data: bytes | None, key: bytes) -> Copy:
@@ -39,6 +34,6 @@ def hint_copy(data: bytes | None, key: bytes) -> Copy:
     own record."""
     if data is None:
         return Copy()
-    created, stored = data[:_CREATED_BYTES], data[_CREATED_BYTES:]
+    created, stored = data[:CREATED_BYTES], data[CREATED_BYTES:]
     copy = copy_on_disk(stored, key + created)
     return Copy() if copy.ids is None and not copy.record and not copy.damaged else copy

@@ -28,15 +28,26 @@ class Ledger:
         self._owed: dict[tuple[str, bytes], frozenset[int]] = {}
         cluster.on_hint = self._changed
 
-    def owed(self, node: str, key: bytes, targets: Sequence[int]) -> None:
-        """A node has said that it owes these members its record of the key."""
-        cluster = self._cluster
+    def owed(self, node: str, key: bytes, targets: Sequence[int], *, synced: bool) -> None:
+        """A node has said that it owes these members its record of the key, or (not `synced`) may do so
+        soon."""
+        cluster, history = self._cluster, self._history
         storage_key = cluster.storage_key(key)
-        data = cluster.nodes[node].disk.current("records", storage_key)
-        covered = self._history.covers(data, storage_key)
+        disk = cluster.nodes[node].disk
+        covered = history.covers(disk.current("records", storage_key), storage_key)
         for target in targets:
-            place = node, hint_key(cluster.ring.members[target].id, storage_key)
-            self._owed[place] = self._owed.get(place, NOTHING) | covered
+            name = cluster.ring.members[target].id
+            hint = hint_key(name, storage_key)
+            if disk.current("hints", hint) is not None:
+                self._owed[node, hint] = self._owed.get((node, hint), NOTHING) | covered
+            if not synced or disk.durable("hints", hint) is not None:
+                continue
+            missing = covered - self._taken(name, storage_key)
+            if missing and not self._excused(node, name, key):
+                history.broken_hints.append(
+                    f"{node} says that it owes {name} its record of {key!r}, keeps nothing of that,"
+                    f" and {name} has not got {some(missing)} at {cluster.loop.time():.4f} s"
+                )
 
     def held(self, node: str, key: bytes, *, without: str = "") -> frozenset[int]:
         """What the disk of a node that does not own the key holds of it for others."""
@@ -76,9 +87,7 @@ class Ledger:
             self._owed.pop((name, hint), None)  # put aside, as it has to be
             return
         had |= self._owed.pop((name, hint), NOTHING)
-        taken = history.covers(
-            cluster.nodes[target].disk.durable("records", storage_key), storage_key
-        )
+        taken = self._taken(target, storage_key)
         missing = had - taken
         if missing and not self._excused(name, target, key):
             history.broken_hints.append(
@@ -96,6 +105,11 @@ class Ledger:
                 taken=taken,
             )
         )
+
+    def _taken(self, target: str, storage_key: bytes) -> frozenset[int]:
+        """What the disk of an owner certainly has."""
+        data = self._cluster.nodes[target].disk.durable("records", storage_key)
+        return self._history.covers(data, storage_key)
 
     def _excused(self, name: str, target: str, key: bytes) -> bool:
         """True if the target may have had it, and lost it, or the node was set back itself."""

@@ -7,7 +7,7 @@ these has no right to be believed when it finds nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -59,30 +59,12 @@ from dynamo.rpc.messages import Condition, Fetch, Minted, Page, Refused, Reply, 
 from dynamo.rpc.pending import Pending
 from dynamo.seen import Seen
 from dynamo.sim.disk import Disk
+from dynamo.sim.patches import Patches, Plant
+from dynamo.sim.planted_hints import HINT_BUGS
 from dynamo.sim.storage import SimStorage
 from dynamo.stored import Stored
 from dynamo.version import Birth, Vector, decode_vector, incarnation_bytes
 from dynamo.write_operation import WriteOperation
-
-
-class Patches:
-    """Puts other things in the place of the product's, until `undo`."""
-
-    def __init__(self) -> None:
-        self._undo = ExitStack()
-
-    def set(self, owner: object, name: str, value: object) -> None:
-        """Put `value` in the place of that attribute."""
-        before = vars(owner)[name]
-        setattr(owner, name, value)
-        self._undo.callback(setattr, owner, name, before)
-
-    def undo(self) -> None:
-        """Put back what was there, the last first."""
-        self._undo.close()
-
-
-Plant = Callable[[Patches], None]
 
 
 class Bug(NamedTuple):
@@ -841,5 +823,5 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
 )
 
 PLANTED: Final[Mapping[str, Bug]] = {
-    plant.__name__[1:]: Bug(plant.__name__[1:], what, plant) for plant, what in _BUGS
+    plant.__name__[1:]: Bug(plant.__name__[1:], what, plant) for plant, what in (*_BUGS, *HINT_BUGS)
 }
