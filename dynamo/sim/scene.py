@@ -18,6 +18,7 @@ from dynamo.record import TOMBSTONE, Sibling, decode_record
 from dynamo.requests import Found, Written
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.disk import Image
+from dynamo.sim.hints import hint_key, read_place
 from dynamo.sim.line import (
     Line,
     ScriptError,
@@ -30,7 +31,7 @@ from dynamo.sim.line import (
 from dynamo.sim.node import SimNode
 from dynamo.sim.points import ALL_POINTS, SOON, Point
 from dynamo.sim.sieve import KINDS, Sieve
-from dynamo.stored import decode_stored
+from dynamo.stored import decode_hint, decode_stored
 from dynamo.version import RANDOM_BYTES, birth_sequence
 
 #: What `state` shows of a node, where it is not 0.
@@ -88,11 +89,13 @@ class ClusterLine(NamedTuple):
     partitions: int
     seed: int
     formed: Literal["file", "peers"]
+    hint_window: int | None = None
+    hint_bytes: int | None = None
 
 
 def parse_cluster(where: str, text: str) -> ClusterLine:
     """The cluster that `text` asks for. Raises ScriptError."""
-    usage = "cluster nodes= [n=] [seed=] [partitions=] [formed=]"
+    usage = "cluster nodes= [n=] [seed=] [partitions=] [formed=] [hint_window=] [hint_bytes=]"
     line = take_apart(usage, where, text)
     nodes = number(line, "nodes", 3)
     if not 1 <= nodes <= _NODES_MAX:
@@ -106,6 +109,8 @@ def parse_cluster(where: str, text: str) -> ClusterLine:
         partitions=number(line, "partitions", 4),
         seed=number(line, "seed", 0),
         formed=cast('Literal["file", "peers"]', formed),
+        hint_window=number(line, "hint_window", 0) if "hint_window" in line.options else None,
+        hint_bytes=number(line, "hint_bytes", 0) if "hint_bytes" in line.options else None,
     )
 
 
@@ -168,7 +173,7 @@ class Scene:
         except DynamoError as error:
             return _told(error)
         self._remember(line, written)
-        return ["ok"]
+        return [_acknowledged(written)]
 
     async def read(self, line: Line) -> list[str]:
         """Get at a node."""
@@ -194,7 +199,7 @@ class Scene:
         except DynamoError as error:
             return _told(error)
         self._remember(line, done)
-        return ["ok" if isinstance(done, Written) else "nothing to delete"]
+        return [_acknowledged(done) if isinstance(done, Written) else "nothing to delete"]
 
     def _context(self, line: Line) -> bytes:
         name = line.options.get("context", "")
@@ -444,7 +449,47 @@ class Scene:
             return ["not settled: the nodes are not whole"]
         return []
 
+    async def drain(self, line: Line) -> list[str]:
+        """Until no node that is up holds anything for another that is; or what is left after so many
+        seconds."""
+        try:
+            await self._cluster.drained(patience=seconds(line))
+        except TimeoutError:
+            return ["not drained", *(f"  {left}" for left in self._cluster.undelivered())]
+        return []
+
     # What is there ------------------------------------------------------------------------------
+
+    def hints(self, line: Line) -> list[str]:
+        """What a node holds for others; "as it has" for what it owes of its own record."""
+        disk = self._node(line, line.words[0]).disk
+        lines = []
+        for hint in disk.keys("hints"):
+            target, storage_key = read_place(hint)
+            held = self._hinted(hint, disk.current("hints", hint))
+            lines.append(f"for {target}: {self._key(storage_key)} {held}")
+        return lines or ["none"]
+
+    def _key(self, storage_key: bytes) -> str:
+        known = {self._cluster.storage_key(key): key for key in self._cluster.keys}
+        return known[storage_key].decode()
+
+    def _hinted(self, hint: bytes, data: bytes | None) -> str:
+        try:
+            record = decode_hint(hint, data or b"").stored.record
+        except StorageCorrupt:
+            return "damaged"
+        if not record:
+            return "as it has"
+        return " ".join(sorted(_value(sibling) for sibling in decode_record(record).siblings))
+
+    def rot_hint(self, line: Line) -> list[str]:
+        """Flip a bit of a hint on a disk."""
+        name, target, key = line.words
+        hint = hint_key(self._node(line, target).name, self._cluster.storage_key(key.encode()))
+        if not self._node(line, name).disk.rot("hints", hint):
+            raise line.error(f"{name} holds nothing of {key} for {target}")
+        return []
 
     def owners(self, line: Line) -> list[str]:
         """The primaries of a key, in the order of the ring."""
@@ -552,6 +597,19 @@ def _knows(node: SimNode, other: SimNode) -> bool:
     return node.services is not None and other.name in node.services.stats()["connected_nodes"]
 
 
+#: What an answer counts: n is at most so much in a scenario.
+_WORDS: Final = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def _acknowledged(written: Written) -> str:
+    """That it was written; and, where some of those that have it are no owners, how many are."""
+    if not written.fallback_acks:
+        return "ok"
+    # In words: a loop takes numbers for its own.
+    primary, fallback = _WORDS[written.primary_acks], _WORDS[written.fallback_acks]
+    return f"ok, primary={primary} fallback={fallback}"
+
+
 def _value(sibling: Sibling) -> str:
     return "(deleted)" if sibling.kind == TOMBSTONE else sibling.read().value.decode()
 
@@ -562,6 +620,8 @@ def _told(error: DynamoError) -> list[str]:
     details = error.details
     if "required" in details:
         head += f", {details['received']} of {details['required']}"
+    if "primaries_required" in details:
+        head += f", primaries {details['primaries']} of {details['primaries_required']}"
     reasons: dict[str, str] = details.get("reasons", {})
     return [head, *(f"  {name}: {reason}" for name, reason in sorted(reasons.items()))]
 
@@ -585,6 +645,7 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
     ("image NODE [as NAME]", Scene.image, True),
     ("restore NODE IMAGE", Scene.restore, True),
     ("rot NODE KEY", Scene.rot, True),
+    ("rot-hint NODE TARGET KEY", Scene.rot_hint, True),
     ("fill NODE", Scene.fill, True),
     ("free NODE", Scene.free, True),
     ("meet-end NODE", Scene.meet_end, True),
@@ -595,7 +656,9 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
     ("skew NODE [ms=] [rate=]", Scene.skew, True),
     ("wait SECONDS", Scene.wait, False),
     ("settle", Scene.settle, False),
+    ("drain SECONDS", Scene.drain, False),
     ("owners KEY", Scene.owners, False),
+    ("hints NODE", Scene.hints, False),
     ("show KEY [dots]", Scene.show, False),
     ("count COUNTER", Scene.count, False),
     ("state", Scene.state, False),

@@ -183,6 +183,10 @@ async def _play(asked: ClusterLine, blocks: list[Block]) -> list[list[str]]:
         partitions=asked.partitions,
         seed=asked.seed,
         formed=asked.formed,
+        hint_window=asked.hint_window,
+        hint_bytes=None
+        if asked.hint_bytes is None
+        else dict.fromkeys(asked.nodes, asked.hint_bytes),
     )
     scene = Scene(cluster)
     outputs = []
