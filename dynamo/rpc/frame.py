@@ -149,6 +149,7 @@ class FrameReader:
         "_parts_of",
         "_seed",
         "fault",
+        "unfinished",
     )
 
     def __init__(self, *, seed: int) -> None:
@@ -161,6 +162,8 @@ class FrameReader:
         self._parts_from = 0
         #: What was wrong with the bytes, once something was.
         self.fault: str | None = None
+        #: A frame, or a message of several, has begun and not ended.
+        self.unfinished = False
 
     def __repr__(self) -> str:
         state = self.fault or f"holds={self.held_bytes}"
@@ -175,11 +178,6 @@ class FrameReader:
     def held_bytes(self) -> int:
         """Bytes of unfinished frames and messages held now."""
         return len(self._buffer) + len(self._parts)
-
-    @property
-    def unfinished(self) -> bool:
-        """True if a frame, or a message of several, has begun and not ended."""
-        return bool(self._buffer) or self._parts_of is not None
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes, in order. Sets `fault`; those before it are good."""
@@ -233,6 +231,7 @@ class FrameReader:
             self._hold(view[at:])
         if self.fault is not None:
             self._parts = bytearray()
+        self.unfinished = bool(self._buffer) or self._parts_of is not None
         return messages
 
     def _hold(self, rest: memoryview) -> None:
