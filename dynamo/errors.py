@@ -106,7 +106,9 @@ class RecordFull(DynamoError):
 class Unavailable(DynamoError):
     """Too few replicas could be asked or answered, and nothing was written.
 
-    `details`: required, received, alive (primaries connected), reasons (node -> why).
+    `details`: required, received (or, if nobody was asked, how many could have been), of those
+    primaries and fallbacks, primaries_required (if some were), alive (primaries that are up), reasons
+    (node -> why).
     """
 
     code = "unavailable"
@@ -115,7 +117,7 @@ class Unavailable(DynamoError):
 
 class ReadUncertain(DynamoError):
     """A blocking read repair was not acknowledged by enough primaries; a read has no outcome to
-    doubt, but the repair it sent may land. `details` as Unavailable."""
+    doubt, but the repair it sent may land. `details`: required, received, reasons (node -> why)."""
 
     code = "read_uncertain"
     outcome = "unknown"
@@ -124,7 +126,7 @@ class ReadUncertain(DynamoError):
 class WriteUncertain(DynamoError):
     """Some replica was asked, and w was not reached: the write may live on.
 
-    `details`: required, received, reasons (node -> why).
+    `details`: required, received, primaries, fallbacks, primaries_required, reasons, as Unavailable.
     """
 
     code = "write_uncertain"

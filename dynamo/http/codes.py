@@ -75,6 +75,8 @@ def _edge(status: int, code: str, when: str, *, headers: tuple[str, ...] = ()) -
 
 
 _QUORUM: Final = ("required", "received", "reasons")
+#: Of reads and writes.
+_ACKS: Final = (*_QUORUM, "primaries", "primaries_required", "fallbacks")
 
 _ROWS: Final = (
     _of(
@@ -163,7 +165,7 @@ _ROWS: Final = (
     _of(
         Unavailable,
         "Too few replicas could be reached, or answered in time; nothing was written.",
-        details=(*_QUORUM, "alive"),
+        details=(*_ACKS, "alive"),
     ),
     _of(
         ReadUncertain,
@@ -174,7 +176,7 @@ _ROWS: Final = (
         WriteUncertain,
         "Some replica may have the write, but w have not acknowledged it. It may be read later, "
         "or be gone. Read before you write again.",
-        details=_QUORUM,
+        details=_ACKS,
     ),
     _of(
         PropertiesUncertain,

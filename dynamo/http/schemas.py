@@ -73,9 +73,18 @@ _ERROR: Final = _object(
         "cap": {"enum": ["siblings", "record_bytes", "context_bytes"]},
         "siblings": {"type": "array", "items": {"$ref": "#/components/schemas/Sibling"}},
         "context": {"type": "string", "contentEncoding": "base64"},
-        "required": {"description": "Answers that were needed.", **_COUNT},
-        "received": {"description": "Answers that came.", **_COUNT},
-        "alive": {"description": "Primaries that were connected.", **_COUNT},
+        "required": {"description": "Nodes that were needed.", **_COUNT},
+        "received": {
+            "description": "Nodes that answered; if nobody was asked, those that could have been.",
+            **_COUNT,
+        },
+        "primaries": {"description": "Those of them that are primaries.", **_COUNT},
+        "primaries_required": {
+            "description": "Primaries that were needed, if some were.",
+            **_COUNT,
+        },
+        "fallbacks": {"description": "Those of them that stand in for primaries.", **_COUNT},
+        "alive": {"description": "Primaries that are up.", **_COUNT},
         "reasons": {
             "description": "Why each node did not answer; of a node that is not ready, why not.",
             "anyOf": [{"type": "object", "additionalProperties": _TEXT}, _TEXTS],

@@ -15,7 +15,7 @@ from little_cluster import GatedStorage, LittleCluster, values
 from dynamo.errors import StorageFull, Unavailable, WriteUncertain
 from dynamo.ports import NO_ANSWER, Call, Handler
 from dynamo.properties import BucketProperties
-from dynamo.quorum import LOST, MET, PENDING, SloppyReadTally, State
+from dynamo.quorum import LOST, MET, PENDING, SloppyReadTally, State, WriteTally
 from dynamo.record import EMPTY, VALUE, mint, record_digest
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Fetch, Mint, Owe, Refused, Request, Store
@@ -624,6 +624,51 @@ async def test_the_preference_list_shows_who_stands_in() -> None:
 
 
 # The tally ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("w", "pw", "events", "state"),
+    [
+        (2, 0, "a s", MET),
+        (3, 0, "a s", PENDING),
+        (3, 0, "a s s", MET),
+        # A stand-in is one node more and no primary.
+        (2, 2, "s s a", LOST),
+        (3, 1, "a s s", MET),
+        (2, 2, "s a", PENDING),
+        (2, 2, "s a a", MET),
+        (2, 3, "s", LOST),
+        # One that fails is as lost as the primary that it stood in for.
+        (3, 0, "x", LOST),
+        (2, 0, "x f", LOST),
+        (2, 0, "x a", PENDING),
+    ],
+)
+def test_a_write_counts_nodes_and_primaries_apart(
+    w: int, pw: int, events: str, state: State
+) -> None:
+    """`a`: a primary has it, `f`: it fails. `s`: another has it in its place, `x`: that fails."""
+    tally = WriteTally(3, w=w, pw=pw, node_confirms=0)
+    assert tally.state is PENDING
+    for number, event in enumerate(events.split()):
+        primary, other = f"primary {number}", f"stand-in {number}"
+        if event == "a":
+            tally.ack(primary)
+        elif event == "f":
+            tally.fail(primary, "refused")
+        else:
+            tally.stand_in_for(primary, "down")
+            assert tally.reasons[primary] == "down"
+            if event == "s":
+                tally.ack_stand_in(other)
+            else:
+                tally.fail_stand_in(other, "refused")
+    assert tally.state is state
+    counts = tally.counts()
+    assert (counts["primaries"], counts["fallbacks"]) == (events.count("a"), events.count("s"))
+    assert counts["received"] == tally.received == counts["primaries"] + counts["fallbacks"]
+    assert tally.settled is (len(events.split()) == 3)
+
 
 GONE, THERE = (
     EMPTY,

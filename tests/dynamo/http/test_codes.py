@@ -113,6 +113,7 @@ async def _written_since(http: RawHttp, backend: FailingBackend) -> Reply:
 
 
 QUORUM = {"required": 2, "received": 1, "reasons": {"n2": "timed out"}}
+ACKS = {**QUORUM, "primaries": 1, "primaries_required": 2, "fallbacks": 0}
 PROVOKED: dict[str, Provoke] = {
     "malformed": _sent("GET", "/buckets/b/keys/%zz"),
     "invalid_argument": _sent("GET", KEY + "?r=0"),
@@ -130,9 +131,9 @@ PROVOKED: dict[str, Provoke] = {
     "key_too_long": _sent("GET", KEY + "k" * 1024),
     "expectation_failed": _sent("GET", KEY, {"Expect": "tea"}),
     "internal": _a_failure,
-    "unavailable": _raised(Unavailable, alive=1, **QUORUM),
+    "unavailable": _raised(Unavailable, alive=1, **ACKS),
     "read_uncertain": _raised(ReadUncertain, **QUORUM),
-    "write_uncertain": _raised(WriteUncertain, **QUORUM),
+    "write_uncertain": _raised(WriteUncertain, **ACKS),
     "not_ready": _raised(NotReady),
     "properties_uncertain": _raised(PropertiesUncertain, **QUORUM),
     "too_many_properties": _raised(TooManyProperties, limit=4),
