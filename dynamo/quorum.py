@@ -245,6 +245,10 @@ class ReadTally:
         """True once some body has arrived (an absent record's counts)."""
         return bool(self._bodies)
 
+    def has_body_of(self, node: str) -> bool:
+        """True once this node's record has arrived."""
+        return node in self._bodies
+
     def add_body(self, node: str, record: Record, digest: bytes) -> None:
         """The node's whole record (EMPTY if it has none) and its `record_digest`."""
         self._bodies.add(node)

@@ -52,6 +52,7 @@ class ReadOperation:
     __slots__ = (
         "_absence",
         "_asked_bodies",
+        "_asked_twice",
         "_clock",
         "_count",
         "_fetch",
@@ -116,6 +117,8 @@ class ReadOperation:
         self.done = done
         self._open: set[str] = {*nodes, *stand_ins} if stand_ins else set(nodes)
         self._asked_bodies: set[str] = set()
+        #: Who was asked for its record while its digest was awaited: two answers are to come.
+        self._asked_twice: set[str] = set()
         self._merged: Record | None = None
         #: While the answer waits for it; and whom it was sent to.
         self._repairing: BlockingRepair | None = None
@@ -168,8 +171,10 @@ class ReadOperation:
     # Waiter -------------------------------------------------------------------------------------
 
     def on_reply(self, node: str, reply: Reply) -> None:
-        self._open.discard(node)
         tally = self._tally
+        if self._asked_twice and self._is_half(node, reply):
+            return
+        self._open.discard(node)
         if type(reply) is Digest:
             if node in self._asked_bodies:
                 # It would be waited for without end: it is not asked twice.
@@ -180,6 +185,7 @@ class ReadOperation:
             try:
                 tally.add_body(node, *self._read(node, reply.record))
             except Malformed as error:
+                self._asked_twice.discard(node)
                 tally.fail(node, error.message)
         elif type(reply) is Refused:
             tally.fail(node, reply.detail or reply.code)
@@ -188,11 +194,30 @@ class ReadOperation:
         self._judge()
 
     def on_failure(self, node: str, failure: Failure) -> None:
+        if self._asked_twice and self._is_half(node, None):
+            return
         self._open.discard(node)
         self._tally.fail(node, failure.reason)
         self._judge()
 
     # Steps --------------------------------------------------------------------------------------
+
+    def _is_half(self, node: str, answer: Reply | None) -> bool:
+        """True, and it is dealt with, for one of two answers of the same node that decides nothing: the
+        record does, whichever comes first, or else the last."""
+        if node not in self._asked_twice:
+            return False
+        tally = self._tally
+        if tally.has_body_of(node):
+            self._asked_twice.discard(node)
+            return True
+        if type(answer) is Body:
+            return False
+        self._asked_twice.discard(node)
+        if type(answer) is Digest:
+            tally.add_digest(node, answer.vector, answer.digest)
+            self._judge()
+        return True
 
     def _read(self, node: str, data: bytes) -> tuple[Record, bytes]:
         """The record in an answer, and its digest. Raises Malformed."""
@@ -250,6 +275,7 @@ class ReadOperation:
         if not targets:
             return
         self._asked_bodies.update(targets)
+        self._asked_twice.update(self._open.intersection(targets))
         self._open.update(targets)
         self._count["bodies_fetched_again"] += len(targets)
         fetch = self._fetch

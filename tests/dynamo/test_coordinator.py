@@ -523,6 +523,40 @@ async def test_a_body_that_is_wanted_and_does_not_come_is_asked_of_another_that_
         assert cluster.nodes["a"].metrics.count["reads_hedged"] == 1
 
 
+@pytest.mark.parametrize("first", ["digest", "record", "refusal"])
+async def test_who_was_hedged_to_while_its_digest_was_on_its_way_has_two_answers(
+    first: str,
+) -> None:
+    """Of three owners the last is down, the first is slow, and the second gives a digest first."""
+    async with LittleCluster(4) as cluster:
+        slow, asked_twice, dead = cluster.owners(b"k")
+        outsider = next(node for node in "abcd" if node not in (slow, asked_twice, dead))
+        await cluster.put(outsider, b"k", b"1")
+        await cluster.settle()
+        cluster.links.down.add(dead)
+        fetches = {node: cluster.links.handlers[node][Fetch] for node in (slow, asked_twice)}
+        held: dict[str, list[tuple[Request, Call]]] = {slow: [], asked_twice: []}
+        for node, calls in held.items():
+            answer(cluster, node, Fetch, lambda *asked, calls=calls: calls.append(asked))
+        reading = asyncio.create_task(cluster.get(outsider, b"k"))
+        async with asyncio.timeout(2):
+            while len(held[asked_twice]) < 2:
+                await asyncio.sleep(0.005)
+        assert cluster.nodes[outsider].metrics.count["reads_hedged"] == 1
+        fetches[slow](*held[slow].pop())
+        if first == "record":
+            held[asked_twice].reverse()
+        elif first == "refusal":
+            held[asked_twice].pop(0)[1].reply(Refused("refilling", True))
+        for asked in held[asked_twice]:
+            await cluster.settle()
+            fetches[asked_twice](*asked)
+        async with asyncio.timeout(2):
+            assert values(await reading) == {b"1"}
+        await cluster.settle()
+        assert cluster.nodes[outsider].metrics.count["read_repairs"] == 0
+
+
 async def test_a_sync_whose_mint_was_lost_leaves_the_write_unknown_at_once() -> None:
     async with LittleCluster(4) as cluster:
         minter, *others = cluster.owners(b"k")

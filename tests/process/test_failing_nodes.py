@@ -1,4 +1,4 @@
-"""Nodes are killed, stopped, cut down to an empty disk; clients go on, and nothing they were told is lost."""
+"""Nodes are killed, stopped, emptied; clients go on, and nothing that they were told is lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import collections
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -51,11 +50,15 @@ def is_inside(error: Answer, node: int) -> bool:
     return error.node == node if error.status == 0 else error.blamed == {f"n{node + 1}"}
 
 
-def assert_at_all_owners(copies: Copies, acked: Sequence[Written], *, but_of: int, at: float) -> None:
+def assert_at_all_owners(
+    copies: Copies, acked: Sequence[Written], *, but_of: int, at: float
+) -> None:
     """Every owner has every acknowledged write. `but_of`, `at`: what this node acknowledged in the last
     moment before it was killed then may not have left it for the last owner."""
     behind = [write for write in acked if copies.without(write.key, write.value)]
-    left = [write for write in behind if not (write.node == but_of and at - 1 < write.at <= at + 0.1)]
+    left = [
+        write for write in behind if not (write.node == but_of and at - 1 < write.at <= at + 0.1)
+    ]
     assert [(write, copies.without(write.key, write.value)) for write in left] == []
 
 
@@ -111,9 +114,7 @@ class Commanded:
         wait_until(lambda: _is_ready(self.addresses[i]), "ready")
 
     def copies(self) -> Copies:
-        return Copies(
-            self.cluster, {node["node"]: Path(node["data_dir"]) for node in self.nodes}
-        )
+        return Copies(self.cluster, {node["node"]: Path(node["data_dir"]) for node in self.nodes})
 
     def end(self) -> None:
         for process in self._restarted:

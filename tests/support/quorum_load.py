@@ -1,8 +1,9 @@
 """Clients that write and read known keys through all nodes of a cluster while things happen to it.
 
 Each client is one thread with one connection a node, which it keeps as long as it can. It writes keys
-of its own, once each, and reads what was acknowledged to it or to others. Where nobody listens it goes to
-the next node, as a client library does. Judges nothing: it tells what was answered, by whom and when.
+of its own, once each, and reads what was acknowledged to it or to others. Where nobody listens it goes
+to the next node, as a client library does. Judges nothing: it tells what was answered, by whom and
+when.
 """
 
 from __future__ import annotations
