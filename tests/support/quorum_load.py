@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     @property
     def blamed(self) -> set[str]:
         """Nodes that the error names; none if it names nobody, or is none."""
-        if self.status in (0, 404) or self.status < 300:
+        if self.status < 400:
             return set()
         return set(msgspec.json.decode(self.body).get("reasons", {}))
 
@@ -59,12 +59,13 @@ class Answer(NamedTuple):
 
 
 class Written(NamedTuple):
-    """An acknowledged write. `acks`: X-Dynamo-Acks."""
+    """An acknowledged write. `at`: when (monotonic seconds). `acks`: X-Dynamo-Acks."""
 
     key: str
     value: bytes
     node: int
     at: float
+    seconds: float
     acks: str
 
 
@@ -72,9 +73,17 @@ class QuorumLoad:
     """Runs in `with`; `addresses`: host:port of each node's REST API, in order."""
 
     def __init__(
-        self, addresses: Sequence[str], *, clients: int = 5, w: str = "w=2", r: str = "r=2"
+        self,
+        addresses: Sequence[str],
+        *,
+        name: str = "load",
+        clients: int = 5,
+        w: str = "w=2",
+        r: str = "r=2",
     ) -> None:
+        """`name`: of its keys; another for each load of the same cluster."""
         self._addresses = addresses
+        self._name = name
         self._w, self._r = w, r
         self.clients = clients
         #: In the order in which they were acknowledged.
@@ -115,6 +124,12 @@ class QuorumLoad:
         """How often each X-Dynamo-Acks was answered since then (monotonic seconds)."""
         return collections.Counter(write.acks for write in self.acked if write.at >= at)
 
+    def times(self, since: float, until: float) -> list[float]:
+        """Seconds that every request took that was under way between these two (monotonic seconds)."""
+        spans = [(answer.began, answer.ended) for answer in self.answers]
+        spans += [(write.at - write.seconds, write.at) for write in self.acked]
+        return [ended - began for began, ended in spans if began < until and ended > since]
+
     def has_acked(self, more: int) -> int:
         """Wait until so many more writes are acknowledged; how many are."""
         goal = len(self.acked) + more
@@ -136,7 +151,7 @@ class QuorumLoad:
         try:
             while not self._over.is_set():
                 turn += 1
-                key = f"c{number}-{turn}"
+                key = f"{self._name}-{number}-{turn}"
                 self._write(connections, chance.randrange(len(connections)), key)
                 if self.acked:
                     # Mostly what is new, which is where something can be missing.
@@ -154,7 +169,7 @@ class QuorumLoad:
         value = f"value of {key}".encode()
         answer, acks = self._ask(connections, node, "PUT", key, value)
         if answer.status == 204:
-            self.acked.append(Written(key, value, answer.node, answer.ended, acks))
+            self.acked.append(Written(key, value, answer.node, answer.ended, answer.seconds, acks))
         else:
             self.answers.append(answer)
 
