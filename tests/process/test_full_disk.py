@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster_process import ClusterProcess
@@ -109,6 +110,57 @@ def test_beside_a_node_with_a_full_disk_the_others_take_writes(disk: SmallDisk) 
         for node in range(3):
             for key in keys:
                 assert cluster.get(node, key, query="r=3").body == VALUE, (node, key)
+
+
+def test_below_the_watermark_a_node_delivers_what_it_keeps_for_others(disk: SmallDisk) -> None:
+    with cluster_on(disk, 3, "--free-space-min", "16MiB") as cluster:
+        wait_connected(cluster)
+        cluster.kill9(2)
+        wait_until(
+            lambda: "n3" not in cluster.stats(0)["connected_nodes"], "n3 is known to be down"
+        )
+        for number in range(40):
+            assert cluster.put(0, f"k{number}", b"v").status == 204
+        assert _hints(cluster, 0)["n3"]["hints"] == 40
+        disk.leave(8 * MIB)
+        wait_until(lambda: cluster.put(0, "full", b"v", query="w=3").status != 204, "a refusal")
+        cluster.start(2)
+        wait_until(lambda: _hints(cluster, 0)["n3"]["hints"] == 0, "they are delivered")
+        assert cluster.stats(0)["hints_delivered"] >= 40
+        assert cluster.stats(0).get("hints_not_removed", 0) == 0
+        cluster.kill9(0)
+        cluster.kill9(1)
+        for number in range(40):
+            assert cluster.get(2, f"k{number}", query="r=1").body == b"v", number
+
+
+def test_what_a_full_disk_has_missed_is_kept_for_it_until_there_is_room(disk: SmallDisk) -> None:
+    with cluster_on(disk, 3, "--free-space-min", "16MiB") as cluster:
+        wait_connected(cluster)
+        disk.leave(8 * MIB)
+        wait_until(lambda: cluster.put(1, "full", b"v", query="w=3").status != 204, "a refusal")
+        for number in range(40):
+            assert cluster.put(1 + number % 2, f"k{number}", b"v").status == 204
+        owed = [_hints(cluster, i).get("n1", {"hints": 0}) for i in (1, 2)]
+        assert sum(one["hints"] for one in owed) >= 40
+        wait_until(
+            lambda: "disk_full" in _hints(cluster, 1)["n1"]["reason"],
+            "that it is full is shown",
+        )
+        disk.make_room()
+        for node in (1, 2):
+            synced = cluster.http(node, "POST", "/admin/hints/sync?timeout=30000")
+            assert synced.status == 200, synced.body
+        cluster.kill9(1)
+        cluster.kill9(2)
+        for number in range(40):
+            assert cluster.get(0, f"k{number}", query="r=1").body == b"v", number
+
+
+def _hints(cluster: ClusterProcess, i: int) -> dict[str, dict[str, Any]]:
+    """What node i keeps for others, by target."""
+    told = cluster.http(i, "GET", "/admin/hints").json()
+    return {target["target"]: target for target in told["targets"]}
 
 
 def _write_until_full(cluster: ClusterProcess, disk: SmallDisk) -> tuple[list[str], list[str]]:
