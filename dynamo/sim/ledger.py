@@ -112,9 +112,10 @@ class Ledger:
         return self._history.covers(data, storage_key)
 
     def _excused(self, name: str, target: str, key: bytes) -> bool:
-        """True if the target may have had it, and lost it, or the node was set back itself."""
+        """True if the target may have had it, and lost it, or the node itself: its own record of the
+        key, or more."""
         return any(
-            (loss.node == target and loss.key == key)
+            (loss.node in (name, target) and loss.key == key)
             or (loss.node == name and loss.why in _SETS_BACK)
             for loss in self._history.losses
         )

@@ -286,6 +286,11 @@ class Client:
 
     def _read_options(self, rng: random.Random, operation: Operation) -> ReadOptions:
         lenient = rng.random() < 0.85
+        more = stream(self._cluster.seed, "counts", operation.id)
+        if more.random() < 0.15:
+            # All, of which some may be others than owners.
+            operation.r = self._cluster.replicas
+            operation.pr = more.randrange(operation.r)
         return ReadOptions(
             r=operation.r,
             pr=operation.pr,
@@ -312,6 +317,12 @@ class Client:
         counts: dict[str, Any] = {rng.choice(("w", "dw", "pw", "node_confirms")): operation.w}
         if counts.get("pw"):
             operation.pw = operation.w
+        more = stream(self._cluster.seed, "counts", operation.id)
+        if "w" in counts and more.random() < 0.3:
+            # Some owners, and others beside them; all at times.
+            if more.random() < 0.3:
+                counts["w"] = operation.w = self._cluster.replicas
+            counts["pw"] = operation.pw = more.randint(1, operation.w)
         if rng.random() < 0.2:
             counts["r"] = rng.randint(1, self._cluster.replicas)
         return WriteOptions(

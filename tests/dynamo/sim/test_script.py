@@ -56,8 +56,8 @@ def test_every_result_of_several_commands_says_which_it_is_of() -> None:
 def test_an_error_says_whether_it_may_have_happened_and_who_did_not_answer() -> None:
     assert came_out("crash b\ncrash c\nwait 1\nwrite a k v1", "read a k") == [
         "unavailable, outcome none, 1 of 2",
-        "  b: not connected",
-        "  c: not connected",
+        "  b: down",
+        "  c: down",
     ]
     assert came_out("cut a | b c", "write a k v1 timeout=100") == [
         "write_uncertain, outcome unknown, 1 of 2",
