@@ -27,6 +27,12 @@ def _handoff(arguments: list[str]) -> int:
     return main(arguments)
 
 
+def _gossip(arguments: list[str]) -> int:
+    from bench.gossip import main
+
+    return main(arguments)
+
+
 def _hotpath(arguments: list[str]) -> int:
     from bench.hotpath import main
 
@@ -50,6 +56,9 @@ def _placement(arguments: list[str]) -> int:
 COMMANDS: Final = {
     "floor": _Command("requests a second of the store and of the floor, in one run", _floor),
     "handoff": _Command("hints a second to a node that returns, and who feels it", _handoff),
+    "gossip": _Command(
+        "rounds until all know, and bytes a member, with a thousand of them", _gossip
+    ),
     "hotpath": _Command("Python calls and blocks per get and put, counted", _hotpath),
     "memory": _Command("resident memory of a node with a million small objects", _memory),
     "placement": _Command("what it costs to place a large ring and to plan a key", _placement),

@@ -42,6 +42,8 @@ COLUMNS: Final = (
     Column("refill", drop=1, right=True),
     Column("disk free", drop=4, right=True),
     Column("uptime", drop=7, right=True),
+    Column("start", drop=8, right=True),
+    Column("heard", drop=8, right=True),
 )
 _RATES: Final = ("gets/s", "puts/s")
 
@@ -59,7 +61,9 @@ class Report(NamedTuple):
 
 class Row(NamedTuple):
     """A member, or a URL that nobody answers at. `status`: its own, if it was asked and answered.
-    `seen_from`: who says so, "itself" or ids. `notes`: why it is not well."""
+    `seen_from`: who says so, "itself" or ids. `notes`: why it is not well. `start`, `heard_ms`: the
+    latest start of it that anyone knows, and the milliseconds since the last heartbeat of it that
+    anyone has heard of, None if nobody has."""
 
     node: str
     address: str
@@ -71,6 +75,8 @@ class Row(NamedTuple):
     gets: float | None
     puts: float | None
     notes: tuple[str, ...]
+    start: int = 0
+    heard_ms: int | None = None
 
 
 def rows(reports: Sequence[Report], before: Sequence[Report] = ()) -> list[Row]:
@@ -83,6 +89,7 @@ def rows(reports: Sequence[Report], before: Sequence[Report] = ()) -> list[Row]:
         members.update({member.id: member for member in report.status.members})
     earlier = {r.status.node: r for r in before if r.status is not None}
     found = []
+    told = [r.status for r in answered.values() if r.status is not None]
     for name in sorted(members):
         # Of a node that has several URLs, one that answers is enough.
         unanswered = [r for r in silent if r.node == name]
@@ -90,6 +97,7 @@ def rows(reports: Sequence[Report], before: Sequence[Report] = ()) -> list[Row]:
             found.append(_told(answered[name], members[name], earlier.get(name)))
         else:
             found.append(_seen(name, members[name], list(answered.values()), unanswered))
+        found[-1] = _with_gossip(found[-1], told)
     unknown = [r for r in silent if r.node not in members]
     return found + [_unreachable(report) for report in unknown]
 
@@ -202,6 +210,18 @@ def _details(peer: PeerStatus) -> str:
     return f" ({', '.join(facts)})" if facts else ""
 
 
+def _with_gossip(row: Row, told: Sequence[NodeStatus]) -> Row:
+    """The row with what gossip has told of the member: where it is in its latest start, above all."""
+    peers = [peer for status in told for peer in status.peers if peer.id == row.node]
+    ages = [peer.heard_ms for peer in peers if peer.heard_ms is not None]
+    latest = max(peers, key=lambda peer: peer.start, default=None)
+    start = 0 if row.status is None else row.status.start
+    if latest is not None and latest.start >= start:
+        row = row._replace(address=latest.address or row.address)
+        start = latest.start
+    return row._replace(start=start, heard_ms=min(ages, default=None))
+
+
 def _unreachable(report: Report) -> Row:
     note = f"no answer from {report.url}: {report.error}"
     row = _row(report.node or "?", None)
@@ -238,7 +258,15 @@ def _cells(row: Row) -> list[str]:
         *(row.node, row.address, row.place, row.state, ",".join(row.seen_from) or "-"),
         *("+".join(map(str, row.partitions)) or "-", peers),
         *(show_rate(row.gets), show_rate(row.puts), alarms, refill, disk, uptime),
+        *(str(row.start or "-"), _show_age(row.heard_ms)),
     ]
+
+
+def _show_age(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "-"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f}s" if seconds < 10 else show_seconds(seconds)
 
 
 def _headline(reports: Sequence[Report], found: Sequence[Row]) -> str:

@@ -13,9 +13,24 @@ NAMES = ("n1", "n2", "n3")
 
 
 def peer(
-    name: str, *, up: bool = True, stalled_ms: int = 0, refusal: str | None = None
+    name: str,
+    *,
+    up: bool = True,
+    stalled_ms: int = 0,
+    refusal: str | None = None,
+    address: str = "",
+    start: int = 0,
+    heard_ms: int | None = None,
 ) -> PeerStatus:
-    return PeerStatus(id=name, connected=up, stalled_ms=stalled_ms, refusal=refusal)
+    return PeerStatus(
+        id=name,
+        connected=up,
+        stalled_ms=stalled_ms,
+        refusal=refusal,
+        address=address,
+        start=start,
+        heard_ms=heard_ms,
+    )
 
 
 def status(
@@ -79,7 +94,7 @@ def test_nodes_that_are_asked_speak_for_themselves_and_of_the_others() -> None:
     lost = peer("n3", up=False, refusal="n3 shows another ring")
     n1 = status("n1", peers=(peer("n2"), lost), alarms=2)
     n2 = status("n2", reasons=("12 partitions are being refilled",), marked=12)
-    assert shown(report(n1), report(n2)) == (
+    assert shown(report(n1), report(n2), width=105) == (
         """\
 cluster c1, epoch 1, 3 members, 64 partitions: 1 of 3 nodes well
 
@@ -93,6 +108,16 @@ n3: n3 shows another ring
 n3: down as n1 sees it
 n3: up as n2 sees it"""
     )
+
+
+def test_where_a_member_is_and_when_it_was_heard_of_is_what_the_best_informed_says() -> None:
+    old = peer("n3", up=False, address="old:1", start=3, heard_ms=700_000)
+    new = peer("n3", address="new:1", start=4, heard_ms=1_250)
+    row = rows([report(status("n1", peers=(old,))), report(status("n2", peers=(new,)))])[2]
+    assert (row.node, row.address, row.start, row.heard_ms) == ("n3", "new:1", 4, 1_250)
+    for heard_ms, told in ((1_250, "1.2s"), (700_000, "11m 40s"), (None, "-")):
+        (line,) = render([], [row._replace(heard_ms=heard_ms, notes=())])[3:]
+        assert line.endswith(f"4  {told.rjust(max(5, len(told)))}")
 
 
 def test_a_narrow_terminal_gets_fewer_columns() -> None:

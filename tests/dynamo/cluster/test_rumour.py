@@ -70,7 +70,8 @@ def test_who_lacks_an_address_is_told_it_by_whoever_knows(asker: View, answerer:
 
 @given(VIEWS, st.integers(40, 90))
 def test_windows_that_follow_each_other_say_all(view: View, bytes_max: int) -> None:
-    begin, said = 0, {}
+    begin = 0
+    said: dict[int, tuple[int, int]] = {}
     for _ in range(20):
         data, begin = encode_digest(view, begin, bytes_max)
         assert len(data) <= bytes_max
@@ -79,7 +80,8 @@ def test_windows_that_follow_each_other_say_all(view: View, bytes_max: int) -> N
             break
     assert [said[index] for index in range(8)] == shown(view)
     nothing = decode_digest(encode_digest(View(NAMES), 0, 1000)[0])
-    begin, news = 0, {}
+    begin = 0
+    news: dict[int, tuple[object, ...]] = {}
     for _ in range(20):
         delta, begin = encode_delta(view, nothing, begin, bytes_max)
         assert len(delta) <= bytes_max
