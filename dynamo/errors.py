@@ -134,8 +134,8 @@ class WriteUncertain(DynamoError):
 
 
 class PropertiesUncertain(DynamoError):
-    """Bucket properties are not on disk at every member of the ring: they may be in force at some, and
-    reach the others once those can be reached.
+    """Bucket properties are not on disk at every member that is up: they may be in force at some, and
+    reach the others by gossip.
 
     `details`: required, received, reasons (node -> why).
     """

@@ -51,7 +51,12 @@ def add_commands(commands: Commands) -> None:
     add("--data-dir", metavar="DIR", help="where this node, and no other, keeps its data")
     add("--http", metavar="HOST:PORT", help="the REST API (default: 127.0.0.1:8098)")
     add("--rpc", metavar="HOST:PORT", help="for the other nodes (default: its cluster file entry)")
-    add("--peers", nargs="*", metavar="HOST:PORT", help="the other nodes' --rpc addresses")
+    add(
+        "--peers",
+        nargs="*",
+        metavar="HOST:PORT",
+        help="other nodes' addresses; one will do if the file lists all",
+    )
     add("--datacenter", metavar="NAME", help="(default: dc1)")
     add("--rack", metavar="NAME", help="(default: rack1)")
     add("--host", metavar="NAME", help="the machine (default: the host of its address)")

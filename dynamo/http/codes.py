@@ -180,11 +180,11 @@ _ROWS: Final = (
     ),
     _of(
         PropertiesUncertain,
-        "The properties are not on disk at every member: they may be in force at some, and reach the "
-        "others once those are back. `reasons` names who has not confirmed.",
+        "The properties are not on disk at every member that is up: they may be in force at some, and "
+        "reach the others by gossip. `reasons` names who has not confirmed.",
         details=_QUORUM,
     ),
-    _of(NotReady, "The node has not formed its ring yet, or is stopping; ask another."),
+    _of(NotReady, "The node has no ring yet, or has been away, or is stopping; ask another."),
     _of(
         TooManyListings,
         "The node lists as much as it does at a time.",

@@ -198,7 +198,7 @@ PROPERTIES: Final[Resource] = {
         replies=(
             Reply(
                 status=204,
-                meaning="In force, and on disk at every member.",
+                meaning="In force, and on disk at every member that is up.",
                 headers=("X-Dynamo-Timeout",),
             ),
         ),
@@ -211,7 +211,7 @@ PROPERTIES: Final[Resource] = {
         replies=(
             Reply(
                 status=204,
-                meaning="Those of the type, and the defaults, are in force at every member.",
+                meaning="Those of the type, and the defaults, are in force at every member that is up.",
                 headers=("X-Dynamo-Timeout",),
             ),
         ),

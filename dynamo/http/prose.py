@@ -168,8 +168,9 @@ or to an empty key, chooses a key.
     "Properties": """\
 What applies to the requests of a bucket where they are silent. A bucket has what it was given
 itself; behind it stands its bucket type, and behind that the defaults. A change is in force once
-every member has it on disk: then comes the 204. If some member cannot confirm, the answer is 503
-`properties_uncertain`, which names it; the change reaches it once it is back.
+every member that is up has it on disk: then comes the 204. If one that is up cannot confirm, the
+answer is 503 `properties_uncertain`, which names it; the change reaches it later, by gossip. A
+member that is down learns the change before it takes requests again.
 
 | property | default | what it is |
 |---|---|---|
