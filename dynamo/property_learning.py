@@ -4,9 +4,9 @@ Gossip carries a digest of what each has: whoever meets another one asks for wha
 is asked and has not the same asks back. So what a change has left at some reaches all, and nodes that
 nobody gave any properties say nothing of them.
 
-A change does not wait for who is down. So a node that comes back, be it from a start or a network that
-had cut it off from most others, lacks what it may have missed: it asks each peer as it is connected,
-until one that was not away itself has told all it has, or all that are connected have told.
+A change does not wait for who is down. So a node that starts lacks what it may have missed: it asks each
+peer as it is connected, until one that was not away itself has told all it has, or all that are
+connected have told.
 Knows nothing of disks, nor of what properties say.
 """
 
@@ -68,7 +68,6 @@ class PropertyLearner:
         self._asked_for: dict[str, tuple[float, bytes]] = {}
         #: Who has told all it has since this node began to lack some.
         self._told: dict[str, None] = {}
-        self._is_cut_off = False
         self._wake = asyncio.Event()
 
     def attach(self, transport: Reach) -> None:
@@ -85,27 +84,20 @@ class PropertyLearner:
 
     def on_connected(self, node: str) -> None:
         """Ask a peer soon, if there is anything here that it may not have, or the other way round."""
-        if self._is_cut_off:
-            self.note_away()
         if self.lacks or len(self._keeper.table):
             self._ask_soon(node)
 
-    def on_disconnected(self, node: str) -> None:
-        """With fewer than half of the members, a node is the one that others hold for down."""
-        up = len(self._connected()) + 1
-        self._is_cut_off = self._is_cut_off or 2 * up < len(self._peers) + 1
-
     def note_away(self) -> None:
-        """This node may have been held for down, and missed changes: it is to ask for all again."""
-        self.lacks = True
-        self._is_cut_off = False
-        self._told = {}
+        """This node may have been held for down, and missed changes: it asks at once. Meanwhile it goes
+        by what it has, as it did while it was cut off: were clients refused by who is only late, an
+        overload would make its own work."""
         for node in self._connected():
             self._ask_soon(node)
 
     def note_loss(self) -> None:
         """A peer has said that this node has lost some of what it had: it is to learn all again."""
-        self.has_lost = True
+        self.lacks = self.has_lost = True
+        self._told = {}
         self.note_away()
 
     def on_digest(self, node: str, digest: bytes) -> None:

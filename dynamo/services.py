@@ -294,7 +294,7 @@ class NodeServices:
         gossip.on_behind = lambda start: self._on_behind(Known(start, 0))
         gossip.on_stranger = topology.refuse_stranger
         topology.on_greeted = gossip.on_greeted
-        topology.on_disconnected = self._on_disconnected
+        topology.on_disconnected = detector.disconnected
         topology.on_ring = self._on_ring
         topology.on_behind = self._on_behind
         topology.on_stranger = transport.disconnect
@@ -404,10 +404,6 @@ class NodeServices:
         self._refill.wake()
         self._handoff.on_connected(node_id)
         self._properties.on_connected(node_id)
-
-    def _on_disconnected(self, node_id: str) -> None:
-        self._detector.disconnected(node_id)
-        self._properties.learner.on_disconnected(node_id)
 
     async def _run_refill(self) -> None:
         assert self._transport is not None

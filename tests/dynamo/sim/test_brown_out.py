@@ -17,7 +17,7 @@ from dynamo.sim.chance import stream
 
 #: Of one core that does about 150 requests a second with all three: small numbers make a quick test.
 COSTS = Costs(request=0.008, refusal=0.0008, message=0.004)
-RATE = 105.0
+RATE = 98.0
 CALM_SECONDS, TROUBLE_SECONDS, AFTER_SECONDS = 10, 4, 10
 
 Trouble = Literal["ten times slower", "three times as much"]
