@@ -11,6 +11,8 @@ from dynamo.sim.history import (
     FOREVER,
     AtRest,
     Copy,
+    Covers,
+    Handed,
     History,
     Loss,
     Operation,
@@ -38,13 +40,16 @@ class Scene:
         past: Iterable[int] = (),
         seen: Iterable[int] = (),
         held: str | None = "ab",
+        hinted: str = "",
         w: int = 2,
+        pw: int = 0,
         outcome: Outcome = "ok",
         code: str = "",
         foreign: bool = False,
     ) -> Operation:
-        """A put that nodes `held` have when it is answered; `seen`: beside it."""
+        """A put that nodes `held` have at its answer, and `hinted` for others; `seen`: beside it."""
         one = self._begin("put", outcome, code, held)
+        one.hinted, one.pw = frozenset(hinted), pw
         one.past, one.w, one.foreign_context = frozenset(past), w, foreign
         one.seen = frozenset((*seen, one.id)) if outcome == "ok" else frozenset()
         return one
@@ -63,9 +68,19 @@ class Scene:
         return one
 
     def get(
-        self, *seen: int, r: int = 2, held: str | None = None, blocking: bool = False
+        self,
+        *seen: int,
+        r: int = 2,
+        held: str | None = None,
+        blocking: bool = False,
+        answered: str | None = None,
+        stood_in: Covers | None = None,
+        had: Covers | None = None,
     ) -> Operation:
+        """A get; `answered`: owners that did, None if nobody looked. `had`: by owner, as it began."""
         one = self._begin("get", "ok", "", held)
+        one.answerers = None if answered is None else frozenset(answered)
+        one.stood_in, one.had = stood_in or {}, had or {}
         one.seen = one.shown = frozenset(seen)
         one.r, one.blocking = r, blocking
         return one
@@ -82,6 +97,14 @@ class Scene:
         at = self.history.next_id() - 0.2
         (loss,) = self.history.lose(at, node, why=why, noticed=noticed)
         loss.whole_at = whole
+
+    def hand_over(self, node: str, target: str, *ids: int, taken: bool = True) -> None:
+        """A hint leaves the node's disk between the last operation and the next."""
+        held = frozenset(ids)
+        at = self.history.next_id() - 0.2
+        self.history.handed.append(
+            Handed(at, node, target, K, held, taken=held if taken else frozenset())
+        )
 
     def at_rest(self, *ids: int, values: Iterable[int] | None = None) -> None:
         """All copies and all reads have these siblings."""
@@ -301,6 +324,79 @@ def a_read_at_one_misses_what_the_third_has_read_from_the_others(s: Scene) -> No
     s.at_rest(0)
 
 
+def a_write_counts_a_node_that_holds_nothing(s: Scene) -> None:
+    s.put(held="a", hinted="")
+    s.at_rest(0)
+
+
+def two_hints_of_one_node_count_twice(s: Scene) -> None:
+    s.put(held="a", hinted="d", w=3)
+    s.at_rest(0)
+
+
+def a_stand_in_counts_as_an_owner(s: Scene) -> None:
+    s.put(held="a", hinted="d", w=2, pw=2)
+    s.at_rest(0)
+
+
+def an_answer_names_more_stand_ins_than_there_are(s: Scene) -> None:
+    one = s.put(held="ab", hinted="d", w=2)
+    one.primary_acks, one.fallback_acks = 1, 2
+    s.at_rest(0)
+
+
+def a_write_held_for_another_is_lost(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.lose("a")
+    s.at_rest()
+
+
+def a_write_that_was_delivered_is_lost(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.hand_over("d", "b", 0)
+    s.lose("a")
+    s.history.losses.append(Loss(0.9, "d", K))
+    s.at_rest()
+
+
+def an_owner_that_was_delivered_it_answers_without_it(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.get(answered="bc", had={"b": frozenset((0,))})
+    s.at_rest(0)
+
+
+def a_read_misses_what_who_answered_had(s: Scene) -> None:
+    s.put(held="a", w=1)
+    s.get(answered="ab")
+    s.at_rest(0)
+
+
+def a_read_misses_what_a_stand_in_had(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.get(answered="c", stood_in={"d": frozenset((0,))})
+    s.at_rest(0)
+
+
+def a_stand_in_with_nothing_counts(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.get(answered="c")
+    s.at_rest(0)
+
+
+def a_minter_drops_what_it_had(s: Scene) -> None:
+    s.put()
+    s.put().minter = "b"
+    s.at_rest(0, 1)
+
+
+def a_hint_goes_too_early(s: Scene) -> None:
+    s.history.broken_hints.append("d has removed its hint")
+
+
+def a_hint_is_left(s: Scene) -> None:
+    s.rest.undelivered.append("d holds 1 hints for a")
+
+
 def a_write_that_nobody_made(s: Scene) -> None:
     s.put()
     s.get(7, r=1)
@@ -442,6 +538,19 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I7", a_read_misses_a_write_with_one_disk_lost),
     ("I7", a_read_misses_what_a_lost_copy_has_again),
     ("I7", a_read_at_one_misses_what_the_third_has_read_from_the_others),
+    ("I1", a_write_counts_a_node_that_holds_nothing),
+    ("I1", two_hints_of_one_node_count_twice),
+    ("I1", a_stand_in_counts_as_an_owner),
+    ("I1", an_answer_names_more_stand_ins_than_there_are),
+    ("I1", a_write_held_for_another_is_lost),
+    ("I1", a_write_that_was_delivered_is_lost),
+    ("I7", an_owner_that_was_delivered_it_answers_without_it),
+    ("I7", a_read_misses_what_who_answered_had),
+    ("I7", a_read_misses_what_a_stand_in_had),
+    ("I7", a_stand_in_with_nothing_counts),
+    ("I5", a_minter_drops_what_it_had),
+    ("I9", a_hint_goes_too_early),
+    ("I6", a_hint_is_left),
     ("I11", a_write_that_nobody_made),
     ("I11", a_write_seen_before_it_was_made),
     ("I11", half_a_record),
@@ -605,6 +714,58 @@ def a_sibling_vanished_from_a_read_that_is_older(s: Scene) -> None:
     s.put(seen={0}, held="a", w=1)
     s.get(0, r=1)
     s.at_rest(0, 1)
+
+
+def enough_had_it_with_a_stand_in(s: Scene) -> None:
+    one = s.put(held="a", hinted="d", pw=1)
+    one.primary_acks, one.fallback_acks = 1, 1
+    s.at_rest(0)
+
+
+def a_stand_in_had_it_and_handed_it_over_before_the_answer(s: Scene) -> None:
+    s.put(held="a")
+    s.history.handed.append(Handed(0.3, "d", "a", K, frozenset((0,)), taken=frozenset((0,))))
+    s.at_rest(0)
+
+
+def a_write_held_for_another_is_lost_with_both_disks(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.lose("a")
+    s.history.lose_hints(0.9, "d", K, why="wipe")
+    s.at_rest()
+
+
+def owners_miss_what_is_not_delivered_yet(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.get(answered="bc")
+    s.at_rest(0)
+
+
+def a_stand_in_has_only_what_came_later(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.put(outcome="unknown", held=None)
+    s.get(1, answered="c", stood_in={"e": frozenset((1,))})
+    s.at_rest(0, 1)
+
+
+def who_mints_for_another_has_nothing_of_before(s: Scene) -> None:
+    s.put(held="abc", w=3)
+    one = s.put(held="ab")
+    one.minter, one.stand_in = "d", True
+    s.at_rest(0, 1)
+
+
+def a_minter_that_had_nothing_drops_nothing(s: Scene) -> None:
+    s.put(held="ab")
+    s.put(held="bc").minter = "c"
+    s.at_rest(0, 1)
+
+
+def what_is_held_for_who_is_down_is_there(s: Scene) -> None:
+    s.put(held="a", hinted="d")
+    s.lose("a")
+    s.at_rest()
+    s.rest.hints[K] = frozenset((0,))
 
 
 def a_read_at_one_may_miss(s: Scene) -> None:
@@ -777,6 +938,14 @@ NEAR_MISSES: tuple[Story, ...] = (
     an_expired_value_is_not_shown_by_a_read,
     a_sibling_vanished_under_a_write_that_covers_it,
     a_sibling_vanished_from_a_read_that_is_older,
+    enough_had_it_with_a_stand_in,
+    a_stand_in_had_it_and_handed_it_over_before_the_answer,
+    a_write_held_for_another_is_lost_with_both_disks,
+    owners_miss_what_is_not_delivered_yet,
+    a_stand_in_has_only_what_came_later,
+    who_mints_for_another_has_nothing_of_before,
+    a_minter_that_had_nothing_drops_nothing,
+    what_is_held_for_who_is_down_is_there,
     a_read_at_one_may_miss,
     a_read_that_runs_beside_a_write_may_miss_it,
     a_read_may_go_back_without_blocking_repair,

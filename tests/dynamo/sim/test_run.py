@@ -55,7 +55,22 @@ FAULTS: tuple[Fault, ...] = (
     Fault(1.1, "busy_disk", ("a",), 0.2),
     Fault(1.1, "jump", ("a",), 0.0, 600_000),
     Fault(1.0, "drift", ("a",), 0.5, 50),
+    Fault(1.0, "flap_node", ("a",), 1.0, 3),
+    Fault(1.1, "owners_away", (), 0.3, 5),
+    Fault(1.7, "hint_rot", ("a",), 0.0, 1),
+    *(
+        Fault(1.0, "hint_crash", (name,), 3.0, 0, point)
+        for name, point in (
+            ("a", "hinted"),
+            ("a", "deliver_left"),
+            ("b", "delivering"),
+            ("b", "delivered"),
+            ("a", "hint_removed"),
+        )
+    ),
 )
+#: There are hints while a node is away.
+AWAY = Fault(0.9, "crash", ("b",), 1.2)
 
 
 def plan_of(*faults: Fault, dead: tuple[str, ...] = ()) -> Plan:
@@ -96,7 +111,8 @@ def test_a_calm_run_has_nothing_to_find_and_nothing_fails() -> None:
     "fault", FAULTS, ids=lambda fault: f"{fault.kind} {fault.point or ''}".strip()
 )
 def test_a_fault_comes_to_something_and_breaks_no_promise(fault: Fault) -> None:
-    result = run_plan(plan_of(fault))
+    faults = (AWAY, fault) if fault.kind.startswith("hint_") else (fault,)
+    result = run_plan(plan_of(*faults))
     assert result.findings == ()
     assert result.injected[fault.kind] == 1
 
