@@ -10,9 +10,11 @@ from dynamo.quorum import WriteTally
 from dynamo.sim.plan import read_plan
 from dynamo.sim.planted import PLANTED, planted
 from dynamo.sim.run import run_plan
+from dynamo.sim.script import run_script
 
 #: The plan of a seed that has found each: `python -m dynamo.sim planted --record DIR` writes them.
 PLANS = Path(__file__).parents[2] / "seeds" / "planted"
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -21,6 +23,34 @@ def test_a_planted_bug_is_found_by_the_plan_that_found_it(name: str) -> None:
     with planted(name):
         assert run_plan(plan).findings
     assert run_plan(plan).findings == ()
+
+
+def _comes_out_as_written(name: str) -> bool:
+    text = (SCENARIOS / f"{name}.txt").read_text()
+    return run_script(text, name=name) == text
+
+
+def test_a_window_that_begins_anew_with_each_return_shows_in_its_scenario(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dynamo.handoff.STEADY_AFTER", 0.0)
+    assert not _comes_out_as_written("flapping_node")
+
+
+@pytest.mark.parametrize(
+    ("bug", "scenario"),
+    [
+        ("ack_of_an_older_record_removes_a_hint", "old_ack"),
+        ("hints_are_forgotten_by_a_start", "restarted_fallback"),
+        ("birth_of_a_hint_outlives_it", "fallback_mints_again"),
+        ("refused_hint_counts", "hint_quota"),
+        ("debts_are_not_noted", "no_spare_node"),
+        ("corrupt_hint_is_delivered", "rotten_hint"),
+    ],
+)
+def test_a_bug_of_hints_shows_in_the_scenario_about_it(bug: str, scenario: str) -> None:
+    with planted(bug):
+        assert not _comes_out_as_written(scenario)
 
 
 def test_a_bug_is_there_only_while_it_is_planted() -> None:
