@@ -28,19 +28,21 @@ class Ledger:
         self._owed: dict[tuple[str, bytes], frozenset[int]] = {}
         cluster.on_hint = self._changed
 
-    def owed(self, node: str, key: bytes, targets: Sequence[int], *, synced: bool) -> None:
-        """A node has said that it owes these members its record of the key, or (not `synced`) may do so
-        soon."""
+    def owed(self, node: str, key: bytes, targets: Sequence[int], *, certain: bool) -> None:
+        """A node has said that it owes these members its record of the key, or (not `certain`) has noted
+        it if it could."""
         cluster, history = self._cluster, self._history
         storage_key = cluster.storage_key(key)
         disk = cluster.nodes[node].disk
-        covered = history.covers(disk.current("records", storage_key), storage_key)
+        covered = history.covers(disk.durable("records", storage_key), storage_key)
         for target in targets:
             name = cluster.ring.members[target].id
             hint = hint_key(name, storage_key)
-            if disk.current("hints", hint) is not None:
-                self._owed[node, hint] = self._owed.get((node, hint), NOTHING) | covered
-            if not synced or disk.durable("hints", hint) is not None:
+            if disk.durable("hints", hint) is not None:
+                if disk.current("hints", hint) is not None:
+                    self._owed[node, hint] = self._owed.get((node, hint), NOTHING) | covered
+                continue
+            if not certain:
                 continue
             missing = covered - self._taken(name, storage_key)
             if missing and not self._excused(node, name, key):

@@ -56,9 +56,9 @@ class Witness:
     def answered(self, node: str, asker: str, fetch: Fetch, *, something: bool) -> None:
         """A node answers a read, with something or with nothing."""
 
-    def owed(self, node: str, key: bytes, targets: Sequence[int], *, synced: bool) -> None:
-        """A node says that it owes other owners its record of the (routing) key; not `synced`: it has
-        minted it, and notes beside it that it owes it, if it can."""
+    def owed(self, node: str, key: bytes, targets: Sequence[int], *, certain: bool) -> None:
+        """A node says that it owes other owners its record of the (routing) key, which is on disk; not
+        `certain`: it has noted that beside a mint, if it could."""
 
 
 class WatchedHandlers(Mapping[type, Handler]):
@@ -107,9 +107,9 @@ class WatchedHandlers(Mapping[type, Handler]):
         def heard(reply: Reply) -> None:
             if type(reply) is Minted:
                 self._witness.minted(self._node, message, reply)
-                if message.owes:
-                    self._witness.owed(self._node, message.key, message.owes, synced=False)
                 self._on_point("minted")
+            elif type(reply) is Synced and message.owes:
+                self._witness.owed(self._node, message.key, message.owes, certain=False)
 
         def left(reply: Reply) -> None:
             if type(reply) is Minted:
@@ -143,7 +143,7 @@ class WatchedHandlers(Mapping[type, Handler]):
     def _owe(self, message: Any, call: Call) -> None:
         def heard(reply: Reply) -> None:
             if type(reply) is Synced:
-                self._witness.owed(self._node, message.key, message.targets, synced=True)
+                self._witness.owed(self._node, message.key, message.targets, certain=True)
 
         counted = _CountedCall(call, self.unanswered, "Owe")
         self._handlers[Owe](message, _HeardCall(counted, heard))

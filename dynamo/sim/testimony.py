@@ -58,10 +58,10 @@ class Testimony(Witness):
         answer = _Answer(self._cluster.loop.time(), node, held)
         self._answers.setdefault((asker, key), []).append(answer)
 
-    def owed(self, node: str, key: bytes, targets: Sequence[int], *, synced: bool) -> None:
+    def owed(self, node: str, key: bytes, targets: Sequence[int], *, certain: bool) -> None:
         """Note what the node owes."""
         if key in self._keys:
-            self._ledger.owed(node, self._keys[key], targets, synced=synced)
+            self._ledger.owed(node, self._keys[key], targets, certain=certain)
 
     def note(self, operation: Operation) -> None:
         """Say of an operation that has just ended whose answers can have counted: those to other reads
