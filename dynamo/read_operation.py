@@ -307,18 +307,13 @@ class ReadOperation:
         tally = self._tally
         if self.done.done() or self._merged is not None or tally.has_body:
             return True
-        is_open = False
         for node in self._nodes:
             if node in self._asked_bodies or node in tally.reasons or self._hedger.doubts(node):
-                continue
-            if tally.digest_of(node) is None:
-                # Its digest is on its way, and must not be taken for the answer to this.
-                is_open = True
                 continue
             if self._hedger.may_ask():
                 self._ask_bodies([node])
             return False
-        return not is_open
+        return True
 
     def _is_absence_in_doubt(self) -> bool:
         """True while somebody may have what those who count have not, and is given time to give it."""
