@@ -41,6 +41,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "read_repairs_blocking": "Of them, those that a read with blocking repair waited for.",
     "read_repairs_done": "Read repairs that the replica has on disk.",
     "read_repairs_refused": "Read repairs that the replica refused.",
+    "read_repairs_left": "Replicas that were too late to be repaired by a read of a large record.",
     "read_repairs_failed": "Read repairs without an answer.",
     "stores_missed": "Replicas that a write did not reach, or that refused it.",
     "mints_moved_on": "Writes that went to another primary, since one certainly did nothing.",

@@ -29,6 +29,10 @@ REPAIR_TIMEOUT: Final = 10.0
 #: For so long (seconds) a key that enough primaries do not have is not called absent, while another
 #: node has shown a record of it, or stands in for a primary and has not said what it holds.
 ABSENCE_GRACE: Final = 0.25
+#: A record of more than so many bytes is kept for so long (seconds) after the answer, to repair with it
+#: who was not heard yet. Whoever is later than that is left to a later read.
+LARGE_BYTES: Final = 4096
+LARGE_KEPT: Final = 1.0
 
 
 class RepairWaiter:
@@ -53,6 +57,7 @@ class ReadOperation:
         "_absence",
         "_asked_bodies",
         "_asked_twice",
+        "_bytes",
         "_clock",
         "_count",
         "_fetch",
@@ -60,6 +65,8 @@ class ReadOperation:
         "_hedge",
         "_hedger",
         "_holders_needed",
+        "_is_let_go",
+        "_kept",
         "_known",
         "_merged",
         "_nodes",
@@ -123,6 +130,11 @@ class ReadOperation:
         #: While the answer waits for it; and whom it was sent to.
         self._repairing: BlockingRepair | None = None
         self._repaired: Sequence[str] = ()
+        #: Of the records that have come.
+        self._bytes = 0
+        #: Until a large record is let go; and whether it was: then nothing more is done.
+        self._kept: Timer | None = None
+        self._is_let_go = False
         #: Until an absence is believed, once it is in doubt.
         self._absence: Timer | None = None
         self._hedge: Timer | None = None
@@ -171,6 +183,8 @@ class ReadOperation:
     # Waiter -------------------------------------------------------------------------------------
 
     def on_reply(self, node: str, reply: Reply) -> None:
+        if self._is_let_go:
+            return
         tally = self._tally
         if self._asked_twice and self._is_half(node, reply):
             return
@@ -182,6 +196,7 @@ class ReadOperation:
             else:
                 tally.add_digest(node, reply.vector, reply.digest)
         elif type(reply) is Body:
+            self._bytes += len(reply.record)
             try:
                 tally.add_body(node, *self._read(node, reply.record))
             except Malformed as error:
@@ -194,6 +209,8 @@ class ReadOperation:
         self._judge()
 
     def on_failure(self, node: str, failure: Failure) -> None:
+        if self._is_let_go:
+            return
         if self._asked_twice and self._is_half(node, None):
             return
         self._open.discard(node)
@@ -305,7 +322,7 @@ class ReadOperation:
         """The record that was asked for takes longer than usual: ask another replica for it. False where
         that may have to be done again."""
         tally = self._tally
-        if self.done.done() or self._merged is not None or tally.has_body:
+        if self._is_let_go or self.done.done() or self._merged is not None or tally.has_body:
             return True
         for node in self._nodes:
             if node in self._asked_bodies or node in tally.reasons or self._hedger.doubts(node):
@@ -346,6 +363,8 @@ class ReadOperation:
             self._hedge = None
         if self._absence is not None:
             self._absence.cancel()
+        if self._kept is not None:
+            self._kept.cancel()
         tally = self._tally
         if self._grace is not None or (self._merged is None and not self.done.done()):
             self._fail_lost()
@@ -381,6 +400,19 @@ class ReadOperation:
             if self._sampled:
                 self._hedger.took(self._sampled)
             self.done.set_result(record)
+            if self._bytes > LARGE_BYTES and self._open:
+                self._kept = self._clock.call_later(LARGE_KEPT, self._let_go)
+
+    def _let_go(self) -> None:
+        """Whoever has not answered by now may take as long as it may: the record is not kept for it."""
+        self._count["read_repairs_left"] += len(self._open)
+        self._is_let_go = True
+        for timer in (self._timer, self._hedge, self._absence, self._grace):
+            if timer is not None:
+                timer.cancel()
+        self._tally = ReadTally((), r=1)
+        self._merged = None
+        del self.done
 
     def _repair_confirmed(self) -> None:
         assert self._merged is not None

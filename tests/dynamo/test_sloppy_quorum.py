@@ -16,6 +16,7 @@ from dynamo.errors import StorageFull, Unavailable, WriteUncertain
 from dynamo.ports import NO_ANSWER, Call, Handler
 from dynamo.properties import BucketProperties
 from dynamo.quorum import LOST, MET, PENDING, SloppyReadTally, State, WriteTally
+from dynamo.read_operation import LARGE_BYTES, LARGE_KEPT
 from dynamo.record import EMPTY, VALUE, mint, record_digest
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Fetch, Mint, Owe, Refused, Request, Store
@@ -412,6 +413,28 @@ async def test_a_straggler_keeps_no_value_alive() -> None:
             if len(repr(thing)) > 5_000 or type(thing) is asyncio.Future
         ]
         assert kept == []
+
+
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_a_straggler_of_a_read_keeps_a_large_value_for_a_second_only(size: int) -> None:
+    async def run() -> None:
+        async with Five() as five:
+            a, b, _ = five.primaries
+            await five.write(a, b"v" * size, w="all")
+            await five.settle()
+            five.links.frozen.add(b)
+            assert values(await five.read(a)) == {b"v" * size}
+            (operation,) = [call._waiter for call in five.links.calls if call.target == b]
+            await asyncio.sleep(LARGE_KEPT + 0.1)
+            kept = [thing for thing in gc.get_referents(operation) if len(repr(thing)) > size]
+            assert bool(kept) is (size < LARGE_BYTES)
+            assert five.count("read_repairs_left") == (size > LARGE_BYTES)
+            five.links.thaw(b)
+            await five.settle()
+            assert five.count("read_repairs") == 0
+            assert values(await five.read(b, r="all")) == {b"v" * size}
+
+    run_virtual(run(), random=random.Random(1))
 
 
 async def test_a_mint_that_moves_on_from_a_busy_replica_spends_of_a_budget() -> None:
