@@ -322,10 +322,10 @@ def test_a_stopped_node_costs_others_time_only_while_they_wait_for_it() -> None:
         print(f"{len(times)} answers of others, the longest took {times[-10:]}")
         assert len(times) > 300
         assert len([took for took in times if took > SLOW_SECONDS]) <= load.clients
-        # What waited in its sockets it refuses until it knows what was agreed on meanwhile.
-        assert {(error.status, error.outcome) for error in own.errors} <= {(503, "none")}, (
-            own.errors
-        )
+        # What waited in its sockets it refuses until it knows what was agreed on meanwhile; what it was
+        # at work on is unknown.
+        assert all(error.status == 503 for error in own.errors), own.errors
+        assert len([error for error in own.errors if error.outcome == "unknown"]) <= own.clients
         wait_drained(cluster)
         copies, acked = copies_of(cluster), [*load.acked, *own.acked]
         assert_at_all_owners(copies, acked, but_of=4, at=stopped_at)
