@@ -135,7 +135,7 @@ def _holder_in_trouble(rng: random.Random, names: tuple[str, ...], burst: Burst)
         ("fail_sync", "fail_write", "disk_full", "disk_end", "slow_sync", "busy_disk")
     )
     number = 50 if trouble == "slow_sync" else 0
-    at = round(burst.at + seconds * rng.choice((0.5, 0.9, 1.0)), 3)
+    at = round(burst.at + seconds * rng.choice((0.5, 0.9, 1.0)) + rng.choice((0.0, 0.1, 0.3)), 3)
     return [
         Fault(burst.at, "crash", (away,), seconds, rng.choice(RANDOM)),
         Fault(at, trouble, (node,), 2.0, number),

@@ -61,11 +61,11 @@ def _hint_removed_before_its_ack(patch: Patches) -> None:
     patch.set(HintStore, "page", gone)
 
 
-def _refused_delivery_removes_hints(patch: Patches) -> None:
+def _failed_delivery_removes_hints(patch: Patches) -> None:
     answered = Handoff.answered
 
     def trusting(self: Handoff, batch: Any, answer: Reply | Failure) -> None:
-        answered(self, batch, Delivered() if isinstance(answer, Refused) else answer)
+        answered(self, batch, answer if isinstance(answer, Delivered) else Delivered())
 
     patch.set(Handoff, "answered", trusting)
 
@@ -279,7 +279,7 @@ def _owner_that_stands_in_is_a_second_ack(patch: Patches) -> None:
 HINT_BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_ack_of_an_older_record_removes_a_hint, "an ack of an older record removes a hint"),
     (_hint_removed_before_its_ack, "a hint is removed as it is sent"),
-    (_refused_delivery_removes_hints, "a delivery that is refused counts as taken"),
+    (_failed_delivery_removes_hints, "a delivery that is refused or lost counts as taken"),
     (_delivery_that_is_refused_in_part_removes_all, "what a target refuses of a delivery goes too"),
     (_old_record_is_delivered, "a node delivers a record older than it owes"),
     (_hints_are_forgotten_by_a_start, "hints are not delivered after a start of who holds them"),
