@@ -14,6 +14,7 @@ from dynamo.cli.tables import (
     paragraph,
     rates,
     show_bytes,
+    show_names,
     show_rate,
     show_seconds,
     table,
@@ -172,7 +173,7 @@ def _seen(
 ) -> Row:
     """A node that others speak of. Where they differ, what is worst is what is shown."""
     views: dict[str, State] = {}
-    said: dict[str, str] = {}
+    said: dict[tuple[State, str], list[str]] = {}
     notes = [f"no answer from {report.url}: {report.error}" for report in unanswered]
     for report in witnesses:
         status = report.status
@@ -181,12 +182,15 @@ def _seen(
             if peer.id != name:
                 continue
             views[status.node] = _view(peer)
-            said[status.node] = f"{_view(peer)} as {status.node} sees it{_details(peer)}"
+            said.setdefault((_view(peer), _details(peer)), []).append(status.node)
             if peer.refusal is not None and not peer.connected:
                 notes.append(peer.refusal)
     state: State = max(views.values(), key=_WORST_LAST.index, default="down")
     if state != "up":
-        notes += [said[witness] for witness in sorted(said)]
+        notes += [
+            f"{view} as {show_names(sorted(names))} {'see' if len(names) > 1 else 'sees'} it{details}"
+            for (view, details), names in sorted(said.items(), key=lambda item: min(item[1]))
+        ]
     if unanswered:
         state = "unreachable"
     return _row(name, member)._replace(

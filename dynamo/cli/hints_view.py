@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from dynamo.cli.tables import Column, paragraph, show_bytes, show_rate, show_seconds, table
+from dynamo.cli.tables import (
+    Column,
+    paragraph,
+    show_bytes,
+    show_names,
+    show_rate,
+    show_seconds,
+    table,
+)
 from dynamo.status import HintsStatus, HintTarget
 
 COLUMNS: Final = (
@@ -55,12 +63,14 @@ def render(reports: Sequence[Held], *, width: int | None = None) -> list[str]:
     if cells:
         lines += ["", *table(COLUMNS, cells, width=width)]
     notes = [f"no answer from {report.url}: {report.error}" for report in reports if report.error]
+    why: dict[tuple[str, str], list[str]] = {}
     for status in told:
         if not status.counted:
             notes.append(f"{status.node}: the hints of an earlier start are still being counted")
         for target in status.targets:
             if target.hints and target.reason:
-                notes.append(f"{status.node} for {target.target}: {target.reason}")
+                why.setdefault((target.target, target.reason), []).append(status.node)
+    notes += [f"{show_names(names)} for {name}: {reason}" for (name, reason), names in why.items()]
     if notes:
         lines.append("")
     for note in notes:

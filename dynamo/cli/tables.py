@@ -98,6 +98,12 @@ def show_rate(rate: float | None) -> str:
     return f"{rate:.0f}" if rate >= 10 or rate == int(rate) else f"{rate:.1f}"
 
 
+def show_names(names: Sequence[str]) -> str:
+    """Such as `n1`, `n1 and n2`, `n1, n2 and n3`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def rates(
     now: Mapping[str, int], before: Mapping[str, int] | None, seconds: float
 ) -> dict[str, float] | None:

@@ -110,6 +110,12 @@ n3: up as n2 sees it"""
     )
 
 
+def test_witnesses_that_say_the_same_share_a_line() -> None:
+    lost = peer("n3", up=False)
+    lines = shown(report(status("n1", peers=(lost,))), report(status("n2", peers=(lost,))))
+    assert lines.endswith("\n\nn3: down as n1 and n2 see it")
+
+
 def test_where_a_member_is_and_when_it_was_heard_of_is_what_the_best_informed_says() -> None:
     old = peer("n3", up=False, address="old:1", start=3, heard_ms=700_000)
     new = peer("n3", address="new:1", start=4, heard_ms=1_250)

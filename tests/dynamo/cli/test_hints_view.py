@@ -55,6 +55,13 @@ def test_a_row_for_each_target_that_has_any() -> None:
     assert lines[5:] == ["", "n1 for n3: not connected"]
 
 
+def test_holders_that_say_the_same_share_a_line() -> None:
+    down = status(target("n5", 3, "down", "not connected"))
+    others = [msgspec.structs.replace(down, node=name) for name in ("n2", "n3")]
+    lines = render([Held(URL, one, "") for one in (down, *others)])
+    assert lines[6:] == ["", "n1, n2 and n3 for n5: not connected"]
+
+
 def test_no_hints_are_a_line_and_no_table() -> None:
     lines = render([Held(URL, status(target("n2", 0, "done")), "")])
     assert len(lines) == 1
