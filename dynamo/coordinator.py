@@ -38,7 +38,14 @@ from dynamo.properties import (
     fill_read,
     fill_write,
 )
-from dynamo.quorum import ReadTally, SloppyReadTally, WriteTally, resolve_count, too_few
+from dynamo.quorum import (
+    ReadTally,
+    SloppyReadTally,
+    WriteTally,
+    resolve_count,
+    tell_counts,
+    too_few,
+)
 from dynamo.read_operation import ReadOperation, RepairWaiter
 from dynamo.record import (
     EMPTY,
@@ -579,11 +586,8 @@ def _check_enough(there: Standing, *, needed: int, primaries_needed: int) -> Non
         fallbacks=len(there.spare),
     )
     if counts is not None:
-        primaries = f", {counts['primaries']} of {primaries_needed} primaries" * bool(
-            primaries_needed
-        )
         raise Unavailable(
-            f"{counts['received']} of {needed} nodes are up{primaries}; nobody was asked",
+            f"{tell_counts(counts, 'are up')}; nobody was asked",
             **counts,
             reasons=dict.fromkeys(there.absent, DOWN),
         )

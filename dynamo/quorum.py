@@ -138,7 +138,7 @@ class WriteTally:
 
     def told(self) -> str:
         """The same, for people."""
-        return _told(self.counts(), "acknowledged")
+        return tell_counts(self.counts(), "acknowledged")
 
     def __repr__(self) -> str:
         return (
@@ -159,11 +159,14 @@ def _counts(needed: int, primaries_needed: int, primaries: int, fallbacks: int) 
     return counts
 
 
-def _told(counts: dict[str, int], did: str) -> str:
-    told = f"{counts['received']} of {counts['required']} nodes {did}"
-    if "primaries_required" in counts:
-        told += f", {counts['primaries']} of {counts['primaries_required']} primaries among them"
-    return told
+def tell_counts(counts: dict[str, int], did: str) -> str:
+    """What was too little, for people: of nodes, of primaries, or of both."""
+    short = []
+    if counts["received"] < counts["required"]:
+        short.append(f"{counts['received']} of {counts['required']} nodes {did}")
+    if counts["primaries"] < counts.get("primaries_required", 0):
+        short.append(f"{counts['primaries']} of {counts['primaries_required']} primaries {did}")
+    return " and ".join(short)
 
 
 def too_few(
@@ -238,7 +241,7 @@ class ReadTally:
 
     def told(self) -> str:
         """The same, for people."""
-        return _told(self.counts(), "answered")
+        return tell_counts(self.counts(), "answered")
 
     @property
     def has_body(self) -> bool:

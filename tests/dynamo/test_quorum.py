@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamo.errors import InvalidArgument
-from dynamo.quorum import LOST, MET, PENDING, ReadTally, State, WriteTally, resolve_count
+from dynamo.quorum import (
+    LOST,
+    MET,
+    PENDING,
+    ReadTally,
+    State,
+    WriteTally,
+    resolve_count,
+    tell_counts,
+    too_few,
+)
 from dynamo.record import EMPTY, VALUE, Record, merge, mint, record_digest
 from dynamo.requests import Count
 from dynamo.version import birth_bytes, incarnation_bytes
@@ -109,6 +119,22 @@ def test_a_write_is_lost_exactly_when_it_cannot_be_met_any_more(
             fails += 1
         expected = MET if acks >= need else LOST if nodes - fails < need else PENDING
         assert tally.state is expected
+
+
+@pytest.mark.parametrize(
+    ("needed", "primaries_needed", "told"),
+    [
+        (4, 0, "3 of 4 nodes are up"),
+        (2, 3, "2 of 3 primaries are up"),
+        (4, 3, "3 of 4 nodes are up and 2 of 3 primaries are up"),
+    ],
+)
+def test_people_are_told_what_was_too_little_and_nothing_else(
+    needed: int, primaries_needed: int, told: str
+) -> None:
+    counts = too_few(needed=needed, primaries_needed=primaries_needed, primaries=2, fallbacks=1)
+    assert counts is not None
+    assert tell_counts(counts, "are up") == told
 
 
 def test_equal_digests_count_at_once() -> None:
