@@ -167,9 +167,10 @@ class Handoff:
     def _look(self, now: float) -> None:
         """See who is up, for how long, and who has hints that no pass is to meet yet."""
         self._look_at = now + LOOK_INTERVAL
-        for held in self._hints.held():
-            lane = self._lane(held.target)
-            if held.count and not lane.in_pass:
+        counts = {held.target: held.count for held in self._hints.held()}
+        for target, count in counts.items():
+            lane = self._lane(target)
+            if count and not lane.in_pass:
                 lane.wanted = True
         for lane in self._turns:
             if not self._is_up(lane.target):
@@ -177,6 +178,9 @@ class Handoff:
             elif lane.up_since is None:
                 lane.up_since = now
                 lane.try_now(now)
+                if counts.get(lane.target):
+                    lane.told = lane.delivered
+                    log.info("%s is up: it gets its %s hints", lane.target, counts[lane.target])
         for target in self._hints.windows():
             up_since = self._lane(target).up_since
             if up_since is not None and now - up_since >= STEADY_AFTER:
@@ -299,6 +303,10 @@ class Handoff:
     def _end_pass(self, lane: Lane, now: float) -> None:
         if lane.end_pass(now):
             self._syncs.cleaned(lane.target, lane.clean)
+            if lane.told is not None and lane.up_since is not None:
+                count, seconds = lane.delivered - lane.told, now - lane.up_since
+                log.info("%s has its hints: %s in %.1f s", lane.target, count, seconds)
+                lane.told = None
 
     def _interrupted(self, lane: Lane, error: StorageError, now: float) -> None:
         """This node's own storage fails, such as while its disk is full: what is held stays."""

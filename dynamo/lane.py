@@ -34,7 +34,7 @@ class Lane:
     __slots__ = (
         *("_ended", "_retry", "after", "bytes_delivered", "clean", "delivered", "in_flight"),
         *("in_pass", "is_busy", "left_out", "not_before", "passes", "recent", "refused"),
-        *("target", "up_since", "wanted", "why"),
+        *("target", "told", "up_since", "wanted", "why"),
     )
 
     def __init__(self, target: str) -> None:
@@ -65,6 +65,8 @@ class Lane:
         self.recent = Recent()
         #: Since when it has been up without a break; None while it is down.
         self.up_since: float | None = None
+        #: `delivered` as it came up with hints waiting, until people are told that it has them.
+        self.told: int | None = None
 
     def __repr__(self) -> str:
         state = f"pass {self.passes}" if self.in_pass else "idle"

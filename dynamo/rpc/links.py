@@ -248,6 +248,7 @@ class Links:
             self.metrics.count["rpc_connections_replaced"] += 1
             old.close("replaced by a newer connection")
             self._gate.disconnected(node_id)
+        log.info("connected to %s", node_id)
         self._on_opened(node_id, greeting.address, connection.address)
         self._gate.connected(greeting)
 

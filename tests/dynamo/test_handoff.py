@@ -7,6 +7,7 @@ virtual.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
@@ -219,6 +220,24 @@ def test_a_node_that_comes_up_gets_all_it_missed_and_nothing_is_left() -> None:
         assert holder.of("b").state == "done"
 
     scene(work)
+
+
+def test_the_log_says_when_who_was_away_gets_its_hints_and_has_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(holder: Holder) -> None:
+        await holder.keep("b", keys(300))
+        holder.come_up("b")
+        await holder.drained()
+        # One that was up all the time and missed a write is not worth a line.
+        await holder.keep("b", keys(1))
+        await holder.drained()
+
+    with caplog.at_level(logging.INFO, logger="dynamo.handoff"):
+        scene(work)
+    began, ended = (record.getMessage() for record in caplog.records)
+    assert began == "b is up: it gets its 300 hints"
+    assert ended.startswith("b has its hints: 300 in ")
 
 
 def test_a_node_that_is_held_to_be_down_gets_none_though_it_is_connected() -> None:
