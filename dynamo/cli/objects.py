@@ -260,6 +260,9 @@ def _explain(arguments: argparse.Namespace, answer: Answer) -> int:
     if isinstance(reasons, dict):
         for node, reason in reasons.items():
             _tell(f"  {node}: {reason}")
+    after = error.get("retry_after_ms")
+    if isinstance(after, int):
+        _tell(f"  try again in {after} ms, or ask another node with --node")
     return FAILED
 
 

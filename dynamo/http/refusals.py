@@ -15,13 +15,14 @@ def no_such_resource(*, close: bool = False) -> Refusal:
 
 def not_allowed(methods: Iterable[str], *, close: bool = False) -> Refusal:
     """405: the route has these methods only."""
+    allowed = list(methods)
     return Refusal(
         405,
         "method_not_allowed",
-        "this method is not built here",
-        fields=b"Allow: %b\r\n" % ", ".join(methods).encode("ascii"),
+        f"this path takes {', '.join(allowed)}",
+        fields=b"Allow: %b\r\n" % ", ".join(allowed).encode("ascii"),
         close=close,
-        allowed=list(methods),
+        allowed=allowed,
     )
 
 
