@@ -209,8 +209,7 @@ def render_text(nodes: Sequence[NodeProcess]) -> str:
     first, last = nodes[0], nodes[-1]
     here, there = f"http://{first.http}", f"http://{last.http}"
     text = "text/plain"
-    flags = [part for node in nodes for part in ("--node", f"http://{node.http}")]
-    status = shlex.join([*first.command[:3], "status", *flags, "--watch"])
+    status = f"{_ask_all(nodes, 'status')} --watch"
     return f"""\
 {table}
 
@@ -236,12 +235,31 @@ Try, in another terminal:
   curl -X DELETE {there}/buckets/carts/keys/alice
   curl -i {here}/buckets/carts/keys/alice
 
-  # lose {last.node_id}, and bring it back
-  kill -9 {last.pid}
-  {last.restart}
-
+{_losing(nodes) if len(nodes) > 1 else ""}\
 Logs: {first.log.parent}/*.log. Ctrl-C stops them all, but not one that you started again by hand;
 their data stays.
+"""
+
+
+def _ask_all(nodes: Sequence[NodeProcess], command: str) -> str:
+    flags = [part for node in nodes for part in ("--node", f"http://{node.http}")]
+    return shlex.join([*nodes[0].command[:3], command, *flags])
+
+
+def _losing(nodes: Sequence[NodeProcess]) -> str:
+    """What to try with a node that dies; it needs another one that goes on."""
+    last = nodes[-1]
+    put = "curl -si -X PUT -H 'Content-Type: text/plain' -d 'figs'"
+    return f"""\
+  # kill {last.node_id}, and write: X-Dynamo-Acks says how many have it; the hints are for {last.node_id}
+  kill -9 {last.pid}
+  for key in 1 2 3 4 5 6 7 8 9; do {put} http://{nodes[0].http}/buckets/carts/keys/$key | \
+grep -i acks; done
+  {_ask_all(nodes[:-1], "hints")}
+
+  # start it again, in a terminal of its own: it gets what it has missed
+  {last.restart}
+
 """
 
 

@@ -269,13 +269,56 @@ def test_the_lines_it_prints_to_try_work_as_they_are(supervised: Supervised) -> 
     assert codes == ["[204]", "[200]", "[204]", "[300]", "[204]", "[204]", "[404]"]
     assert "X-Riak-Deleted: true" in done.stdout
 
+    losing = lines[next(i for i, line in enumerate(lines) if line.startswith("  kill -9")) :]
+    shell = "set -eu\n" + "".join(losing[: losing.index("\n")])
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("X-Dynamo-Acks: primary=2,fallback=0") == 9
+    assert "n1 for n3: not connected" in done.stdout
 
-def test_what_nodes_are_told_about_logs_is_passed_on(tmp_path: Path) -> None:
+
+def test_what_serve_takes_and_cluster_too_is_passed_on(tmp_path: Path) -> None:
+    said = {
+        "free_space_min": "1MiB",
+        "value_bytes_max": "2MiB",
+        "hint_window": 60,
+        "hint_bytes_max": "3MiB",
+        "handoff_rate": "4MiB",
+        "requests_max": 5,
+        "request_bytes_max": "6MiB",
+        "log_level": "warning",
+        "log_format": "json",
+        "access_log": True,
+    }
+    flags = [
+        f"--{name.replace('_', '-')}={value}" for name, value in said.items() if value is not True
+    ]
     arguments = build_parser().parse_args(
-        ["cluster", "--data-dir", str(tmp_path), "--log-format", "json", "--access-log"]
+        ["cluster", "--data-dir", str(tmp_path), "--access-log", *flags]
     )
+    serve = vars(build_parser().parse_args(["serve"]))
+    assert set(said) == (set(vars(arguments)) & set(serve)) - {
+        "run",
+        "data_dir",
+        "command",
+        "failure",
+    }
+    for node in plan_nodes(make_cluster(arguments), tmp_path, tmp_path / "c.toml", arguments):
+        config = vars(build_parser().parse_args(node.command[3:]))
+        assert {name: config[name] for name in said} == said
+
+
+def test_status_asks_every_node(tmp_path: Path) -> None:
+    arguments = build_parser().parse_args(["cluster", "--data-dir", str(tmp_path)])
     nodes = plan_nodes(make_cluster(arguments), tmp_path, tmp_path / "c.toml", arguments)
-    for node in nodes:
-        config = build_parser().parse_args(node.command[3:])
-        assert (config.log_format, config.access_log) == ("json", True)
     assert all(f"--node http://{node.http}" in render_text(nodes) for node in nodes)
+
+
+def test_losing_a_node_is_to_be_tried_where_another_goes_on(tmp_path: Path) -> None:
+    for count, tried in (("1", False), ("2", True)):
+        arguments = build_parser().parse_args(
+            ["cluster", "--data-dir", str(tmp_path), "--nodes", count]
+        )
+        nodes = plan_nodes(make_cluster(arguments), tmp_path, tmp_path / "c.toml", arguments)
+        assert ("kill -9" in render_text(nodes)) is tried
+        assert (f"  {nodes[-1].restart}\n" in render_text(nodes)) is tried
