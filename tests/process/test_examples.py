@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 from cluster_process import ClusterProcess
+from free_ports import HeldPorts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VALUE_BYTES_MAX = 1 << 20
@@ -50,6 +52,25 @@ def test_a_cluster_is_simulated_in_a_script() -> None:
         "at c: 1 of 2 replicas answered",
         "c has (b'bread', b'milk') after 62 s",
     ]
+
+
+def test_writes_survive_a_dead_node() -> None:
+    with HeldPorts(10) as ports:
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / "dead_node.py"), str(ports.first)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    writes, synced, reads = done.stdout.splitlines()
+    assert re.findall(r"'(.*?)'", writes) in (
+        ["204 primary=2,fallback=1", "204 primary=3,fallback=0"],
+        ["204 primary=3,fallback=0", "204 primary=2,fallback=1"],
+    )
+    assert synced == "Counter({'200': 4})"
+    assert reads == "Counter({'200 figs': 100})"
 
 
 def test_a_bucket_is_copied_to_another_cluster() -> None:
