@@ -180,7 +180,7 @@ class Handoff:
                 lane.try_now(now)
                 if counts.get(lane.target):
                     lane.told = lane.delivered
-                    log.info("%s is up: it gets its %s hints", lane.target, counts[lane.target])
+                    log.info("%s is up; hints for it: %s", lane.target, counts[lane.target])
         for target in self._hints.windows():
             up_since = self._lane(target).up_since
             if up_since is not None and now - up_since >= STEADY_AFTER:

@@ -110,11 +110,10 @@ def _headline(told: Sequence[HintsStatus], asked: int) -> str:
     if not told:
         return f"none of {asked} nodes answers"
     hints = sum(status.hints for status in told)
-    held = (
-        f"{hints} hints, {show_bytes(sum(status.bytes for status in told))}"
-        if hints
-        else "no hints"
-    )
+    held = "no hints"
+    if hints:
+        held = f"{hints} hints" if hints > 1 else "1 hint"
+        held += f", {show_bytes(sum(status.bytes for status in told))}"
     first = told[0]
     return (
         f"{held}, at {len(told)} of {asked} nodes asked; a node takes {show_bytes(first.bytes_max)} of "

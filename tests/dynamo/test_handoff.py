@@ -236,7 +236,7 @@ def test_the_log_says_when_who_was_away_gets_its_hints_and_has_them(
     with caplog.at_level(logging.INFO, logger="dynamo.handoff"):
         scene(work)
     began, ended = (record.getMessage() for record in caplog.records)
-    assert began == "b is up: it gets its 300 hints"
+    assert began == "b is up; hints for it: 300"
     assert ended.startswith("b has its hints: 300 in ")
 
 
