@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+import msgspec
 import pytest
 from cluster_process import ClusterProcess, request
 from free_ports import LOOPBACK, HeldPorts
 
 from dynamo.cli import build_parser, main
 from dynamo.cli.serve import load_config
-from dynamo.config import NodeConfig
+from dynamo.config import NodeConfig, Settings
 from dynamo.errors import ConfigError
 
 SECONDS = 30.0
@@ -370,3 +372,18 @@ def test_nodes_of_other_clusters_do_not_meet(tmp_path: Path) -> None:
                 assert f"waiting for {one.nodes[0].rpc}" in reply.json()["reasons"][0]
             finally:
                 process.kill()
+
+
+def test_the_page_for_operators_has_every_setting() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    table = page[page.index("## Settings") : page.index("## Logs")]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `--")]
+    told = {flag for row in rows for flag in re.findall(r"--[a-z-]+", row)}
+    passed_on = {flag for row in rows if "†" in row for flag in re.findall(r"--[a-z-]+", row)}
+    serve, cluster = (
+        {f"--{name.replace('_', '-')}" for name in vars(build_parser().parse_args(arguments))}
+        for arguments in (["serve"], ["cluster", "--data-dir", "d"])
+    )
+    settings = {f"--{field.encode_name}" for field in msgspec.structs.fields(Settings)}
+    assert told == (settings - {"--classes"}) | {"--class"}
+    assert passed_on == told & serve & cluster - {"--data-dir"}
