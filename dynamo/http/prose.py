@@ -83,6 +83,7 @@ back a context and resolve.
 
 Counts are of the n replicas of the bucket type. `default` is what the bucket's properties say and,
 where they are silent, the default below. `quorum` is n/2 + 1. A parameter given twice is refused.
+[Below](#while-nodes-are-down) is what counts while replicas are down.
 
 <<parameters>>
 
@@ -117,6 +118,33 @@ Any request may meet <<common_errors>>, and on a path or with a method that is n
 <<limits>>
 
 What is over a limit is refused before it is read where that can be known, and never stored in part.
+
+## While nodes are down
+
+The n owners of a key are its *primaries*. For each that is down, as the node sees it that was asked,
+another node stands in, where there is one to spare in the datacenter: a *fallback*. It keeps the write
+on disk, and hands it over when the primary is back. So a write goes on, and says who has it:
+
+    X-Dynamo-Acks: primary=2,fallback=1
+
+- `w` counts both, each a distinct node that has it on disk; `pw` counts primaries alone. A fallback
+  that takes no more for that primary, since it has been away for too long or there is no room, refuses,
+  and does not count.
+- `r` is met by primaries as long as there are r that answer. Where there are fewer, a fallback
+  counts for what is lacking if it has something of the key. One that has nothing never counts, whatever
+  `notfound_ok` says: it knows nothing of what was written before. What fallbacks have is always merged.
+- `pr`, and `read_repair=blocking`, count primaries alone.
+
+What cannot be met is 503 `unavailable` before anybody is asked, with the outcome `none`, and with how
+many there are:
+
+    {"required": 2, "received": 3, "primaries": 2, "fallbacks": 1, "primaries_required": 3, "alive": 2,
+     "reasons": {"n5": "down"}, "message": "2 of 3 primaries are up; nobody was asked",
+     "code": "unavailable", "outcome": "none", "request_id": "4fd7e4cee6427634-a4"}
+
+A write that was inside a node as it died may end as `write_uncertain`: `reasons` names who has not
+answered, and the outcome is `unknown`. What the node itself keeps for others is at `/admin/hints`, and a
+POST to `/admin/hints/sync` waits until that is handed over.
 
 ## Overload
 
@@ -153,7 +181,9 @@ limit of connections <<reserved>> more may ask those, one request each.
   (`X-Riak-Index-*` is a 400), MapReduce, search, hooks. They are refused by name where a client
   could believe that they had been stored.
 - **Listings say whether they are complete**, and can be cut into pages: `limit` and `cursor`.
-- **Ours alone**: `/openapi.json`, `/metrics`, `/admin/status`, `/health/*`, `read_repair=blocking`,
+- **Fallbacks say so**: `X-Dynamo-Acks`, and in a 503 `primaries` and `fallbacks`. A fallback without the
+  key is no answer to a read; in Riak it is one.
+- **Ours alone**: `/openapi.json`, `/metrics`, `/admin/*`, `/health/*`, `read_repair=blocking`,
   `X-Dynamo-*`.
 """
 
