@@ -162,6 +162,8 @@ class HintBook:
             tally.steps[step] = left
         else:
             tally.steps.pop(step, None)
+        if not tally.count:
+            tally.steps.clear()  # a damaged hint does not say when it was added
 
     def clear(self) -> None:
         """Nothing is known any more."""

@@ -16,6 +16,7 @@ from typing import Final
 
 from antientropy.hints import Held, HintBook
 from dynamo.errors import Malformed, StorageError
+from dynamo.hint_keys import HintKeys
 from dynamo.keys import after_prefix, hint_prefix, split_hint_key
 from dynamo.metrics import Metrics
 from dynamo.own_records import facts
@@ -53,6 +54,7 @@ class HintAccount:
         self._count = metrics.count
         self._alarm = alarm
         self._book = HintBook(window_ms=window_s * 1000, bytes_max=bytes_max)
+        self._keys = HintKeys()
         #: Hint keys whose last write is not known to be on disk, and its number, in that order.
         self.unsynced: dict[bytes, int] = {}
         #: Called with the target when a hint is taken for one that had none.
@@ -100,6 +102,7 @@ class HintAccount:
     def recount(self) -> None:
         """Make up the account anew: of a storage that was opened, or opened again."""
         self._book.clear()
+        self._keys.clear()
         self.unsynced.clear()
         self._position = b""
         self.counted = self._looked = False
@@ -190,6 +193,7 @@ class HintAccount:
         log.error("all hints are dropped: this disk is older than what peers know of this node")
         self._discarding = True
         self._book.clear()
+        self._keys.clear()
         self.unsynced.clear()
         self._position = b""
         self.counted = False
@@ -217,6 +221,49 @@ class HintAccount:
 
     def _is_counted(self, hint_key: bytes) -> bool:
         return self.counted or hint_key < self._position
+
+    def _entries(
+        self, target: str, prefix: bytes, after: bytes, *, count_max: int, bytes_max: int
+    ) -> list[tuple[bytes, bytes]]:
+        """As `Storage.scan`, of the hints of a target, whose keys start with `prefix`, behind the
+        position `after`; few are not searched for among many that have left."""
+        count = self._book.count(target)
+        known = self._keys.all_after(target, prefix + after, count) if self.counted else None
+        if known is not None:
+            found = self._read(known, count_max=count_max, bytes_max=bytes_max)
+            if found is not None:
+                return found
+        start = prefix + after + b"\0" if after else prefix
+        scanned = self._storage.scan(
+            "hints", start, after_prefix(prefix), count_max=count_max, bytes_max=bytes_max
+        )
+        if self.counted and not after and len(scanned) == count:
+            self._keys.learn(target, [hint_key for hint_key, _ in scanned])
+        return scanned
+
+    def _read(
+        self, hint_keys: list[bytes], *, count_max: int, bytes_max: int
+    ) -> list[tuple[bytes, bytes]] | None:
+        """As `Storage.scan`, of hints that are there under these keys; None if one is not."""
+        found = []
+        for hint_key in hint_keys[:count_max]:
+            data = self._storage.get("hints", hint_key)
+            if data is None:
+                self._keys.clear()  # what the disk says counts
+                return None
+            found.append((hint_key, data))
+            bytes_max -= len(hint_key) + len(data)
+            if bytes_max <= 0:
+                break
+        return found
+
+    def _taken(self, target: str, hint_key: bytes, size: int, created_ms: int) -> None:
+        self._book.add(target, size, created_ms)
+        self._keys.add(target, hint_key)
+
+    def _gone(self, target: str, hint_key: bytes, size: int, created_ms: int) -> None:
+        self._book.remove(target, size, created_ms)
+        self._keys.remove(target, hint_key)
 
     def _window_entry(self, target: str, now_ms: int) -> Write:
         """What opens the target's window, beside its first hint."""
@@ -254,4 +301,4 @@ class HintAccount:
             return  # it was never counted
         if self._is_counted(hint_key):
             created_ms = int.from_bytes(data[:CREATED_BYTES])
-            self._book.remove(target, len(hint_key) + len(data), created_ms)
+            self._gone(target, hint_key, len(hint_key) + len(data), created_ms)

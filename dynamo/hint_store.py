@@ -18,7 +18,7 @@ from antientropy.hints import Held
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, Malformed, StorageCorrupt, StorageError
 from dynamo.hint_account import HintAccount
-from dynamo.keys import after_prefix, hint_prefix, split_hint_key, split_storage_key
+from dynamo.keys import hint_prefix, split_hint_key, split_storage_key
 from dynamo.metrics import Metrics
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Clock, Storage, Write
@@ -102,10 +102,7 @@ class HintStore(HintAccount):
         if self._discarding:
             return (), b""
         prefix = hint_prefix(target)
-        start = prefix + after + b"\0" if after else prefix
-        found = self._storage.scan(
-            "hints", start, after_prefix(prefix), count_max=count_max, bytes_max=bytes_max
-        )
+        found = self._entries(target, prefix, after, count_max=count_max, bytes_max=bytes_max)
         hints: list[Hint] = []
         void: list[tuple[bytes, StoredHint, int]] = []
         bytes_left = bytes_max
@@ -320,7 +317,7 @@ class HintStore(HintAccount):
             self._book.taken(target)
             is_first = self._book.count(target) == 0
             if self._is_counted(hint_key):
-                self._book.add(target, size, now_ms)
+                self._taken(target, hint_key, size, now_ms)
             if is_first:
                 self.on_hint(target)
         self._count["hints_taken"] += len(new)
@@ -352,7 +349,7 @@ class HintStore(HintAccount):
             self.unsynced.pop(hint_key, None)
             target, _ = split_hint_key(hint_key)
             if self._is_counted(hint_key):
-                self._book.remove(target, size, kept.created_ms)
+                self._gone(target, hint_key, size, kept.created_ms)
             self._forget_window(target)
         return len(gone)
 

@@ -33,7 +33,7 @@ MODULES = read_modules(ROOT)
 #: only: neither what is below it nor its neighbours.
 RANKS = """
     errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
-    varint keys strict_toml cursor lane cluster.view
+    varint keys strict_toml cursor lane cluster.view hint_keys
     version
     record stored context rpc.messages cluster.rumour handoff_status
     resolve requests ports cluster_file liveness listing_pages seen

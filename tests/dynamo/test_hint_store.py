@@ -30,7 +30,7 @@ from lone_replica import (
 from storages import open_sim, quick_disk, rocks
 
 from dynamo.hint_store import Hint
-from dynamo.ports import Storage, Write
+from dynamo.ports import Family, Storage, Write
 from dynamo.record import TOMBSTONE, decode_record, encode_record, merge, record_digest
 from dynamo.rpc.messages import Body, Digest, Minted, Reply, Synced
 from dynamo.store.memory import MemoryStorage
@@ -523,6 +523,52 @@ async def test_the_age_of_the_oldest_hint_is_known_to_five_seconds(fallback: Lon
     assert fallback.hints.held()[0].oldest_ms == start_ms
     fallback.hints.settle(page(fallback)[:1])
     assert fallback.hints.held()[0].oldest_ms == start_ms + 120_000
+
+
+class CountedScans(MemoryStorage):
+    """Counts who looks through hints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scans = 0
+
+    def scan(
+        self, family: Family, start: bytes, end: bytes, *, count_max: int, bytes_max: int
+    ) -> list[tuple[bytes, bytes]]:
+        self.scans += family == "hints"
+        return super().scan(family, start, end, count_max=count_max, bytes_max=bytes_max)
+
+
+async def test_few_hints_are_not_searched_for_among_many_that_have_left() -> None:
+    """What has left a log-structured storage is still in the way of who scans: of a million, seconds."""
+    storage = CountedScans()
+    async with lone_replica(FALLBACK, storage) as node:
+        for number in range(20):
+            await node.mint(hint_for=FIRST, routing=key(number))
+        for left in (12, 5, 1, 0):
+            assert node.hints.settle(page(node)[left:]) > 0
+            if left:
+                await node.mint(hint_for=FIRST, routing=key(left))
+        storage.scans = 0
+        assert page(node) == ()
+        await node.mint(hint_for=FIRST, routing=key(7))
+        await node.mint(hint_for=FIRST, routing=key(3))
+        await node.mint(hint_for=SECOND, routing=key(5))
+        assert [hint.key for hint in page(node)] == [key(3), key(7)]
+        assert storage.scans == 0
+
+
+async def test_few_hints_of_an_earlier_start_are_searched_for_once() -> None:
+    storage = CountedScans()
+    async with lone_replica(FALLBACK, storage) as node:
+        for number in range(2):
+            await node.mint(hint_for=FIRST, routing=key(number))
+    async with lone_replica(FALLBACK, storage, incarnation=LATER) as node:
+        await asyncio.sleep(0.01)
+        storage.scans = 0
+        for _ in range(3):
+            assert [hint.key for hint in page(node)] == [key(0), key(1)]
+        assert storage.scans == 1
 
 
 # Damage, and disks that went back -----------------------------------------------------------------
