@@ -178,6 +178,11 @@ class Admission:
         if self._sleeps:
             self._watch()
 
+    @property
+    def is_crowded(self) -> bool:
+        """True while requests take so much of the room there is that shares count."""
+        return self.running >= self._shared_from or self.bytes > self._shared_bytes
+
     def release(self, client: Client, size: int) -> None:
         """A request that was admitted has ended, however it did."""
         self.running -= 1

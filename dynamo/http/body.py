@@ -6,6 +6,7 @@ Knows nothing of what the bytes mean.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from aiohttp import HttpVersion11, hdrs
 from aiohttp.web_protocol import RequestPayloadError
@@ -13,6 +14,9 @@ from aiohttp.web_protocol import RequestPayloadError
 from dynamo.errors import ValueTooLarge
 from dynamo.http.errors import Refusal
 from dynamo.http.request import Request
+
+#: Who sends a body slowly is looked at so often (seconds).
+_LOOK_S: Final = 1.0
 
 
 async def read_body(request: Request, limit: int | None = None) -> bytes:
@@ -76,26 +80,25 @@ def _send_continue(request: Request) -> None:
 
 async def _read_slowly(request: Request, limit: int) -> bytes:
     payload = request._payload
-    clock, limits, count = request.edge.clock, request.edge.limits, request.edge.metrics.count
+    clock, limits = request.edge.clock, request.edge.limits
     payload.set_read_chunk_size(limit)
     if request._protocol._messages:
         # What follows an unfinished body can only be the parser's error.
         raise _cut_off(request)
-    began = clock.monotonic()
+    began = heard = clock.monotonic()
     chunks: list[bytes] = []
     size = 0
     while True:
         # The average is asked for only after the time that a silence may last.
         due = began + limits.body_silence_s + size / limits.body_rate_min
-        wait = min(limits.body_silence_s, due - clock.monotonic())
+        wait = min(heard + limits.body_silence_s, due) - clock.monotonic()
         try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(min(wait, _LOOK_S)):
                 chunk = await payload.readany()
         except TimeoutError:
-            count["http_bodies_too_slow"] += 1
-            raise Refusal(
-                408, "request_timeout", "the body did not come in time", abort=True
-            ) from None
+            if wait <= _LOOK_S or _is_in_the_way(request, began, size):
+                raise _too_slow(request) from None
+            continue
         except (ConnectionError, RequestPayloadError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and request._protocol.connected:
                 raise
@@ -106,6 +109,23 @@ async def _read_slowly(request: Request, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
+        if _is_in_the_way(request, began, size):
+            raise _too_slow(request)
+        heard = clock.monotonic()
+
+
+def _is_in_the_way(request: Request, began: float, size: int) -> bool:
+    """True for a body that keeps others out, and has come more slowly than one may then."""
+    edge = request.edge
+    if not edge.admission.is_crowded:
+        return False
+    due = began + edge.limits.body_hurry_s + size / edge.limits.body_hurry_rate_min
+    return edge.clock.monotonic() > due
+
+
+def _too_slow(request: Request) -> Refusal:
+    request.edge.metrics.count["http_bodies_too_slow"] += 1
+    return Refusal(408, "request_timeout", "the body did not come in time", abort=True)
 
 
 def _cut_off(request: Request) -> Refusal:

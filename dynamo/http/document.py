@@ -226,6 +226,11 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str, str]]:
         f"{limits.body_silence_s:g} s; from then on {limits.body_rate_min:,} bytes/s on average",
         "408 `request_timeout`",
     )
+    yield (
+        "a body, while three quarters of what may be in flight are",
+        f"{limits.body_hurry_s:g} s; from then on {limits.body_hurry_rate_min:,} bytes/s on average",
+        "408 `request_timeout`",
+    )
     yield "a client that reads nothing", f"{limits.reply_stall_s:g} s", "closed"
 
 

@@ -22,7 +22,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     `header_timeout_s`: from a connection's start, or its last reply, to the end of the next
     headers. `body_silence_s`: the longest wait for the next byte of a body. `body_rate_min`: bytes
-    a second that a body must average once `body_silence_s` have passed. `lingering_s`: for how long
+    a second that a body must average once `body_silence_s` have passed. `body_hurry_s`,
+    `body_hurry_rate_min`: the same while requests take most of the room there is for them (`Admission`),
+    so that who sends slowly does not keep out all others. `lingering_s`: for how long
     the rest of a body that was refused is read and dropped, so that the client gets to read the
     refusal. `reply_stall_s`: how long a client may take nothing of a reply that waits for it.
     `connections_max`: open at once; whoever comes above that is told 503 and closed.
@@ -34,6 +36,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout_s: float = 15.0
     body_silence_s: float = 10.0
     body_rate_min: int = 1000
+    body_hurry_s: float = 2.0
+    body_hurry_rate_min: int = 64_000
     lingering_s: float = 5.0
     reply_stall_s: float = 30.0
     connections_max: int = CONNECTIONS_DEFAULT
@@ -48,5 +52,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         if self.connections_reserved < 0:
             raise ValueError("connections_reserved is below 0")
         times = (self.header_timeout_s, self.reserved_header_s, self.body_silence_s)
-        if min(*times, self.body_rate_min) <= 0:
+        rates = (self.body_rate_min, self.body_hurry_rate_min)
+        if min(*times, self.body_hurry_s, *rates) <= 0:
             raise ValueError("a timeout or rate is not above 0")

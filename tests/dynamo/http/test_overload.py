@@ -30,7 +30,7 @@ HALF += b"Content-Length: 10\r\n\r\nhalf"
 class Node:
     """A server with room for REQUESTS_MAX requests and 2 MiB."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, body_hurry_s: float = 60.0) -> None:
         self.backend = MemoryBackend()
         self.metrics = Metrics()
         self.clock = SystemClock()
@@ -45,7 +45,12 @@ class Node:
             backend=self.backend,
             clock=self.clock,
             ids=Ids(random=random.Random(2)),
-            limits=Limits(value_bytes_max=VALUE_BYTES_MAX, connections_max=20, lingering_s=1.0),
+            limits=Limits(
+                value_bytes_max=VALUE_BYTES_MAX,
+                connections_max=20,
+                lingering_s=1.0,
+                body_hurry_s=body_hurry_s,
+            ),
             metrics=self.metrics,
             admission=self.admission,
         )
@@ -57,14 +62,20 @@ class Node:
                 await asyncio.sleep(0.005)
 
 
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    node = Node()
+@contextlib.asynccontextmanager
+async def running(node: Node) -> AsyncIterator[Node]:
+    """The node serves; in the end nothing is in flight."""
     node.address = await node.server.start("127.0.0.1:0")
     yield node
     await node.server.close(drain_s=0.1)
     assert (node.admission.running, node.admission.bytes) == (0, 0)
     assert "clients=0" in repr(node.admission)
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    async with running(Node()) as node:
+        yield node
 
 
 @contextlib.asynccontextmanager
@@ -155,6 +166,44 @@ async def test_bytes_are_counted_by_what_is_declared_before_they_come(node: Node
     async with RawHttp(node.address) as http:
         await http.send(head.format(KEY, "Content-Length: 99999999999").encode())
         assert (await http.reply("PUT")).status == 413
+
+
+@pytest.mark.parametrize("pieces", [b"", b"x" * 100])
+async def test_who_sends_slowly_does_not_keep_out_the_others(pieces: bytes) -> None:
+    """Each of them would be in its rights for a quarter of an hour, if there were room for all."""
+    head = f"PUT {KEY} HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\n"
+    head += f"Content-Length: {VALUE_BYTES_MAX}\r\n\r\n"
+    async with running(Node(body_hurry_s=0.2)) as node, contextlib.AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(RawHttp(node.address)) for _ in range(2)]
+        for http in slow:
+            await http.send(head.encode())
+        await node.until_running(2)
+        last = await stack.enter_async_context(RawHttp(node.address))
+        assert_shed(await last.request("PUT", KEY, TEXT, b"v"), "bytes")
+        async with asyncio.timeout(5):
+            while (await last.request("PUT", KEY, TEXT, b"v")).status == 503:
+                await asyncio.sleep(0.05)
+                with contextlib.suppress(ConnectionError):
+                    for http in slow:
+                        await http.send(pieces)
+        # The other one is in nobody's way now.
+        assert node.metrics.count["http_bodies_too_slow"] == 1
+        assert node.admission.running == 1
+
+
+async def test_who_sends_at_a_good_rate_keeps_its_place_however_full_the_node_is() -> None:
+    async with running(Node(body_hurry_s=0.1)) as node, contextlib.AsyncExitStack() as stack:
+        senders = [await stack.enter_async_context(RawHttp(node.address)) for _ in range(2)]
+        for http in senders:
+            await http.send(
+                f"PUT {KEY} HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\n"
+                f"Content-Length: {VALUE_BYTES_MAX}\r\n\r\n".encode()
+            )
+        for _ in range(16):
+            for http in senders:
+                await http.send(bytes(VALUE_BYTES_MAX // 16))
+            await asyncio.sleep(0.05)
+        assert [(await http.reply("PUT")).status for http in senders] == [204, 204]
 
 
 async def test_who_has_more_than_its_share_is_429_while_another_comes(node: Node) -> None:
