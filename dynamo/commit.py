@@ -32,6 +32,8 @@ class GroupCommit:
         self._owed = False
         #: Number of the last write known to be on disk.
         self.synced = storage.synced_number
+        #: Flushes that have failed: what was written before one, and waited for after it, may be gone.
+        self.failures = 0
         #: Why nothing will be synced any more; None most of the time.
         self.failed: DynamoError | None = None
 
@@ -79,6 +81,7 @@ class GroupCommit:
             self.synced = await self._storage.flush()
         except StorageError as error:
             self._count["flushes_failed"] += 1
+            self.failures += 1
             if self._storage.refusal() not in (None, *PASSING_REFUSALS):
                 self.failed = error  # nothing will be synced until the node is started anew
             self._tell(None, error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from dynamo.commit import GroupCommit
-from dynamo.errors import DynamoError
+from dynamo.errors import DynamoError, StorageError
 from dynamo.metrics import Metrics
 from dynamo.pace import ClientLoad
 from dynamo.ports import Call, Clock, Storage, Timer
@@ -57,7 +57,7 @@ class ReplicaDeliver:
         elif len(self._under_way) >= UNDER_WAY_MAX:
             refusing.refuse(call, Refused("busy", True, "this node takes as many hints as it can"))
         else:
-            merging = _Merging(message, call)
+            merging = _Merging(message, call, self._commit.failures)
             self._under_way[merging] = None
             self._go_on(merging)
 
@@ -134,6 +134,9 @@ class ReplicaDeliver:
         unsynced = self._replica.unsynced
 
         def synced(error: DynamoError | None) -> None:
+            if error is None and self._commit.failures != merging.failures:
+                # Nobody has waited for the first slices yet when their sync failed.
+                error = StorageError("a sync has failed since the first of them were written")
             if error is not None:
                 self._replica.refusing.refuse_unsynced(merging.call, error)
                 return
@@ -147,14 +150,16 @@ class ReplicaDeliver:
 
 
 class _Merging:
-    """A delivery, up to where it is merged. `written`: storage keys, and the writes to wait for."""
+    """A delivery, up to where it is merged. `failures`: syncs that had failed when it began. `written`:
+    storage keys, and the writes to wait for."""
 
-    __slots__ = ("at", "call", "message", "refused", "timer", "written")
+    __slots__ = ("at", "call", "failures", "message", "refused", "timer", "written")
 
-    def __init__(self, message: Deliver, call: Call) -> None:
+    def __init__(self, message: Deliver, call: Call, failures: int) -> None:
         self.message = message
         self.call = call
         self.at = 0
+        self.failures = failures
         self.refused: list[tuple[int, str]] = []
         self.written: dict[bytes, int] = {}
         self.timer: Timer | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from little_cluster import GatedStorage
@@ -114,6 +114,23 @@ async def test_a_storage_that_is_behind_refuses_what_it_cannot_take(owner: LoneR
 async def test_a_sync_that_fails_says_so(owner: LoneReplica) -> None:
     gate(owner).broken = True
     assert code_of(await owner.take((KEY, foreign(b"1")))) == "sync_failed"
+
+
+async def test_a_sync_that_fails_between_two_slices_is_told(
+    owner: LoneReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a disk that was full, whose storage is reopened meanwhile: the first slice may be gone, and
+    the hints that are called delivered are removed."""
+    held: list[Callable[[], None]] = []
+    monkeypatch.setattr(owner.clock, "call_later", lambda delay, then: held.append(then))
+    taking = asyncio.create_task(owner.take(*many(SLICE_ENTRIES + 1)))
+    await asyncio.sleep(0.01)
+    gate(owner).fails_once = True
+    owner.commit.reopened()
+    await asyncio.sleep(0.01)
+    assert owner.metrics.count["flushes_failed"] == 1
+    held.pop()()
+    assert code_of(await taking) == "storage_error"
 
 
 async def test_a_dot_of_this_incarnation_that_it_never_minted_is_an_alarm(

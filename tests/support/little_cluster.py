@@ -548,6 +548,8 @@ class GatedStorage(MemoryStorage):
         self.gate = asyncio.Event()
         self.gate.set()
         self.broken = False
+        #: The next flush says that what was written before may be gone, as once reopened.
+        self.fails_once = False
         self.refuses: str | None = None
         #: Nothing may use the space that is kept free.
         self.stuck = False
@@ -577,6 +579,9 @@ class GatedStorage(MemoryStorage):
     async def flush(self) -> int:
         number = self.write_number
         await self.gate.wait()
+        if self.fails_once:
+            self.fails_once = False
+            raise StorageError("what was written before may be gone")
         if self.broken:
             self.refuses = "sync_failed"
             raise StorageError("the sync failed")
