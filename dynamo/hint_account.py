@@ -126,7 +126,10 @@ class HintAccount:
                         self._count_some()
                 except StorageError as error:
                     self._count["hint_scans_failed"] += 1
-                    log.warning("hints could not be read through: %s", error.message)
+                    count = self._count["hint_scans_failed"]
+                    if count & (count - 1) == 0:
+                        told = error.message
+                        log.warning("hints could not be read through (%s so far): %s", count, told)
                     await sleep(RETRY_SECONDS)
                 else:
                     await sleep(0.0)

@@ -103,4 +103,8 @@ class AddressBook:
         except StorageError as error:
             self._unwritten = True
             self._count["addresses_unwritten"] += 1
-            log.warning("addresses of members could not be kept: %s", error.message)
+            count = self._count["addresses_unwritten"]
+            if count & (count - 1) == 0:  # a disk may be full for days
+                log.warning(
+                    "addresses of members could not be kept (%s so far): %s", count, error.message
+                )

@@ -316,7 +316,11 @@ class Topology:
         # A full disk: it is known in memory, and written at the next heartbeats that can.
         self._heard = True
         self._count["known_peers_unwritten"] += 1
-        log.warning("what is known of the peers could not be kept: %s", error.message)
+        count = self._count["known_peers_unwritten"]
+        if count & (count - 1) == 0:  # a disk may be full for days
+            log.warning(
+                "what is known of the peers could not be kept (%s so far): %s", count, error.message
+            )
 
     def on_reply(self, node: str, reply: Reply) -> None:
         if isinstance(reply, Pong):

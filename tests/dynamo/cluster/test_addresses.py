@@ -43,6 +43,18 @@ async def test_a_full_disk_is_tried_again() -> None:
     assert book(blobs).addresses == {"b": "x:1"}
 
 
+async def test_a_disk_that_is_full_for_days_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    blobs = Blobs()
+    blobs.full = True
+    one = book(blobs)
+    one.note("b", 1, "x:1")
+    for _ in range(1_000):
+        await one.keep()
+    assert len(caplog.records) == 10
+
+
 def test_a_damaged_file_is_an_alarm_and_learnt_again(caplog: pytest.LogCaptureFixture) -> None:
     blobs = Blobs()
     blobs.files["addresses"] = b"\xc1"
