@@ -142,6 +142,8 @@ class HintStore(HintAccount):
 
     def look_for_all(self, storage_key: bytes) -> list[tuple[bytes, Seen]]:
         """Every hint of the key that holds a record, with its hint key. Raises as `look`."""
+        if not self._looked:
+            raise StorageError("which hints there are is not known yet")
         found = []
         for target in self._book.targets():
             if self.counted and not self._book.count(target):

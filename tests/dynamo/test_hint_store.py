@@ -29,7 +29,9 @@ from lone_replica import (
 )
 from storages import open_sim, quick_disk, rocks
 
+from dynamo.errors import StorageError
 from dynamo.hint_store import Hint
+from dynamo.own_records import OwnRecords
 from dynamo.ports import Family, Storage, Write
 from dynamo.record import TOMBSTONE, decode_record, encode_record, merge, record_digest
 from dynamo.rpc.messages import Body, Digest, Minted, Reply, Synced
@@ -210,6 +212,27 @@ async def test_a_hinted_fetch_merges_the_hints_of_all_targets(fallback: LoneRepl
     assert await fallback.fetch(hinted=True, body=False) == digest
     fallback.hints.settle(page(fallback, FIRST))
     assert await fallback.fetch(hinted=True) == Body(encode_record(two))
+
+
+async def test_a_hinted_fetch_finds_nothing_only_once_it_is_known_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = MemoryStorage()
+    async with lone_replica(FALLBACK, storage) as node:
+        held = record_of((await node.mint(hint_for=FIRST))[0])
+
+    def fail(*names: object, **bounds: object) -> list[tuple[bytes, bytes]]:
+        raise StorageError("it cannot be read now")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(storage, "scan", fail)
+        broken.setattr(OwnRecords, "_load_marks", lambda self: None)
+        node = LoneReplica(FALLBACK, storage, incarnation=LATER)
+        assert code_of(await node.fetch(hinted=True)) == "storage_error"
+    node.start()
+    await asyncio.sleep(0.01)
+    assert record_of(await node.fetch(hinted=True)) == held
+    await node.stop()
 
 
 async def test_a_hinted_fetch_of_what_is_not_held_finds_nothing(fallback: LoneReplica) -> None:
