@@ -38,15 +38,9 @@ from dynamo.properties import (
     fill_read,
     fill_write,
 )
-from dynamo.quorum import (
-    ReadTally,
-    SloppyReadTally,
-    WriteTally,
-    resolve_count,
-    tell_counts,
-    too_few,
-)
+from dynamo.quorum import resolve_count, tell_counts, too_few
 from dynamo.read_operation import ReadOperation, RepairWaiter
+from dynamo.read_tally import ReadTally, SloppyReadTally
 from dynamo.record import (
     EMPTY,
     TOMBSTONE,
@@ -77,6 +71,7 @@ from dynamo.stand_ins import DOWN, Standing, standing
 from dynamo.telling import DebtWaiter, TellWaiter
 from dynamo.version import Vector, descends
 from dynamo.write_operation import WriteOperation
+from dynamo.write_tally import WriteTally
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 

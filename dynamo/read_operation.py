@@ -19,7 +19,8 @@ from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
-from dynamo.quorum import LOST, MET, ReadTally
+from dynamo.quorum import LOST, MET
+from dynamo.read_tally import ReadTally
 from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record, record_digest
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
 

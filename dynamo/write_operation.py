@@ -35,10 +35,11 @@ from dynamo.errors import (
 from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
-from dynamo.quorum import LOST, MET, WriteTally
+from dynamo.quorum import LOST, MET
 from dynamo.record import EMPTY, Record, decode_record
 from dynamo.rpc.messages import NO_HINT, Mint, Minted, Owe, Refused, Reply, Store, Synced
 from dynamo.stand_ins import DOWN, spare
+from dynamo.write_tally import WriteTally
 from ring.preference import Plan
 
 #: Once w is out of reach, answers that are on their way are still waited for so long (seconds), so

@@ -17,7 +17,7 @@ import dynamo.context
 import dynamo.coordinator
 import dynamo.last_write
 import dynamo.own_records
-import dynamo.quorum
+import dynamo.read_tally
 import dynamo.record
 import dynamo.refill
 import dynamo.replica
@@ -45,8 +45,8 @@ from dynamo.hybrid_clock import HybridClock, stamp_at
 from dynamo.merging import Merging
 from dynamo.own_records import SYNCED, OwnRecords, Partition, RefillMark
 from dynamo.ports import Call, Failure, Write
-from dynamo.quorum import ReadTally, WriteTally
 from dynamo.read_operation import BlockingRepair, ReadOperation
+from dynamo.read_tally import ReadTally
 from dynamo.record import Record, Sibling
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
@@ -65,6 +65,7 @@ from dynamo.sim.storage import SimStorage
 from dynamo.stored import Stored
 from dynamo.version import Birth, Vector, decode_vector, incarnation_bytes
 from dynamo.write_operation import WriteOperation
+from dynamo.write_tally import WriteTally
 
 
 class Bug(NamedTuple):
@@ -268,7 +269,7 @@ def _mint_repeated_elsewhere(patch: Patches) -> None:
 
 
 def _patch_merge(patch: Patches, other: Callable[[Record, Record], Record]) -> None:
-    for module in (dynamo.merging, dynamo.quorum):
+    for module in (dynamo.merging, dynamo.read_tally):
         patch.set(module, "merge", other)
 
 

@@ -17,12 +17,14 @@ from dynamo.keys import hint_prefix, partition_prefix
 from dynamo.merging import Merging
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Call, Failure, Write
-from dynamo.quorum import SloppyReadTally, State, WriteTally
+from dynamo.quorum import State
+from dynamo.read_tally import SloppyReadTally
 from dynamo.rpc.messages import Delivered, Mint, Refused, Reply
 from dynamo.sim.patches import Patches, Plant
 from dynamo.stand_ins import DOWN
 from dynamo.stored import Stored, StoredHint, decode_hint, encode_hint
 from dynamo.write_operation import WriteOperation
+from dynamo.write_tally import WriteTally
 
 #: Keys of the records that a node owns begin with it: its replication class, which is the first.
 _OWN_KEY: Final = b"\0\0"

@@ -13,16 +13,16 @@ from dynamo.quorum import (
     LOST,
     MET,
     PENDING,
-    ReadTally,
     State,
-    WriteTally,
     resolve_count,
     tell_counts,
     too_few,
 )
+from dynamo.read_tally import ReadTally
 from dynamo.record import EMPTY, VALUE, Record, merge, mint, record_digest
 from dynamo.requests import Count
 from dynamo.version import birth_bytes, incarnation_bytes
+from dynamo.write_tally import WriteTally
 
 BIRTHS = [birth_bytes(incarnation_bytes(1, bytes([i]) * 8), 1) for i in range(4)]
 

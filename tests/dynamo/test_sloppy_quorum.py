@@ -15,13 +15,15 @@ from little_cluster import GatedStorage, LittleCluster, values
 from dynamo.errors import StorageFull, Unavailable, WriteUncertain
 from dynamo.ports import NO_ANSWER, Call, Handler
 from dynamo.properties import BucketProperties
-from dynamo.quorum import LOST, MET, PENDING, SloppyReadTally, State, WriteTally
+from dynamo.quorum import LOST, MET, PENDING, State
 from dynamo.read_operation import LARGE_BYTES, LARGE_KEPT
+from dynamo.read_tally import SloppyReadTally
 from dynamo.record import EMPTY, VALUE, mint, record_digest
 from dynamo.requests import Found, ReadOptions, WriteOptions, Written
 from dynamo.rpc.messages import Fetch, Mint, Owe, Refused, Request, Store
 from dynamo.sim.loop import run_virtual
 from dynamo.write_operation import LOST_GRACE, WriteOperation
+from dynamo.write_tally import WriteTally
 
 K = b"k"
 ALL = WriteOptions(w="all")

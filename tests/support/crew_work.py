@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from unittest import mock
 
-from dynamo.quorum import WriteTally
+from dynamo.write_tally import WriteTally
 
 Tell = Callable[[object], None]
 

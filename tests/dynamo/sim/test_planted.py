@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dynamo.quorum import WriteTally
 from dynamo.sim.plan import read_plan
 from dynamo.sim.planted import PLANTED, planted
 from dynamo.sim.run import run_plan
 from dynamo.sim.script import run_script
+from dynamo.write_tally import WriteTally
 
 #: The plan of a seed that has found each: `python -m dynamo.sim planted --record DIR` writes them.
 PLANS = Path(__file__).parents[2] / "seeds" / "planted"
