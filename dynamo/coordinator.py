@@ -39,7 +39,8 @@ from dynamo.properties import (
     fill_write,
 )
 from dynamo.quorum import resolve_count, tell_counts, too_few
-from dynamo.read_operation import ReadOperation, RepairWaiter
+from dynamo.read_operation import ReadOperation
+from dynamo.read_repair import RepairWaiter
 from dynamo.read_tally import ReadTally, SloppyReadTally
 from dynamo.record import (
     EMPTY,

@@ -13,20 +13,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from dynamo.errors import DynamoError, Malformed, ReadUncertain, Unavailable
+from dynamo.errors import DynamoError, Malformed, Unavailable
 from dynamo.hedging import Hedger
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET
+from dynamo.read_repair import REPAIR_TIMEOUT, BlockingRepair
 from dynamo.read_tally import ReadTally
 from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record, record_digest
-from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store, Synced
+from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store
 
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
-REPAIR_TIMEOUT: Final = 10.0
 #: For so long (seconds) a key that enough primaries do not have is not called absent, while another
 #: node has shown a record of it, or stands in for a primary and has not said what it holds.
 ABSENCE_GRACE: Final = 0.25
@@ -34,21 +34,6 @@ ABSENCE_GRACE: Final = 0.25
 #: who was not heard yet. Whoever is later than that is left to a later read.
 LARGE_BYTES: Final = 4096
 LARGE_KEPT: Final = 1.0
-
-
-class RepairWaiter:
-    """Counts what becomes of asynchronous repairs; nobody waits for them."""
-
-    __slots__ = ("_count",)
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._count = metrics.count
-
-    def on_reply(self, node: str, reply: Reply) -> None:
-        self._count["read_repairs_done" if type(reply) is Synced else "read_repairs_refused"] += 1
-
-    def on_failure(self, node: str, failure: Failure) -> None:
-        self._count["read_repairs_failed"] += 1
 
 
 class ReadOperation:
@@ -351,11 +336,25 @@ class ReadOperation:
             holders = self._tally.holders(merged.vector) if merged else list(self._nodes)
             missing = self._holders_needed - len(holders)
             if missing > 0:
-                self._repairing = repair = BlockingRepair(self, holders, missing)
-                self._repaired = repair.targets
-                repair.start()
+                self._repair_and_wait(merged, holders, missing)
                 return
         self._answer(merged)
+
+    def _repair_and_wait(self, merged: Record, holders: Sequence[str], missing: int) -> None:
+        self._repairing = repair = BlockingRepair(
+            targets=[node for node in self._nodes if node not in holders],
+            store=self.store_of(merged),
+            held=len(holders),
+            missing=missing,
+            confirmed=self._repair_confirmed,
+            failed=self._fail,
+            transport=self._transport,
+            clock=self._clock,
+            deadline=self.deadline,
+        )
+        self._repaired = repair.targets
+        self._count["read_repairs_blocking"] += len(repair.targets)
+        repair.start()
 
     def _settled(self) -> None:
         """Every replica has answered or failed: repair those that are behind."""
@@ -466,62 +465,5 @@ class ReadOperation:
         if self._timer is not None:
             self._timer.cancel()
 
-    @property
-    def is_over(self) -> bool:
-        """The client's time is up."""
-        return self._clock.monotonic() >= self.deadline
-
     def _remaining(self) -> float:
         return max(0.001, self.deadline - self._clock.monotonic())
-
-
-class BlockingRepair:
-    """Waits until enough primaries hold the merged record, synced."""
-
-    __slots__ = ("_awaited", "_missing", "_operation", "_reasons", "_required", "targets")
-
-    def __init__(self, operation: ReadOperation, holders: Sequence[str], missing: int) -> None:
-        self._operation = operation
-        self._missing = missing
-        self._required = missing + len(holders)
-        self._reasons: dict[str, str] = {}
-        self.targets = [node for node in operation._nodes if node not in holders]
-        self._awaited = list(self.targets)
-
-    def start(self) -> None:
-        operation = self._operation
-        merged = operation._merged
-        assert merged is not None
-        operation._count["read_repairs_blocking"] += len(self.targets)
-        operation._transport.request(
-            self.targets, operation.store_of(merged), self, operation._remaining()
-        )
-
-    def on_reply(self, node: str, reply: Reply) -> None:
-        if type(reply) is Synced:
-            self._awaited.remove(node)
-            self._missing -= 1
-            if self._missing == 0:
-                self._operation._repair_confirmed()
-            return
-        reason = (reply.detail or reply.code) if isinstance(reply, Refused) else "unexpected reply"
-        self._failed(node, reason)
-
-    def on_failure(self, node: str, failure: Failure) -> None:
-        self._failed(node, failure.reason)
-
-    def _failed(self, node: str, reason: str) -> None:
-        self._awaited.remove(node)
-        self._reasons[node] = reason
-        if len(self._awaited) < self._missing:
-            self._operation._fail(self.error())
-
-    def error(self) -> ReadUncertain:
-        """The repair that could not be confirmed, with who did not."""
-        late = dict.fromkeys(self._awaited, NO_ANSWER) if self._operation.is_over else {}
-        return ReadUncertain(
-            "too few primaries hold what was read; it might vanish again",
-            required=self._required,
-            received=self._required - max(0, self._missing),
-            reasons={**self._reasons, **late},
-        )

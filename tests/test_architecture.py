@@ -39,7 +39,7 @@ RANKS = """
     resolve requests ports cluster_file liveness listing_pages seen
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins telling
-    property_table hedging write_tally read_tally
+    property_table hedging write_tally read_tally read_repair
 
     rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback

@@ -45,7 +45,8 @@ from dynamo.hybrid_clock import HybridClock, stamp_at
 from dynamo.merging import Merging
 from dynamo.own_records import SYNCED, OwnRecords, Partition, RefillMark
 from dynamo.ports import Call, Failure, Write
-from dynamo.read_operation import BlockingRepair, ReadOperation
+from dynamo.read_operation import ReadOperation
+from dynamo.read_repair import BlockingRepair
 from dynamo.read_tally import ReadTally
 from dynamo.record import Record, Sibling
 from dynamo.recovery import Recovery
