@@ -27,7 +27,8 @@ from dynamo.errors import (
 )
 from dynamo.hedging import Hedger
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
-from dynamo.memo import Memo, ObjectMemo
+from dynamo.known_records import KnownRecords
+from dynamo.memo import ObjectMemo
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Opinions, Transport
 from dynamo.properties import (
@@ -77,8 +78,7 @@ from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
 VALUE_BYTES_MAX: Final = 8 << 20
-#: Of records read lately, decoded; of what they show, with its context, how many, and of what size.
-KNOWN_BYTES_MAX: Final = 12 << 20
+#: Of what records read lately show, with its context: how many, and of what size.
 FOUNDS_MAX: Final = 12_288
 FOUND_BYTES_MAX: Final = 1024
 #: Births in the vector of such a record: it, and the context that is made of it, are kept as well.
@@ -140,7 +140,7 @@ class Coordinator:
         self._earned = 0
         self._planner: Planner | None = None
         self._founds: ObjectMemo[Record, Found] = ObjectMemo(count_max=FOUNDS_MAX)
-        self._known: Memo[tuple[Record, bytes]] = Memo(bytes_max=KNOWN_BYTES_MAX)
+        self._known = KnownRecords(own=node_id)
         #: Of the primaries of a partition: the same with this node first, () where it is none of them.
         self._own_first: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._classes: dict[bytes, ReplicationClass] = {}
@@ -363,7 +363,6 @@ class Coordinator:
             repair=self._repair,
             deadline=self._clock.monotonic() + timeout_ms / 1000,
             done=done,
-            own=self._node_id,
             known=self._known,
             hedger=self._hedger,
             stand_ins=() if there is None else there.spare,

@@ -15,14 +15,14 @@ from typing import Final
 
 from dynamo.errors import DynamoError, Malformed, Unavailable
 from dynamo.hedging import Hedger
-from dynamo.memo import Memo
+from dynamo.known_records import KnownRecords
 from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET
 from dynamo.read_repair import REPAIR_TIMEOUT, BlockingRepair
 from dynamo.read_tally import ReadTally
-from dynamo.record import EMPTY, Record, decode_record, encode_record, read_record, record_digest
+from dynamo.record import Record, encode_record
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store
 
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
@@ -57,7 +57,6 @@ class ReadOperation:
         "_merged",
         "_nodes",
         "_open",
-        "_own",
         "_repair",
         "_repaired",
         "_repairing",
@@ -83,20 +82,18 @@ class ReadOperation:
         repair: Waiter,
         deadline: float,
         done: asyncio.Future[Record],
-        own: str,
-        known: Memo[tuple[Record, bytes]],
+        known: KnownRecords,
         hedger: Hedger,
         stand_ins: Sequence[str] = (),
     ) -> None:
         """`fetch`: asks for the body. `nodes`: the primaries that are up, best first. `holders_needed`:
-        how many must hold the answer before it is given, 0 without blocking repair. `own`: this node.
-        `known`: records of answers, decoded, and their digests. `hedger`: says when what does not come
-        is asked of another. `stand_ins`: who may hold some for primaries that are down."""
+        how many must hold the answer before it is given, 0 without blocking repair. `known`: reads the
+        records of answers. `hedger`: says when what does not come is asked of another. `stand_ins`: who
+        may hold some for primaries that are down."""
         self._hedger = hedger
         #: When it began, if it is to say how long it took.
         self._sampled = 0.0
         self._stand_ins = stand_ins
-        self._own = own
         self._known = known
         self._fetch = fetch
         self._nodes = nodes
@@ -184,7 +181,7 @@ class ReadOperation:
         elif type(reply) is Body:
             self._bytes += len(reply.record)
             try:
-                tally.add_body(node, *self._read(node, reply.record))
+                tally.add_body(node, *self._known.read(node, reply.record))
             except Malformed as error:
                 self._asked_twice.discard(node)
                 tally.fail(node, error.message)
@@ -221,18 +218,6 @@ class ReadOperation:
             tally.add_digest(node, answer.vector, answer.digest)
             self._judge()
         return True
-
-    def _read(self, node: str, data: bytes) -> tuple[Record, bytes]:
-        """The record in an answer, and its digest. Raises Malformed."""
-        if not data:
-            return EMPTY, b""
-        known = self._known.get(data, data)
-        if known is None:
-            # What this node's own replica says was under a checksum of this node.
-            record = read_record(data) if node == self._own else decode_record(data)
-            known = record, record_digest(record)
-            self._known.put(data, data, known)
-        return known
 
     def _judge(self) -> None:
         tally = self._tally
