@@ -8,8 +8,17 @@ import pytest
 from dynamo.sim.draw import draw_plan
 from dynamo.sim.kinds import Kind
 from dynamo.sim.plan import Burst, Fault, Plan
+from dynamo.sim.points import Point
 from dynamo.sim.run import run_plan
 
+#: Who is crashed where hints are taken and delivered: their holder, or their target.
+HINT_CRASHES: tuple[tuple[str, Point], ...] = (
+    ("a", "hinted"),
+    ("a", "deliver_left"),
+    ("b", "delivering"),
+    ("b", "delivered"),
+    ("a", "hint_removed"),
+)
 #: Something of every kind, on three nodes.
 FAULTS: tuple[Fault, ...] = (
     Fault(1.0, "partition", ("a",), 0.5),
@@ -58,16 +67,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(1.0, "flap_node", ("a",), 1.0, 3),
     Fault(1.1, "owners_away", (), 0.3, 5),
     Fault(1.7, "hint_rot", ("a",), 0.0, 1),
-    *(
-        Fault(1.0, "hint_crash", (name,), 3.0, 0, point)
-        for name, point in (
-            ("a", "hinted"),
-            ("a", "deliver_left"),
-            ("b", "delivering"),
-            ("b", "delivered"),
-            ("a", "hint_removed"),
-        )
-    ),
+    *(Fault(1.0, "hint_crash", (name,), 3.0, 0, point) for name, point in HINT_CRASHES),
 )
 #: There are hints while a node is away.
 AWAY = Fault(0.9, "crash", ("b",), 1.2)
