@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from errno import ENOSPC
 from functools import partial
 from typing import Final
 
@@ -389,7 +390,9 @@ class Injector:
         """A node has ended by itself. On a full disk that is all it can do: it is started again, as
         its supervisor would."""
         loop = self._cluster.loop
-        if not self._cluster.nodes[name].disk.is_full:  # which refuses its start, too
+        # Which refuses its start, too; a process that was paused just then ends later.
+        had_no_room = isinstance(error.__cause__, OSError) and error.__cause__.errno == ENOSPC
+        if not (had_no_room or self._cluster.nodes[name].disk.is_full):
             self.failures.append(f"node {name} ended at {loop.time():.3f} s: {error!r}")
         loop.call_later(_SUPERVISOR_SECONDS, self._restart, name, context=loop.outside)
 
