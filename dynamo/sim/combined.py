@@ -94,10 +94,17 @@ def _two_disks_lose(rng: random.Random, names: tuple[str, ...], burst: Burst) ->
 
 
 def _rotten_then_crashed(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
-    """A record rots that cannot be mended while one of its owners is away, and its node starts anew."""
-    node, away = rng.sample(names, 2)
+    """A record rots that cannot be mended while one of its owners is away, and its node starts anew. Then
+    a third may leave, and the one that was away is back, without what it has missed."""
+    node, away, *others = rng.sample(names, len(names))
     at, part = burst.at + 0.2 * burst.seconds, 0.1 * burst.seconds
+    leaving = [
+        Fault(round(at + max(6 * part, 0.4), 3), "isolate", (name,), 2.0)
+        for name in others[:1]
+        if rng.random() < 0.5
+    ]
     return [
+        *leaving,
         Fault(round(at, 3), "isolate", (away,), round(max(6 * part, 0.4), 3)),
         Fault(round(at + part, 3), "rot", (node,), 0.0, rng.choice(RANDOM)),
         Fault(round(at + 3 * part, 3), "crash", (node,), 0.01, rng.choice(RANDOM)),
@@ -196,8 +203,8 @@ SCENES: Final = (
     (_two_disks_lose, 0.25),
     (_lost_then_crashed, 0.15),
     (_lost_while_one_is_away, 0.15),
-    (_rotten_then_crashed, 0.15),
-    (_lost_then_full, 0.1),
+    (_rotten_then_crashed, 0.2),
+    (_lost_then_full, 0.2),
     (_holder_lost, 0.25),
     (_holder_in_trouble, 0.25),
     (_owners_away_again, 0.35),
