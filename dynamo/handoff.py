@@ -365,7 +365,7 @@ class Handoff:
     def _targets(self) -> tuple[HintTarget, ...]:
         held = {one.target: one for one in self._hints.held()}
         names = sorted({*held, *(lane.target for lane in self._turns if lane.delivered)})
-        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        now, now_ms = self._clock.monotonic(), self._hints.now_ms()
         return tuple(
             target_status(
                 self._lane(name),

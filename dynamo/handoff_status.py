@@ -16,7 +16,7 @@ def target_status(
     lane: Lane, held: Held | None, *, connected: bool, down: bool, now: float, now_ms: int
 ) -> HintTarget:
     """Of one target. `held`: None for nothing. `down`: it is held to be. `now`: monotonic seconds;
-    `now_ms`: wall clock, milliseconds since 1970."""
+    `now_ms`: as of `HintStore`, milliseconds since 1970."""
     count = 0 if held is None else held.count
     age_ms = now_ms - held.oldest_ms if held is not None and count else 0
     hints_per_s, bytes_per_s = lane.recent.rates(now)

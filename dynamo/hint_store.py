@@ -80,6 +80,8 @@ class HintStore(HintAccount):
         self._own = own
         self._commit = commit
         self._clock = clock
+        #: The wall clock's milliseconds when the monotonic one was at 0.
+        self._epoch_ms = max(clock.wall_ms(), 0) - int(clock.monotonic() * 1000)
         self._down = down
         #: How many a page left out so far, since they could not be told yet.
         self.left_out = 0
@@ -88,6 +90,11 @@ class HintStore(HintAccount):
         return f"HintStore({self._book})"
 
     # What there is ------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 by the wall clock of this start: who sets it meanwhile, or puts the
+        machine to sleep, neither ends a window nor makes a hint old."""
+        return self._epoch_ms + int(self._clock.monotonic() * 1000)
 
     def page(
         self, target: str, after: bytes, *, count_max: int, bytes_max: int
@@ -172,7 +179,7 @@ class HintStore(HintAccount):
         """Write the hint, unsynced; returns the write number. Raises HintRefused, and as
         `Storage.put`."""
         target, _ = split_hint_key(hint_key)
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         before = self._storage.get("hints", hint_key)
         if before is None:
             data = encode_hint(hint_key, now_ms, birth, counter, encoded)
@@ -199,7 +206,7 @@ class HintStore(HintAccount):
     ) -> Owed:
         """Write a marker for each target that has no hint of the key, and `beside`, in one batch. Raises
         as `Storage.write`; markers that are not taken are no error."""
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         refused: dict[str, str] = {}
         new: list[tuple[str, bytes, int]] = []
         entries = list(beside)
@@ -364,9 +371,6 @@ class HintStore(HintAccount):
                 break
             del unsynced[oldest]
         unsynced[hint_key] = number
-
-    def _now_ms(self) -> int:
-        return max(self._clock.wall_ms(), 0)
 
 
 def _storage_key(hint: Hint) -> bytes:

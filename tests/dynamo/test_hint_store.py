@@ -16,6 +16,7 @@ from lone_replica import (
     PLACE,
     RING,
     Asked,
+    HandClock,
     LoneReplica,
     code_of,
     foreign,
@@ -305,13 +306,13 @@ async def test_a_marker_delivers_the_record_as_it_is_now(owner: LoneReplica) -> 
 
 async def test_a_marker_that_is_there_keeps_its_age(owner: LoneReplica) -> None:
     await owner.mint(owes=[index(SECOND)])
-    first_ms = owner.clock.now_ms
+    first_ms = owner.hints.now_ms()
     owner.clock.now_ms += HOUR_MS
     await owner.mint(owes=[index(SECOND)])
     await owner.owe(SECOND)
     data = owner.storage.get("hints", hint_key(SECOND))
     assert data is not None
-    assert decode_hint(hint_key(SECOND), data).created_ms == first_ms
+    assert decode_hint(hint_key(SECOND), data).created_ms <= first_ms
     assert counts(owner) == {SECOND: 1}
 
 
@@ -402,9 +403,9 @@ async def test_after_the_window_no_new_hint_is_taken_and_those_there_still_merge
     fallback: LoneReplica,
 ) -> None:
     await fallback.mint(b"1", hint_for=FIRST)
-    fallback.clock.now_ms += WINDOW_MS - 1
+    fallback.clock.now_ms += WINDOW_MS - 60_000
     assert isinstance((await fallback.mint(hint_for=FIRST, routing=key(1)))[-1], Synced)
-    fallback.clock.now_ms += 1
+    fallback.clock.now_ms += 60_000
     assert code_of((await fallback.mint(hint_for=FIRST, routing=key(2)))[-1]) == "hint_refused"
     assert isinstance(await fallback.store(foreign(b"2"), hint_for=FIRST), Synced)
     assert isinstance((await fallback.mint(hint_for=SECOND, routing=key(2)))[-1], Synced)
@@ -448,15 +449,30 @@ async def test_a_hint_taken_meanwhile_takes_back_that_the_target_was_well(
     assert code_of((await fallback.mint(hint_for=FIRST))[-1]) == "hint_refused"
 
 
-async def test_a_clock_that_goes_back_loses_no_hint_and_holds_no_window_open(
-    fallback: LoneReplica,
+@pytest.mark.parametrize("hours", [-1_000, 1_000])
+async def test_a_clock_that_is_set_neither_ends_a_window_nor_holds_it_open(
+    fallback: LoneReplica, hours: int
 ) -> None:
+    """I15: a machine that was put to sleep wakes hours later, and goes on taking hints."""
     await fallback.mint(hint_for=FIRST)
-    fallback.clock.now_ms -= 1_000 * HOUR_MS
+    held = fallback.hints.held()
+    fallback.clock.jump(hours * HOUR_MS)
     assert isinstance((await fallback.mint(hint_for=FIRST, routing=key(1)))[-1], Synced)
+    assert fallback.hints.held()[0].oldest_ms == held[0].oldest_ms
     fallback.clock.now_ms += WINDOW_MS
     assert code_of((await fallback.mint(hint_for=FIRST, routing=key(2)))[-1]) == "hint_refused"
     assert len(page(fallback)) == 2
+
+
+async def test_a_clock_that_has_gone_back_at_a_start_holds_no_window_open(storage: Storage) -> None:
+    async with lone_replica(FALLBACK, storage) as node:
+        await node.mint(hint_for=FIRST)
+        earlier = HandClock(node.clock.now_ms - 1_000 * HOUR_MS)
+    async with lone_replica(FALLBACK, storage, incarnation=LATER, clock=earlier) as node:
+        assert isinstance((await node.mint(hint_for=FIRST, routing=key(1)))[-1], Synced)
+        node.clock.now_ms += WINDOW_MS
+        assert code_of((await node.mint(hint_for=FIRST, routing=key(2)))[-1]) == "hint_refused"
+        assert len(page(node)) == 2
 
 
 async def test_a_window_of_nothing_takes_no_hints(storage: Storage) -> None:

@@ -126,18 +126,34 @@ def mint_message(
     )
 
 
-class WallClock:
-    """A `Clock` whose wall time is set by hand; the rest is the loop's."""
+class HandClock:
+    """A `Clock` that a test moves on by `now_ms`, its wall time, and sets by `jump`; the rest is the
+    loop's."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self._loop = asyncio.get_running_loop()
-        self.now_ms = 1_700_000_000_000
+        self._wall_ms = now_ms
+        self._passed_ms = 0
+
+    @property
+    def now_ms(self) -> int:
+        return self._wall_ms
+
+    @now_ms.setter
+    def now_ms(self, now_ms: int) -> None:
+        assert now_ms >= self._wall_ms
+        self._passed_ms += now_ms - self._wall_ms
+        self._wall_ms = now_ms
+
+    def jump(self, ms: int) -> None:
+        """Somebody sets the wall clock."""
+        self._wall_ms += ms
 
     def monotonic(self) -> float:
-        return self._loop.time()
+        return self._loop.time() + self._passed_ms / 1000
 
     def wall_ms(self) -> int:
-        return self.now_ms
+        return self._wall_ms
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return self._loop.call_later(delay, callback)
@@ -164,11 +180,17 @@ class LoneReplica:
     """The replica of `who`. Make one with `lone_replica`, or `start` and `stop` it."""
 
     def __init__(
-        self, who: str, storage: Storage, *, incarnation: bytes = b"", **limits: Any
+        self,
+        who: str,
+        storage: Storage,
+        *,
+        incarnation: bytes = b"",
+        clock: HandClock | None = None,
+        **limits: Any,
     ) -> None:
         self.who = who
         self.storage = storage
-        self.clock = WallClock()
+        self.clock = clock or HandClock()
         self.metrics = Metrics()
         self.commit = GroupCommit(storage=storage, metrics=self.metrics)
         #: Members that are down in its opinion.
@@ -253,10 +275,16 @@ class LoneReplica:
 
 @asynccontextmanager
 async def lone_replica(
-    who: str, storage: Storage, *, count: bool = True, incarnation: bytes = b"", **limits: Any
+    who: str,
+    storage: Storage,
+    *,
+    count: bool = True,
+    incarnation: bytes = b"",
+    clock: HandClock | None = None,
+    **limits: Any,
 ) -> AsyncIterator[LoneReplica]:
     """The replica of `who`, started and stopped; the storage is the caller's."""
-    replica = LoneReplica(who, storage, incarnation=incarnation, **limits)
+    replica = LoneReplica(who, storage, incarnation=incarnation, clock=clock, **limits)
     replica.start(count=count)
     try:
         yield replica
