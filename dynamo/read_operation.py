@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from dynamo.body_requests import BodyRequests
 from dynamo.errors import DynamoError, Malformed, Unavailable
 from dynamo.hedging import Hedger
 from dynamo.known_records import KnownRecords
@@ -41,8 +42,7 @@ class ReadOperation:
 
     __slots__ = (
         "_absence",
-        "_asked_bodies",
-        "_asked_twice",
+        "_bodies",
         "_bytes",
         "_clock",
         "_count",
@@ -106,9 +106,7 @@ class ReadOperation:
         self.deadline = deadline
         self.done = done
         self._open: set[str] = {*nodes, *stand_ins} if stand_ins else set(nodes)
-        self._asked_bodies: set[str] = set()
-        #: Who was asked for its record while its digest was awaited: two answers are to come.
-        self._asked_twice: set[str] = set()
+        self._bodies = BodyRequests()
         self._merged: Record | None = None
         #: While the answer waits for it; and whom it was sent to.
         self._repairing: BlockingRepair | None = None
@@ -131,7 +129,7 @@ class ReadOperation:
         remaining = self._remaining()
         if nodes:
             first = nodes[0]
-            self._asked_bodies.add(first)
+            self._bodies.asked.add(first)
             self._transport.request(nodes[:1], fetch, self, remaining)
             if len(nodes) > 1:
                 digests = Fetch(
@@ -154,7 +152,7 @@ class ReadOperation:
             fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, body, True
         )
         if body:
-            self._asked_bodies.update(self._stand_ins)
+            self._bodies.asked.update(self._stand_ins)
         self._transport.request(self._stand_ins, hinted, self, remaining)
 
     @property
@@ -169,11 +167,11 @@ class ReadOperation:
         if self._is_let_go:
             return
         tally = self._tally
-        if self._asked_twice and self._is_half(node, reply):
+        if self._bodies.twice and self._is_half(node, reply):
             return
         self._open.discard(node)
         if type(reply) is Digest:
-            if node in self._asked_bodies:
+            if node in self._bodies.asked:
                 # It would be waited for without end: it is not asked twice.
                 tally.fail(node, "it was asked for its record and gave a digest")
             else:
@@ -183,7 +181,7 @@ class ReadOperation:
             try:
                 tally.add_body(node, *self._known.read(node, reply.record))
             except Malformed as error:
-                self._asked_twice.discard(node)
+                self._bodies.twice.discard(node)
                 tally.fail(node, error.message)
         elif type(reply) is Refused:
             tally.fail(node, reply.detail or reply.code)
@@ -194,7 +192,7 @@ class ReadOperation:
     def on_failure(self, node: str, failure: Failure) -> None:
         if self._is_let_go:
             return
-        if self._asked_twice and self._is_half(node, None):
+        if self._bodies.twice and self._is_half(node, None):
             return
         self._open.discard(node)
         self._tally.fail(node, failure.reason)
@@ -205,15 +203,15 @@ class ReadOperation:
     def _is_half(self, node: str, answer: Reply | None) -> bool:
         """True, and it is dealt with, for one of two answers of the same node that decides nothing: the
         record does, whichever comes first, or else the last."""
-        if node not in self._asked_twice:
+        if node not in self._bodies.twice:
             return False
         tally = self._tally
         if tally.has_body_of(node):
-            self._asked_twice.discard(node)
+            self._bodies.twice.discard(node)
             return True
         if type(answer) is Body:
             return False
-        self._asked_twice.discard(node)
+        self._bodies.twice.discard(node)
         if type(answer) is Digest:
             tally.add_digest(node, answer.vector, answer.digest)
             self._judge()
@@ -237,33 +235,15 @@ class ReadOperation:
     def _want_bodies(self, wanting: Sequence[str]) -> None:
         """Ask whoever is ahead for the body, of several that hold the same record one: at once,
         unless it is on its way. What does not come is asked of another after the hedge delay."""
-        tally = self._tally
-        waited_for = self._asked_bodies & self._open
-        if tally.has_body:
-            on_the_way = {tally.digest_of(node) for node in waited_for}
-            self._ask_bodies(self._candidates(wanting, on_the_way))
-        elif not waited_for:
-            # The replica that was asked is lost: one of those that answered has it.
-            self._ask_bodies(self._candidates(wanting, set())[:1])
+        self._ask_bodies(self._bodies.missing(self._tally, wanting, self._open))
         # Without any body the hedger sees to it.
-        if self._hedge is None and tally.has_body and self._candidates(tally.wanting(), set()):
+        if self._hedge is None and self._tally.has_body and self._bodies.others(self._tally):
             self._hedge = self._clock.call_later(self._hedger.delay, self._hedged)
-
-    def _candidates(self, wanting: Sequence[str], on_the_way: set[bytes | None]) -> list[str]:
-        """Of each record that is wanted and not on its way, one node that was not asked yet."""
-        found: list[str] = []
-        for node in wanting:
-            digest = self._tally.digest_of(node)
-            if node not in self._asked_bodies and digest not in on_the_way:
-                on_the_way.add(digest)
-                found.append(node)
-        return found
 
     def _ask_bodies(self, targets: list[str]) -> None:
         if not targets:
             return
-        self._asked_bodies.update(targets)
-        self._asked_twice.update(self._open.intersection(targets))
+        self._bodies.ask(targets, self._open)
         self._open.update(targets)
         self._count["bodies_fetched_again"] += len(targets)
         fetch = self._fetch
@@ -282,7 +262,7 @@ class ReadOperation:
     def _hedged(self) -> None:
         """What was asked for has not come: ask others that hold it."""
         self._hedge = None
-        targets = self._candidates(self._tally.wanting(), set())
+        targets = self._bodies.others(self._tally)
         if targets and self._hedger.may_ask():
             self._ask_bodies(targets if self._tally.has_body else targets[:1])
         wanting = self._tally.wanting()
@@ -296,7 +276,7 @@ class ReadOperation:
         if self._is_let_go or self.done.done() or self._merged is not None or tally.has_body:
             return True
         for node in self._nodes:
-            if node in self._asked_bodies or node in tally.reasons or self._hedger.doubts(node):
+            if node in self._bodies.asked or node in tally.reasons or self._hedger.doubts(node):
                 continue
             if self._hedger.may_ask():
                 self._ask_bodies([node])
