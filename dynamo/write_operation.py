@@ -16,12 +16,13 @@ Knows nothing of sockets or storage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
 
+from dynamo.absences import Absences
 from dynamo.errors import (
     DynamoError,
     InvalidArgument,
@@ -38,7 +39,6 @@ from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET
 from dynamo.record import EMPTY, Record, decode_record
 from dynamo.rpc.messages import NO_HINT, Mint, Minted, Owe, Refused, Reply, Store, Synced
-from dynamo.stand_ins import DOWN, spare
 from dynamo.write_tally import WriteTally
 from ring.preference import Plan
 
@@ -63,6 +63,7 @@ class WriteOperation:
     """A `Waiter` for one Mint and the Stores that follow it."""
 
     __slots__ = (
+        "_absences",
         "_candidates",
         "_clock",
         "_count",
@@ -79,12 +80,8 @@ class WriteOperation:
         "_mint",
         "_minted",
         "_minter",
-        "_missed",
-        "_owed",
         "_plan",
         "_refused",
-        "_spare",
-        "_stands_for",
         "_tally",
         "_tell",
         "_timer",
@@ -125,13 +122,7 @@ class WriteOperation:
         self._plan = plan
         self._down = down
         self._debts = debts
-        #: Who can stand in and does not yet, once somebody has to.
-        self._spare: Iterator[str] | None = None
-        #: Stand-in -> the primary it keeps the write for; and the primaries that nobody has it for.
-        self._stands_for: dict[str, str] = {}
-        self._missed: list[str] = []
-        #: Primaries that the minter notes to owe the write to.
-        self._owed: tuple[str, ...] = ()
+        self._absences = Absences(plan, down, tally)
         self._candidates = iter(candidates)
         self._tally = tally
         self._transport = transport
@@ -154,7 +145,12 @@ class WriteOperation:
     def start(self, absent: Sequence[str] = ()) -> None:
         """Ask the first candidate that can be asked to mint. `absent`: primaries that are down."""
         if absent:
-            self._leave_out(absent)
+            absences = self._absences
+            absences.leave_out(absent)
+            if absences.owed:
+                assert self._mint is not None
+                owes = absences.indexes(absences.owed)
+                self._mint = msgspec.structs.replace(self._mint, owes=owes)
         self._mint_at_next()
 
     # Waiter -------------------------------------------------------------------------------------
@@ -168,7 +164,7 @@ class WriteOperation:
             assert isinstance(reply, Synced)
             if reply.write_number > self._heard.get(node, 0):
                 self._heard[node] = reply.write_number
-            if self._stands_for and node in self._stands_for:
+            if node in self._absences.stands_for:
                 self._tally.ack_stand_in(node)
             else:
                 self._tally.ack(node)
@@ -212,10 +208,9 @@ class WriteOperation:
     def _store_at_others(self, minter: str) -> None:
         remaining = self._remaining()
         others = [node for node in self._plan.primaries if node != minter]
-        stands_for = self._stands_for
+        stands_for = self._absences.stands_for
         if stands_for or self._tally.reasons:
-            away = (*stands_for.values(), *self._missed)
-            others = [node for node in others if node not in away and node not in self._owed]
+            others = self._absences.present(others)
             for node in others:
                 # Left from a candidate that refused to mint; it is asked again, to store.
                 self._tally.reasons.pop(node, None)
@@ -297,8 +292,8 @@ class WriteOperation:
         self._tally.reasons[node] = reason
         if definite:
             self._count["mints_moved_on"] += 1
-            if node in self._stands_for:
-                self._replace_stand_in(node, reason)
+            if node in self._absences.stands_for:
+                self._absences.replace(node, reason)
             deadline_ms = max(1, int(self._remaining() * 1000))
             assert self._mint is not None
             self._mint = msgspec.structs.replace(self._mint, deadline_ms=deadline_ms)
@@ -313,110 +308,44 @@ class WriteOperation:
             )
 
     def _store_failed(self, node: str, reason: str, *, is_gone: bool, is_owed: bool) -> None:
-        tally = self._tally
+        absences = self._absences
         self._count["stores_missed"] += 1
-        if node == self._minter and self._owed:
+        if node == self._minter:
             # What it was to note with the write may be as little on its disk as the write.
-            self._missed.extend(self._owed)
-            self._owed = ()
-        is_replaced = is_gone and self._minted is not None and tally.state is not MET
-        if node in self._stands_for:
-            if is_replaced:
-                stand_in = self._replace_stand_in(node, reason)
-                if stand_in is not None:
-                    self._store_at_stand_in(stand_in)
-            else:
-                primary = self._stands_for.pop(node)
-                tally.fail_stand_in(node, reason)
-                if is_owed:
-                    self._missed.append(primary)
-        elif is_replaced:
-            stand_in = self._stand_in(node, reason)
+            absences.miss_owed()
+        if is_gone and self._minted is not None and self._tally.state is not MET:
+            stand_in = absences.replace(node, reason)
             if stand_in is not None:
                 self._store_at_stand_in(stand_in)
         else:
-            tally.fail(node, reason)
-            if is_owed:
-                self._missed.append(node)
+            absences.lose(node, reason, is_owed=is_owed)
         self._judge()
-
-    # Stand-ins ----------------------------------------------------------------------------------
-
-    def _leave_out(self, absent: Sequence[str]) -> None:
-        """Have the primaries that are down stood in for; where nobody can, the minter is to note, with
-        the write itself, that it owes it to them."""
-        for primary in absent:
-            self._stand_in(primary, DOWN)
-        if self._missed and len(absent) < len(self._plan.primaries):
-            assert self._mint is not None
-            self._owed = tuple(self._missed)
-            self._missed.clear()
-            self._mint = msgspec.structs.replace(self._mint, owes=self._indexes(self._owed))
-
-    def _next_spare(self) -> str | None:
-        if self._spare is None:
-            self._spare = spare(self._plan, self._down)
-        return next(self._spare, None)
-
-    def _stand_in(self, primary: str, reason: str) -> str | None:
-        """Who stands in for a primary from now on; None, and it has missed the write, if nobody can."""
-        node = self._next_spare()
-        if node is None:
-            self._tally.fail(primary, reason)
-            self._missed.append(primary)
-            return None
-        self._tally.stand_in_for(primary, reason)
-        self._stands_for[node] = primary
-        return node
-
-    def _replace_stand_in(self, node: str, reason: str) -> str | None:
-        """As `_stand_in`, for the primary that `node` was to stand in for."""
-        primary = self._stands_for.pop(node)
-        self._tally.reasons[node] = reason
-        other = self._next_spare()
-        if other is None:
-            self._tally.fail_stand_in(node, reason)
-            self._missed.append(primary)
-            return None
-        self._stands_for[other] = primary
-        return other
 
     def _stand_in_to_mint(self) -> str | None:
         """No primary can be reached: who mints in the place of one. None if one has said no, or nobody
         is there."""
-        primaries = self._plan.primaries
-        if any(node in primaries for node in self._refused):
+        absences = self._absences
+        if any(node in self._plan.primaries for node in self._refused):
             return None
-        for primary in primaries:
-            if primary in self._owed:
-                continue
-            if primary not in self._stands_for.values() and primary not in self._missed:
-                self._stand_in(primary, self._tally.reasons.get(primary, DOWN))
-        node = next(iter(self._stands_for), None)
+        node = absences.stand_in_for_all()
         if node is not None:
             assert self._mint is not None
-            self._hint_for = self._indexes((self._stands_for[node],))[0]
+            self._hint_for = absences.target_of(node)
             self._mint = msgspec.structs.replace(self._mint, hint_for=self._hint_for, owes=())
-            self._missed.extend(self._owed)
-            self._owed = ()
+            absences.miss_owed()
         return node
 
     def _store_at_stand_in(self, node: str) -> None:
         remaining = self._remaining()
-        hint_for = self._indexes((self._stands_for[node],))[0]
+        hint_for = self._absences.target_of(node)
         self._count["stores_at_stand_ins"] += 1
         self._transport.request((node,), self._store(remaining, hint_for=hint_for), self, remaining)
-
-    def _indexes(self, nodes: Iterable[str]) -> tuple[int, ...]:
-        """What messages call these members."""
-        index = self._plan.planner.ring.index
-        return tuple([found for found in map(index, nodes) if found is not None])
 
     def _pay_debts(self) -> None:
         """Every node has answered or failed: whoever has missed the write is owed it, by a primary that
         has it, or else by who stands in for another one."""
-        missed, self._missed = self._missed, []
-        tally = self._tally
+        absences, tally = self._absences, self._tally
+        missed, absences.missed = absences.missed, []
         self._count["writes_missed"] += len(missed)
         if tally.acked:
             plan = self._plan
@@ -427,11 +356,11 @@ class WriteOperation:
                 plan.partition,
                 plan.epoch,
                 int(TELL_TIMEOUT * 1000),
-                self._indexes(missed),
+                absences.indexes(missed),
             )
             self._transport.request((keeper,), owe, self._debts, TELL_TIMEOUT)
         elif tally.stand_ins:
-            for target in self._indexes(missed):
+            for target in absences.indexes(missed):
                 store = self._store(TELL_TIMEOUT, hint_for=target)
                 self._transport.request(tally.stand_ins[:1], store, self._debts, TELL_TIMEOUT)
         else:
@@ -455,7 +384,7 @@ class WriteOperation:
                     self._fail(self._not_enough())
                 elif self._grace is None:
                     self._grace = self._clock.call_later(LOST_GRACE, self._expired)
-        if self._missed and tally.settled:
+        if self._absences.missed and tally.settled:
             self._pay_debts()
 
     def _expired(self) -> None:
@@ -465,7 +394,7 @@ class WriteOperation:
         # Without a mint nobody but the minter has been asked for anything that lasts.
         asked: Iterable[str] = (self._minter,)
         if self._is_minted:
-            asked = (*self._plan.primaries, *self._stands_for)
+            asked = (*self._plan.primaries, *self._absences.stands_for)
         for node in asked:
             if node not in tally.acked and node not in tally.stand_ins:
                 tally.reasons.setdefault(node, NO_ANSWER)

@@ -231,7 +231,7 @@ def _refused_hint_counts(patch: Patches) -> None:
     on_refused = WriteOperation._on_refused
 
     def counted(self: WriteOperation, node: str, refused: Refused) -> None:
-        if self._minted is not None and node in self._stands_for:
+        if self._minted is not None and node in self._absences.stands_for:
             self._tally.ack_stand_in(node)
             self._judge()
         else:
@@ -269,7 +269,7 @@ def _owner_that_stands_in_is_a_second_ack(patch: Patches) -> None:
     on_reply = WriteOperation.on_reply
 
     def twice(self: WriteOperation, node: str, reply: Reply) -> None:
-        first = node == self._minter and self._owed and node not in self._tally.acked
+        first = node == self._minter and self._absences.owed and node not in self._tally.acked
         on_reply(self, node, reply)
         if first and node in self._tally.acked:
             self._tally.stand_ins.append(node)
