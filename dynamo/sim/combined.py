@@ -94,8 +94,8 @@ def _two_disks_lose(rng: random.Random, names: tuple[str, ...], burst: Burst) ->
 
 
 def _rotten_then_crashed(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
-    """A record rots that cannot be mended while one of its owners is away, and its node starts anew. Then
-    a third may leave, and the one that was away is back, without what it has missed."""
+    """A record rots that cannot be mended while one of its owners is away, and its node starts anew.
+    Then a third may leave, and the one that was away is back, without what it has missed."""
     node, away, *others = rng.sample(names, len(names))
     at, part = burst.at + 0.2 * burst.seconds, 0.1 * burst.seconds
     leaving = [
