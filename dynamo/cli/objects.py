@@ -100,7 +100,10 @@ def run_put(arguments: argparse.Namespace) -> int:
     if context is None and not arguments.blind:
         seen = client.request("GET", query=_query(arguments, _READ[:2]), headers=_ACCEPT)
         if not _was_read(seen):
-            return _explain(arguments, seen)
+            code = _explain(arguments, seen)
+            if seen.status == http.client.SERVICE_UNAVAILABLE and not arguments.json:
+                _tell("  the key is read first, and nothing was written; --blind does not read it")
+            return code
         context = seen.context
         replaced = len(siblings_of(seen)) if seen.status != http.client.NOT_FOUND else 0
     headers = {"Content-Type": content_type or _content_type(arguments.value)}

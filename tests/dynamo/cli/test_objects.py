@@ -213,6 +213,10 @@ def test_nodes_that_do_not_answer_are_named(capsys: pytest.CaptureFixture[str]) 
     with ClusterProcess(nodes=2, replicas=2) as cluster:
         cluster.kill9(1)
         assert main(["put", "--node", cluster.url(0), "--w", "2", "b", "k", "v"]) == 3
-        assert "\n  n2: " in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "\n  n2: " in told
+        assert "--blind does not read it\n" in told
+        assert main(["put", "--node", cluster.url(0), "--blind", "--w", "1", "b", "k", "v"]) == 0
+        capsys.readouterr()
         assert main(["get", "--node", cluster.url(1), "b", "k"]) == 3
         assert f"no answer from {cluster.url(1)}" in capsys.readouterr().err
