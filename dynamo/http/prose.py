@@ -133,6 +133,7 @@ on disk, and hands it over when the primary is back. So a write goes on, and say
 - `r` is met by primaries as long as there are r that answer. Where there are fewer, a fallback
   counts for what is lacking if it has something of the key. One that has nothing never counts, whatever
   `notfound_ok` says: it knows nothing of what was written before. What fallbacks have is always merged.
+  So a key that is not there is a 503, and no 404, while fewer than r of its primaries are up.
 - `pr`, and `read_repair=blocking`, count primaries alone.
 
 What cannot be met is 503 `unavailable` before anybody is asked, with the outcome `none`, and with how
