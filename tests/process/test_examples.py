@@ -49,7 +49,7 @@ def test_a_cluster_is_simulated_in_a_script() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "at c: 1 of 2 replicas answered",
+        "at c: 1 of 2 nodes answered",
         "c has (b'bread', b'milk') after 62 s",
     ]
 
