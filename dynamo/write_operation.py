@@ -23,22 +23,13 @@ from typing import Final
 import msgspec
 
 from dynamo.absences import Absences
-from dynamo.errors import (
-    DynamoError,
-    InvalidArgument,
-    Malformed,
-    PreconditionFailed,
-    RecordFull,
-    StorageFull,
-    Unavailable,
-    WriteUncertain,
-)
+from dynamo.errors import DynamoError, StorageFull, Unavailable, WriteUncertain
 from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET
-from dynamo.record import EMPTY, Record, decode_record
 from dynamo.rpc.messages import NO_HINT, Mint, Minted, Owe, Refused, Reply, Store, Synced
+from dynamo.write_refusals import CANNOT_STORE, NOT_OWED, error_of_mint
 from dynamo.write_tally import WriteTally
 from ring.preference import Plan
 
@@ -48,15 +39,6 @@ LOST_GRACE: Final = 0.5
 #: How long (seconds) a minter has to take a record that it was behind of, and any node to note what it
 #: owes.
 TELL_TIMEOUT: Final = 10.0
-#: Refusals by nodes that cannot store anything now: another is asked to, if the write is short of
-#: acknowledgements.
-_CANNOT_STORE: Final = frozenset(
-    ("disk_full", "damaged", "sync_failed", "storage_error", "not_ready", "hint_refused")
-)
-#: Refusals by nodes that have the write, or that must not have it: it is not owed to them.
-_NOT_OWED: Final = frozenset(
-    ("older", "refilling", "ahead", "malformed", "stale_epoch", "not_owner")
-)
 
 
 class WriteOperation:
@@ -239,8 +221,9 @@ class WriteOperation:
     def _on_refused(self, node: str, refused: Refused) -> None:
         if not self._is_minted:
             self._refused[node] = refused
-            if refused.code in ("precondition_failed", "record_full", "malformed"):
-                self._fail(_error_of(refused))
+            error = error_of_mint(refused)
+            if error is not None:
+                self._fail(error)
                 return
         elif refused.code == "older":
             self._tell_minter(refused)
@@ -249,8 +232,8 @@ class WriteOperation:
             node,
             refused.detail or code,
             definite=refused.definite,
-            is_gone=code in _CANNOT_STORE,
-            is_owed=code not in _NOT_OWED,
+            is_gone=code in CANNOT_STORE,
+            is_owed=code not in NOT_OWED,
             is_busy=code == "storage_busy",
         )
 
@@ -440,19 +423,3 @@ class WriteOperation:
 
     def _remaining(self) -> float:
         return max(0.001, self.deadline - self._clock.monotonic())
-
-
-def _error_of(refused: Refused) -> DynamoError:
-    if refused.code == "precondition_failed":
-        return PreconditionFailed(refused.detail)
-    if refused.code == "record_full":
-        return RecordFull(refused.detail, record=_record_of(refused), cap=refused.limit)
-    return InvalidArgument(refused.detail, field="key")
-
-
-def _record_of(refused: Refused) -> Record:
-    """The record that is full; an empty one if the peer sent none that can be read."""
-    try:
-        return decode_record(refused.record) if refused.record else EMPTY
-    except Malformed:
-        return EMPTY

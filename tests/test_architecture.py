@@ -39,7 +39,7 @@ RANKS = """
     resolve requests ports cluster_file liveness listing_pages seen known_records
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins telling
-    property_table hedging write_tally read_tally read_repair
+    property_table hedging write_tally read_tally read_repair write_refusals
     body_requests absences
 
     rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network
