@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
+from dynamo.answers import Answers
 from dynamo.context import STAMPED, ContextSealer, stamp_of
 from dynamo.errors import (
     InvalidArgument,
@@ -28,7 +29,6 @@ from dynamo.errors import (
 from dynamo.hedging import Hedger
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.known_records import KnownRecords
-from dynamo.memo import ObjectMemo
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Opinions, Transport
 from dynamo.properties import (
@@ -52,7 +52,6 @@ from dynamo.record import (
     encode_content,
     encode_record,
     highest_stamp,
-    read_record,
 )
 from dynamo.requests import (
     READ,
@@ -66,7 +65,7 @@ from dynamo.requests import (
     Written,
     if_covered,
 )
-from dynamo.resolve import holds, view
+from dynamo.resolve import holds
 from dynamo.retry_budget import RetryBudget
 from dynamo.rpc.messages import Fetch, Mint, Minted
 from dynamo.stand_ins import DOWN, Standing, standing
@@ -78,11 +77,6 @@ from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
 VALUE_BYTES_MAX: Final = 8 << 20
-#: Of what records read lately show, with its context: how many, and of what size.
-FOUNDS_MAX: Final = 12_288
-FOUND_BYTES_MAX: Final = 1024
-#: Births in the vector of such a record: it, and the context that is made of it, are kept as well.
-FOUND_BIRTHS_MAX: Final = 16
 #: A peer that has left a request without any reply for so long (seconds) is asked last.
 STALLED_AFTER: Final = 0.25
 #: Lists of primaries that are kept with this node first.
@@ -139,7 +133,7 @@ class Coordinator:
         #: Requests that it has been told of.
         self._earned = 0
         self._planner: Planner | None = None
-        self._founds: ObjectMemo[Record, Found] = ObjectMemo(count_max=FOUNDS_MAX)
+        self._answers = Answers(sealer=sealer, clock=clock, metrics=metrics)
         self._known = KnownRecords(own=node_id)
         #: Of the primaries of a partition: the same with this node first, () where it is none of them.
         self._own_first: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -168,7 +162,9 @@ class Coordinator:
             options = fill_read(options, props, len(plan.primaries))
         lww = props.conflict == "lww"
         self._count["gets"] += 1
-        return self._found(routing, await self._begin_read(routing, plan, options).done, lww)
+        return self._answers.found(
+            routing, await self._begin_read(routing, plan, options).done, lww
+        )
 
     async def put(
         self,
@@ -260,12 +256,12 @@ class Coordinator:
         gone = holders >= needed
         above = max(highest_stamp(record), stamp_of(context))
         if seen is None:
-            found = self._found(routing, record, lww)
+            found = self._answers.found(routing, record, lww)
             if not record or (gone and not found.siblings):
                 return found
             seen = record.vector
         elif gone and descends(record.vector, seen):
-            found = self._found(routing, record, lww)
+            found = self._answers.found(routing, record, lww)
             if not (found.siblings if lww else _covered(record, seen)):
                 if found.siblings:
                     self._judge(options, record, lww)
@@ -446,9 +442,9 @@ class Coordinator:
         )
         operation.start(absent)
         try:
-            return self._written(routing, await done, tally, options.returnbody, lww)
+            return self._answers.written(routing, await done, tally, options.returnbody, lww)
         except RecordFull as error:
-            found = self._found(
+            found = self._answers.found(
                 routing, error.record if isinstance(error.record, Record) else EMPTY, lww
             )
             raise RecordFull(error.message, record=found, **error.details) from None
@@ -508,47 +504,6 @@ class Coordinator:
         late = [p for p in primaries if p in doubted or stalled_for(p) > STALLED_AFTER]
         return [p for p in primaries if p not in late] + late if late else primaries
 
-    # Answers ------------------------------------------------------------------------------------
-
-    def _found(self, routing: bytes, record: Record, lww: bool) -> Found:
-        if not record.vector:
-            return ABSENT
-        found = self._founds.get(routing, record)
-        if found is None:
-            seen = view(record, self._clock.wall_ms(), lww)
-            found = Found(record, seen.siblings, seen.deleted, self._context(routing, record))
-            if _shows_the_same_for_ever(record):
-                self._founds.put(routing, record, found)
-        return found
-
-    def _context(self, routing: bytes, record: Record) -> bytes:
-        """The token for what was shown; b"", counted, if merges have made it too long to give."""
-        siblings = record.siblings
-        stamp = siblings[0].stamp if len(siblings) == 1 else highest_stamp(record)
-        try:
-            return self._sealer.seal(routing, record.vector, stamp)
-        except RecordFull:
-            self._count["contexts_too_long"] += 1
-            return b""
-
-    def _written(
-        self, routing: bytes, minted: Minted, tally: WriteTally, returnbody: bool, lww: bool
-    ) -> Written:
-        """Raises Malformed if the minter's record is none, or does not hold the dot it names."""
-        record = read_record(minted.record)
-        for sibling in record.siblings:
-            if sibling.counter == minted.counter and sibling.birth == minted.birth:
-                vtag = sibling.vtag()
-                break
-        else:
-            raise Malformed("the record does not hold the write")
-        primaries, fallbacks = tally.primaries, tally.fallbacks
-        if not returnbody:
-            return Written(record, (), False, b"", vtag, primaries, fallbacks)
-        seen = view(record, self._clock.wall_ms(), lww)
-        context = self._context(routing, record)
-        return Written(record, seen.siblings, seen.deleted, context, vtag, primaries, fallbacks)
-
 
 def _covered(record: Record, seen: Vector) -> bool:
     """True if the record holds a value, shown or expired, that `seen` names."""
@@ -557,19 +512,6 @@ def _covered(record: Record, seen: Vector) -> bool:
         sibling.kind == VALUE and sibling.counter <= counters.get(sibling.birth, 0)
         for sibling in record.siblings
     )
-
-
-ABSENT: Final = Found(EMPTY, (), False, b"")
-
-
-def _shows_the_same_for_ever(record: Record) -> bool:
-    """True for one small value that does not expire, of a record with few births: what it shows
-    depends on nothing else, and costs little to keep."""
-    siblings = record.siblings
-    if len(siblings) != 1 or siblings[0].expires_ms or len(record.vector) > FOUND_BIRTHS_MAX:
-        return False
-    content = siblings[0].content
-    return content is not None and len(content) <= FOUND_BYTES_MAX
 
 
 def _check_enough(there: Standing, *, needed: int, primaries_needed: int) -> None:

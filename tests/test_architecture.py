@@ -40,7 +40,7 @@ RANKS = """
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins telling
     property_table hedging write_tally read_tally read_repair write_refusals
-    body_requests absences
+    body_requests absences answers
 
     rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network
     rpc.frame rpc.loopback

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+import dynamo.answers
 import dynamo.commit
 import dynamo.context
 import dynamo.coordinator
@@ -399,7 +400,7 @@ def _newest_sibling_is_shown_alone(patch: Patches) -> None:
         seen = view(record, now_ms, lww)  # the product's, as this module has it
         return View(seen.siblings[-1:], seen.deleted)
 
-    patch.set(dynamo.coordinator, "view", newest)
+    patch.set(dynamo.answers, "view", newest)
 
 
 # Reads --------------------------------------------------------------------------------------------
