@@ -27,6 +27,8 @@ from dynamo.rpc.messages import (
 #: A node's patience with who says nothing, and what noticing it may take on a busy machine.
 PATIENCE: Final = 10.0
 SLACK: Final = 6.0
+#: A member that says nothing at all is taken to be down before that.
+SILENCE: Final = 4.0
 
 
 # Before the handshake is done ---------------------------------------------------------------------
@@ -150,13 +152,13 @@ def too_long(length: int) -> Callable[[Town], None]:
 
 
 def frame_that_stops(town: Town) -> None:
-    before = town.count("rpc_frames_stalled")
+    before = town.count("peers_convicted")
     key, routing, partition = town.place()
     with town.member() as peer:
         store = Store(routing, 0, partition, 1, 60_000, record(b"v" * MIB))
         peer.send(peer.frame(store)[:20_000])
-        assert PATIENCE - 1 < closed_after(peer.socket) < PATIENCE + SLACK
-    town.wait_counted("rpc_frames_stalled", before)
+        assert SILENCE - 1 < closed_after(peer.socket) < PATIENCE + SLACK
+    town.wait_counted("peers_convicted", before)
     assert town.status(key) == 404
 
 
@@ -201,7 +203,7 @@ def a_thousand_connections(town: Town) -> None:
 
 
 def never_reads(town: Town) -> None:
-    before = town.count("rpc_writes_stalled"), town.count("rpc_replies_unwritable")
+    before = town.count("peers_convicted"), town.count("rpc_replies_unwritable")
     key, routing, partition = town.place()
     assert town.cluster.put(0, key, os.urandom(MIB - 1000)).status == 204
     with town.member(receive_bytes=1 << 14) as peer:
@@ -210,5 +212,5 @@ def never_reads(town: Town) -> None:
         town.wait_counted("rpc_replies_unwritable", before[1])
         began = time.monotonic()
         town.wait_gone(peer.name)
-        assert PATIENCE - 2 < time.monotonic() - began < PATIENCE + SLACK
-    town.wait_counted("rpc_writes_stalled", before[0])
+        assert SILENCE - 2 < time.monotonic() - began < PATIENCE + SLACK
+    town.wait_counted("peers_convicted", before[0])
