@@ -62,7 +62,7 @@ class Answers:
                 break
         else:
             raise Malformed("the record does not hold the write")
-        primaries, fallbacks = tally.primaries, tally.fallbacks
+        primaries, fallbacks = len(tally.acked), len(tally.stand_ins)
         if not returnbody:
             return Written(record, (), False, b"", vtag, primaries, fallbacks)
         seen = view(record, self._clock.wall_ms(), lww)

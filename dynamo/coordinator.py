@@ -7,10 +7,8 @@ node's included, are reached through the transport.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Final
 
 from dynamo.answers import Answers
 from dynamo.context import STAMPED, ContextSealer, stamp_of
@@ -26,10 +24,9 @@ from dynamo.errors import (
     ValueTooLarge,
     WriteUncertain,
 )
-from dynamo.hedging import Hedger
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
-from dynamo.known_records import KnownRecords
 from dynamo.metrics import Metrics
+from dynamo.operations import Operations
 from dynamo.ports import Clock, Opinions, Transport
 from dynamo.properties import (
     DEFAULT_PROPERTIES,
@@ -39,10 +36,7 @@ from dynamo.properties import (
     fill_read,
     fill_write,
 )
-from dynamo.quorum import resolve_count, tell_counts, too_few
-from dynamo.read_operation import ReadOperation
-from dynamo.read_repair import RepairWaiter
-from dynamo.read_tally import ReadTally, SloppyReadTally
+from dynamo.quorum import resolve_count
 from dynamo.record import (
     EMPTY,
     TOMBSTONE,
@@ -56,7 +50,6 @@ from dynamo.record import (
 from dynamo.requests import (
     READ,
     TIMEOUT_MS_DEFAULT,
-    TIMEOUT_MS_MAX,
     WRITE,
     Found,
     Owner,
@@ -64,23 +57,16 @@ from dynamo.requests import (
     WriteOptions,
     Written,
     if_covered,
+    timeout_ms,
 )
 from dynamo.resolve import holds
-from dynamo.retry_budget import RetryBudget
-from dynamo.rpc.messages import Fetch, Mint, Minted
-from dynamo.stand_ins import DOWN, Standing, standing
-from dynamo.telling import DebtWaiter, TellWaiter
+from dynamo.rpc.messages import Mint
+from dynamo.stand_ins import standing
 from dynamo.version import Vector, descends
-from dynamo.write_operation import WriteOperation
-from dynamo.write_tally import WriteTally
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
 VALUE_BYTES_MAX: Final = 8 << 20
-#: A peer that has left a request without any reply for so long (seconds) is asked last.
-STALLED_AFTER: Final = 0.25
-#: Lists of primaries that are kept with this node first.
-OWN_FIRST_MAX: Final = 65_536
 
 
 class _AllWell:
@@ -115,28 +101,22 @@ class Coordinator:
         `opinions`: who is down and who is doubted, now and later."""
         self._node_id = node_id
         self._datacenter = datacenter
-        self._transport = transport
         self._clock = clock
         self._sealer = sealer
-        self._metrics = metrics
         self._count = metrics.count
         self._value_bytes_max = min(value_bytes_max, VALUE_BYTES_MAX)
-        self._heard = {} if heard is None else heard
         self._properties = properties
-        self._repair = RepairWaiter(metrics)
-        self._tell = TellWaiter(metrics)
-        self._debts = DebtWaiter(metrics)
         self._down = opinions.down
-        self._doubted = opinions.doubted
-        self._hedger = Hedger(clock=clock, transport=transport, opinions=opinions, metrics=metrics)
-        self._retries = RetryBudget()
-        #: Requests that it has been told of.
-        self._earned = 0
+        self._operations = Operations(
+            node_id=node_id,
+            transport=transport,
+            clock=clock,
+            metrics=metrics,
+            heard={} if heard is None else heard,
+            opinions=opinions,
+        )
         self._planner: Planner | None = None
         self._answers = Answers(sealer=sealer, clock=clock, metrics=metrics)
-        self._known = KnownRecords(own=node_id)
-        #: Of the primaries of a partition: the same with this node first, () where it is none of them.
-        self._own_first: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._classes: dict[bytes, ReplicationClass] = {}
 
     def adopt(self, ring: Ring) -> None:
@@ -145,7 +125,7 @@ class Coordinator:
         datacenter = self._datacenter if member is None else member.datacenter
         self._planner = Planner(ring, datacenter)
         self._classes = {class_.name.encode(): class_ for class_ in ring.classes}
-        self._own_first = {}
+        self._operations.forget_order()
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -163,7 +143,7 @@ class Coordinator:
         lww = props.conflict == "lww"
         self._count["gets"] += 1
         return self._answers.found(
-            routing, await self._begin_read(routing, plan, options).done, lww
+            routing, await self._operations.read(routing, plan, options).done, lww
         )
 
     async def put(
@@ -238,15 +218,15 @@ class Coordinator:
             options = fill_delete(options, props, len(plan.primaries))
         lww = props.conflict == "lww"
         self._count["deletes"] += 1
-        timeout_ms = _timeout_ms(options.timeout_ms)
-        deadline = self._clock.monotonic() + timeout_ms / 1000
+        timeout = timeout_ms(options.timeout_ms)
+        deadline = self._clock.monotonic() + timeout / 1000
         seen = self._sealer.open(routing, context) if context else None
         if options.unmodified:
             options = if_covered(options, self._sealer.open(routing, options.unmodified))
         needed = _acks_needed(options, len(plan.primaries))
         try:
             # With a context the read only spares work, so it leaves the write half of the time.
-            read_ms = timeout_ms if seen is None else max(1, timeout_ms // 2)
+            read_ms = timeout if seen is None else max(1, timeout // 2)
             record, holders = await self._read_held(routing, plan, _read_of(options, read_ms))
         except Unavailable:
             if seen is None:
@@ -307,64 +287,17 @@ class Coordinator:
         return routing, self._planner.plan(class_, routing)
 
     async def _read(self, routing: bytes, plan: Plan, options: ReadOptions) -> Record:
-        return await self._begin_read(routing, plan, options).done
+        return await self._operations.read(routing, plan, options).done
 
     async def _read_held(
         self, routing: bytes, plan: Plan, options: ReadOptions
     ) -> tuple[Record, int]:
         """What r replicas hold, and how many primaries are known to hold all of it."""
-        operation = self._begin_read(routing, plan, options)
+        operation = self._operations.read(routing, plan, options)
         try:
             return await operation.done, operation.holders
         finally:
             del operation  # an error knows this frame, which must not know the error
-
-    def _begin_read(self, routing: bytes, plan: Plan, options: ReadOptions) -> ReadOperation:
-        primaries = plan.primaries
-        n = len(primaries)
-        r = n // 2 + 1
-        pr = confirms = 0
-        timeout_ms = TIMEOUT_MS_DEFAULT
-        if options is not READ:
-            r = resolve_count("r", options.r, n, lowest=1, default=r)
-            pr = resolve_count("pr", options.pr, n, lowest=0, default=0)
-            confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
-            timeout_ms = _timeout_ms(options.timeout_ms)
-        holders_needed = n - r + 1 if options.read_repair == "blocking" else 0
-        nodes = primaries
-        there: Standing | None = None
-        down = self._down
-        if down and not down.isdisjoint(primaries):
-            there = standing(plan, down)
-            nodes = there.live
-            _check_enough(there, needed=max(r, confirms), primaries_needed=max(pr, holders_needed))
-        best = self._best_first(nodes)
-        tally = (ReadTally if there is None else _sloppily(primaries, there))(
-            best,
-            r=r,
-            pr=pr,
-            node_confirms=confirms,
-            notfound_ok=options.notfound_ok is not False,
-            basic_quorum=options.basic_quorum is True,
-        )
-        done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
-        operation = ReadOperation(
-            fetch=Fetch(routing, plan.class_id, plan.partition, plan.epoch, timeout_ms, True),
-            nodes=best,
-            tally=tally,
-            holders_needed=holders_needed,
-            transport=self._transport,
-            clock=self._clock,
-            metrics=self._metrics,
-            repair=self._repair,
-            deadline=self._clock.monotonic() + timeout_ms / 1000,
-            done=done,
-            known=self._known,
-            hedger=self._hedger,
-            stand_ins=() if there is None else there.spare,
-        )
-        operation.start()
-        return operation
 
     async def _write(
         self,
@@ -380,67 +313,41 @@ class Coordinator:
         above: int,
     ) -> Written:
         """`above`: the highest stamp of what `seen` is of."""
-        nodes = plan.primaries
-        n = len(nodes)
+        n = len(plan.primaries)
         w = n // 2 + 1
-        dw = pw = confirms = 0
-        timeout_ms = TIMEOUT_MS_DEFAULT
+        pw = confirms = 0
+        timeout = TIMEOUT_MS_DEFAULT
         if options is not WRITE:
-            w = resolve_count("w", options.w, n, lowest=1, default=w)
-            dw = resolve_count("dw", options.dw, n, lowest=0, default=0)
-            pw = resolve_count("pw", options.pw, n, lowest=0, default=0)
-            confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
-            timeout_ms = _timeout_ms(options.timeout_ms)
+            w, pw, confirms = _acks_asked(options, n)
+            timeout = timeout_ms(options.timeout_ms)
         if deadline is None:
-            deadline = self._clock.monotonic() + timeout_ms / 1000
+            deadline = self._clock.monotonic() + timeout / 1000
         else:
-            timeout_ms = self._left_ms(deadline)
+            timeout = self._left_ms(deadline)
         merged = b""
         if options.condition is not None:
-            record = await self._read(routing, plan, _read_of(options, timeout_ms))
+            record = await self._read(routing, plan, _read_of(options, timeout))
             self._judge(options, record, lww)
             merged = encode_record(record) if record else b""
-            timeout_ms = self._left_ms(deadline)
-        w = max(w, dw)
-        down = self._down
-        absent: tuple[str, ...] = ()
-        if down and not down.isdisjoint(nodes):
-            there = standing(plan, down)
-            nodes, absent = there.live, there.absent
-            _check_enough(there, needed=max(w, confirms), primaries_needed=pw)
-        tally = WriteTally(n, w=w, pw=pw, node_confirms=confirms)
-        done: asyncio.Future[Minted] = asyncio.get_running_loop().create_future()
-        operation = WriteOperation(
-            mint=Mint(
-                routing,
-                plan.class_id,
-                plan.partition,
-                plan.epoch,
-                timeout_ms,
-                seen,
-                kind,
-                content,
-                options.expires_ms,
-                merged,
-                options.condition,
-                lww=lww,
-                above=above,
-            ),
-            plan=plan,
-            candidates=self._best_first(nodes),
-            down=down,
-            tally=tally,
-            transport=self._transport,
-            clock=self._clock,
-            metrics=self._metrics,
-            deadline=deadline,
-            done=done,
-            heard=self._heard,
-            tell=self._tell,
-            debts=self._debts,
-            may_retry=self._may_retry,
+            timeout = self._left_ms(deadline)
+        mint = Mint(
+            routing,
+            plan.class_id,
+            plan.partition,
+            plan.epoch,
+            timeout,
+            seen,
+            kind,
+            content,
+            options.expires_ms,
+            merged,
+            options.condition,
+            lww=lww,
+            above=above,
         )
-        operation.start(absent)
+        done, tally = self._operations.write(
+            mint, plan, w=w, pw=pw, node_confirms=confirms, deadline=deadline
+        )
         try:
             return self._answers.written(routing, await done, tally, options.returnbody, lww)
         except RecordFull as error:
@@ -459,19 +366,7 @@ class Coordinator:
         finally:
             # An error knows this frame, which must not know the error: the value would be kept until
             # the collector finds them both.
-            del done, operation
-
-    def _may_retry(self) -> bool:
-        """True if one more write may be tried at another replica since one had too much to do."""
-        count = self._count
-        asked = count["gets"] + count["puts"] + count["deletes"]
-        self._retries.earn(asked - self._earned)
-        self._earned = asked
-        if self._retries.spend():
-            count["mints_retried"] += 1
-            return True
-        count["mint_retries_denied"] += 1
-        return False
+            del done
 
     def _judge(self, options: WriteOptions, record: Record, lww: bool) -> None:
         """Raises PreconditionFailed if there is a condition that `record` does not meet."""
@@ -486,24 +381,6 @@ class Coordinator:
             raise Unavailable("the read before the write took all its time; nothing was written")
         return max(1, int(left * 1000))
 
-    def _best_first(self, primaries: tuple[str, ...]) -> Sequence[str]:
-        """This node if it is a primary, then those that answer as they should, then the rest."""
-        own_first = self._own_first.get(primaries)
-        if own_first is None:
-            own = self._node_id
-            others = tuple([p for p in primaries if p != own])
-            # As many entries as the ring has owners of a partition, and () for those without this node.
-            own_first = (own, *others) if own in primaries else ()
-            if len(self._own_first) >= OWN_FIRST_MAX:
-                self._own_first.clear()  # there is more than one for each, while nodes are down
-            self._own_first[primaries] = own_first
-        if own_first:
-            return own_first
-        doubted = self._doubted
-        stalled_for = self._transport.stalled_for
-        late = [p for p in primaries if p in doubted or stalled_for(p) > STALLED_AFTER]
-        return [p for p in primaries if p not in late] + late if late else primaries
-
 
 def _covered(record: Record, seen: Vector) -> bool:
     """True if the record holds a value, shown or expired, that `seen` names."""
@@ -514,50 +391,20 @@ def _covered(record: Record, seen: Vector) -> bool:
     )
 
 
-def _check_enough(there: Standing, *, needed: int, primaries_needed: int) -> None:
-    """Raises Unavailable, before anybody is asked, if too few nodes are up."""
-    counts = too_few(
-        needed=needed,
-        primaries_needed=primaries_needed,
-        primaries=len(there.live),
-        fallbacks=len(there.spare),
-    )
-    if counts is not None:
-        raise Unavailable(
-            f"{tell_counts(counts, 'are up')}; nobody was asked",
-            **counts,
-            reasons=dict.fromkeys(there.absent, DOWN),
-        )
-
-
-def _sloppily(primaries: tuple[str, ...], there: Standing) -> Callable[..., ReadTally]:
-    """What makes the tally of a read while primaries are down."""
-
-    def tally(nodes: Sequence[str], **asked: Any) -> ReadTally:
-        made = SloppyReadTally(primaries, stand_ins=there.spare, **asked)
-        for node in there.absent:
-            made.fail(node, DOWN)
-        return made
-
-    return tally
-
-
 def _acks_needed(options: WriteOptions, n: int) -> int:
     """How many replicas a write with these options has to reach."""
-    return max(
-        resolve_count("w", options.w, n, lowest=1, default=n // 2 + 1),
-        resolve_count("dw", options.dw, n, lowest=0, default=0),
-        resolve_count("pw", options.pw, n, lowest=0, default=0),
-        resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0),
-    )
+    return max(_acks_asked(options, n))
+
+
+def _acks_asked(options: WriteOptions, n: int) -> tuple[int, int, int]:
+    """Acknowledgements to wait for: how many, of primaries, and of distinct nodes."""
+    w = resolve_count("w", options.w, n, lowest=1, default=n // 2 + 1)
+    dw = resolve_count("dw", options.dw, n, lowest=0, default=0)
+    pw = resolve_count("pw", options.pw, n, lowest=0, default=0)
+    confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
+    return max(w, dw), pw, confirms
 
 
 def _read_of(options: WriteOptions, timeout_ms: int) -> ReadOptions:
     """The read that a conditional write, or a delete without context, makes first."""
     return ReadOptions(r=options.r, pr=options.pr, timeout_ms=timeout_ms)
-
-
-def _timeout_ms(asked: int) -> int:
-    if asked < 0:
-        raise InvalidArgument("timeout must be 1 or more", field="timeout", allowed="1 or more")
-    return min(asked or TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX)

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from dynamo.errors import InvalidArgument
 from dynamo.record import Record, Sibling
 from dynamo.rpc.messages import Condition
 from dynamo.version import Vector
@@ -150,3 +151,10 @@ class Written(msgspec.Struct, frozen=True):
     vtag: str
     primary_acks: int
     fallback_acks: int
+
+
+def timeout_ms(asked: int) -> int:
+    """The time that a request gets, of which 0 asks for the default. Raises InvalidArgument."""
+    if asked < 0:
+        raise InvalidArgument("timeout must be 1 or more", field="timeout", allowed="1 or more")
+    return min(asked or TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX)

@@ -55,6 +55,7 @@ RANKS = """
     merging hint_account
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
+    operations
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
     property_learning cluster.gossip
     bucket_properties

@@ -144,7 +144,7 @@ def test_a_replica_a_hundred_times_slower_at_most_doubles_the_p99(seed: int) -> 
 
 def test_without_avoidance_a_slow_replica_is_felt_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Detector, "_doubt", lambda *any_: None)
-    monkeypatch.setattr("dynamo.coordinator.STALLED_AFTER", float("inf"))
+    monkeypatch.setattr("dynamo.operations.STALLED_AFTER", float("inf"))
     healthy = play(1, nothing, the_others)
     slow = play(1, one_slow, the_others)
     assert slow.writes > 10 * healthy.writes

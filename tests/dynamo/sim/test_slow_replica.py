@@ -99,7 +99,7 @@ def test_without_opinions_and_hedges_it_costs_more(
     """What the test above is worth: with what protects the clients switched off, it fails."""
     monkeypatch.setattr(Detector, "doubted", property(lambda self: frozenset()))
     monkeypatch.setattr(Hedger, "watch", lambda self, read, begun: False)
-    monkeypatch.setattr("dynamo.coordinator.STALLED_AFTER", float("inf"))
+    monkeypatch.setattr("dynamo.operations.STALLED_AFTER", float("inf"))
     slow = play(slow=True)
     assert slow.reads > 2 * healthy.reads
     assert slow.writes > 2 * healthy.writes
