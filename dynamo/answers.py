@@ -53,8 +53,8 @@ class Answers:
     def written(
         self, routing: bytes, minted: Minted, tally: WriteTally, returnbody: bool, lww: bool
     ) -> Written:
-        """What a write came to. Raises Malformed if the minter's record is none, or does not hold the dot
-        it names."""
+        """What a write came to. Raises Malformed if the minter's record is none, or does not hold the
+        dot it names."""
         record = read_record(minted.record)
         for sibling in record.siblings:
             if sibling.counter == minted.counter and sibling.birth == minted.birth:

@@ -23,7 +23,7 @@ from dynamo.requests import READ, TIMEOUT_MS_DEFAULT, ReadOptions, timeout_ms
 from dynamo.retry_budget import RetryBudget
 from dynamo.rpc.messages import Fetch, Mint, Minted
 from dynamo.stand_ins import DOWN, Standing, standing
-from dynamo.telling import DebtWaiter, TellWaiter
+from dynamo.telling import TellWaiter
 from dynamo.write_operation import WriteOperation
 from dynamo.write_tally import WriteTally
 from ring.preference import Plan
@@ -58,7 +58,6 @@ class Operations:
         self._doubted = opinions.doubted
         self._repair = RepairWaiter(metrics)
         self._tell = TellWaiter(metrics)
-        self._debts = DebtWaiter(metrics)
         self._hedger = Hedger(clock=clock, transport=transport, opinions=opinions, metrics=metrics)
         self._known = KnownRecords(own=node_id)
         self._retries = RetryBudget()
@@ -149,7 +148,6 @@ class Operations:
             done=done,
             heard=self._heard,
             tell=self._tell,
-            debts=self._debts,
             may_retry=self._may_retry,
         )
         operation.start(absent)

@@ -5,9 +5,11 @@ Knows nothing of writes or reads.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dynamo.metrics import Metrics
-from dynamo.ports import Failure
-from dynamo.rpc.messages import Reply, Synced
+from dynamo.ports import Failure, Transport
+from dynamo.rpc.messages import Refused, Reply, Request, Synced
 
 
 class TellWaiter:
@@ -26,16 +28,43 @@ class TellWaiter:
         self._count["minters_not_told"] += 1
 
 
-class DebtWaiter:
-    """For a node that is to owe a write to those who have missed it."""
+class Debt:
+    """A write that some have missed, to be noted by one node that has it: by the next, if one fails."""
 
-    __slots__ = ("_count",)
+    __slots__ = ("_count", "_keepers", "_message", "_timeout", "_transport")
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        message: Request,
+        keepers: Iterable[str],
+        *,
+        transport: Transport,
+        timeout: float,
+        metrics: Metrics,
+    ) -> None:
+        """`message`: tells one of `keepers`, best first, what it owes. `timeout`: seconds for each."""
+        self._message = message
+        self._keepers = iter(keepers)
+        self._transport = transport
+        self._timeout = timeout
         self._count = metrics.count
 
+    def note(self) -> None:
+        """Tell the next keeper, if one is left."""
+        keeper = next(self._keepers, None)
+        if keeper is None:
+            self._count["debts_not_noted"] += 1
+            return
+        self._transport.request((keeper,), self._message, self, self._timeout)
+
     def on_reply(self, node: str, reply: Reply) -> None:
-        self._count["debts_noted" if type(reply) is Synced else "debts_refused"] += 1
+        if type(reply) is Synced:
+            self._count["debts_noted"] += 1
+            return
+        self._count["debts_refused"] += 1
+        # What one has no room or time for, another would refuse as well.
+        if not (isinstance(reply, Refused) and reply.code == "hint_refused"):
+            self.note()
 
     def on_failure(self, node: str, failure: Failure) -> None:
-        self._count["debts_not_noted"] += 1
+        self.note()

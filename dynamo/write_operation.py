@@ -28,7 +28,18 @@ from dynamo.metrics import Metrics
 from dynamo.patience import timer_for
 from dynamo.ports import NO_ANSWER, Clock, Failure, Timer, Transport, Waiter
 from dynamo.quorum import LOST, MET
-from dynamo.rpc.messages import NO_HINT, Mint, Minted, Owe, Refused, Reply, Store, Synced
+from dynamo.rpc.messages import (
+    NO_HINT,
+    Mint,
+    Minted,
+    Owe,
+    Refused,
+    Reply,
+    Request,
+    Store,
+    Synced,
+)
+from dynamo.telling import Debt
 from dynamo.write_refusals import CANNOT_STORE, NOT_OWED, error_of_mint
 from dynamo.write_tally import WriteTally
 from ring.preference import Plan
@@ -49,7 +60,6 @@ class WriteOperation:
         "_candidates",
         "_clock",
         "_count",
-        "_debts",
         "_done",
         "_down",
         "_grace",
@@ -59,6 +69,7 @@ class WriteOperation:
         "_key",
         "_lww",
         "_may_retry",
+        "_metrics",
         "_mint",
         "_minted",
         "_minter",
@@ -87,12 +98,11 @@ class WriteOperation:
         done: asyncio.Future[Minted],
         heard: dict[str, int],
         tell: Waiter,
-        debts: Waiter,
         may_retry: Callable[[], bool],
     ) -> None:
         """`candidates`: the primaries that are up, best minter first. `down`: who is down, now and
         later. `done`: gets the minter's first answer. `tell`: gets the answers of a minter that was
-        behind, and was sent what it had missed; `debts`: of who was told that others have missed it.
+        behind, and was sent what it had missed.
         `may_retry`: asked before another node is, since one has too much to do."""
         #: What is to be minted, until it is; and what is said of it to all.
         self._mint: Mint | None = mint
@@ -103,12 +113,12 @@ class WriteOperation:
         self._may_retry = may_retry
         self._plan = plan
         self._down = down
-        self._debts = debts
         self._absences = Absences(plan, down, tally)
         self._candidates = iter(candidates)
         self._tally = tally
         self._transport = transport
         self._clock = clock
+        self._metrics = metrics
         self._count = metrics.count
         #: None once it has its answer.
         self._done: asyncio.Future[Minted] | None = done
@@ -332,8 +342,10 @@ class WriteOperation:
         self._count["writes_missed"] += len(missed)
         if tally.acked:
             plan = self._plan
-            keeper = self._minter if self._minter in tally.acked else tally.acked[0]
-            owe = Owe(
+            keepers = sorted(
+                tally.acked, key=lambda node: (node in self._down, node != self._minter)
+            )
+            message: Request = Owe(
                 self._key,
                 plan.class_id,
                 plan.partition,
@@ -341,13 +353,22 @@ class WriteOperation:
                 int(TELL_TIMEOUT * 1000),
                 absences.indexes(missed),
             )
-            self._transport.request((keeper,), owe, self._debts, TELL_TIMEOUT)
+            self._debt(message, keepers).note()
         elif tally.stand_ins:
             for target in absences.indexes(missed):
-                store = self._store(TELL_TIMEOUT, hint_for=target)
-                self._transport.request(tally.stand_ins[:1], store, self._debts, TELL_TIMEOUT)
+                message = self._store(TELL_TIMEOUT, hint_for=target)
+                self._debt(message, tally.stand_ins).note()
         else:
             self._count["writes_owed_by_nobody"] += len(missed)
+
+    def _debt(self, message: Request, keepers: Sequence[str]) -> Debt:
+        return Debt(
+            message,
+            keepers,
+            transport=self._transport,
+            timeout=TELL_TIMEOUT,
+            metrics=self._metrics,
+        )
 
     # Answers ------------------------------------------------------------------------------------
 
