@@ -1,4 +1,5 @@
-"""Puts together what the services of one node know, for `/stats`, `/metrics` and `/admin/status`.
+"""Puts together what the services of one node know, for `/stats`, `/metrics` and `/admin/status`, and
+says whether they are ready.
 
 Reads everything and changes nothing. Knows nothing of HTTP.
 """
@@ -6,7 +7,7 @@ Reads everything and changes nothing. Knows nothing of HTTP.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from dynamo.cluster.detector import Detector
 from dynamo.cluster.gossip import GossipService
@@ -14,7 +15,9 @@ from dynamo.cluster.topology import Topology
 from dynamo.config import NodeConfig
 from dynamo.counters import ALARMS
 from dynamo.metrics import Metrics
+from dynamo.own_records import Partition
 from dynamo.ports import Clock
+from dynamo.property_learning import PropertyLearner
 from dynamo.readiness import Readiness
 from dynamo.refill import Refill
 from dynamo.replica import Replica
@@ -22,6 +25,19 @@ from dynamo.rpc.peers import PeerTransport
 from dynamo.status import MemberStatus, NodeStatus, PeerStatus, RefillStatus, StorageStatus
 from dynamo.world import Directory, NodeStorage
 from ring.ring import Ring
+
+LACKS_PROPERTIES: Final = (
+    "no peer has told the bucket properties yet, which this node may have lost or missed"
+)
+
+
+class Debts(NamedTuple):
+    """What a node has not got back of what it may have lost. `unserved`: partitions that count toward
+    no read. `owed`: peers that partitions wait for. `damaged`: records that wait for a good copy."""
+
+    unserved: int
+    owed: tuple[str, ...]
+    damaged: int
 
 
 class Overview:
@@ -40,6 +56,7 @@ class Overview:
         replica: Replica,
         refill: Refill,
         gossip: GossipService,
+        properties: PropertyLearner,
         metrics: Metrics,
     ) -> None:
         self._config = config
@@ -52,10 +69,43 @@ class Overview:
         self._replica = replica
         self._refill = refill
         self._gossip = gossip
+        self._properties = properties
         self._metrics = metrics
         self._began = clock.monotonic()
         #: Partitions by member and class, of the ring they were counted in.
         self._counted: tuple[Ring | None, dict[str, dict[str, int]]] = (None, {})
+
+    def ready(self) -> Readiness:
+        """Whether a load balancer should send requests here, and if not, why."""
+        reasons = []
+        if self._topology.ring is None:
+            missing = ", ".join(self._topology.missing()) or "none"
+            reasons.append(f"the ring is not formed; waiting for {missing}")
+            reasons.extend(sorted(self._topology.refusals.values()))
+        elif not self._transport.attempted:
+            reasons.append("not every peer has been tried yet")
+        elif self._topology.refusals and not self._transport.connected():
+            reasons.append("no peer is connected")
+            reasons.extend(sorted(self._topology.refusals.values()))
+        if self._properties.withholds:
+            reasons.append(LACKS_PROPERTIES)
+        if self._refill.waiting:
+            reasons.append(f"{self._refill.waiting} partitions are being refilled")
+        refusal = self._storage.refusal()
+        if refusal is not None:
+            reasons.append(f"this node takes no writes: {refusal}")
+        return Readiness(not reasons, (*reasons, *self._owed_while_serving()))
+
+    def debts(self) -> Debts:
+        """What is still owed to this node."""
+        marks = self._replica.refilling.values()
+        owed = sorted({peer for mark in marks for peer in mark.owed})
+        return Debts(self._refill.waiting, tuple(owed), len(self._replica.damaged))
+
+    def is_complete(self, place: Partition, storage_key: bytes) -> bool:
+        """False while a partition, or a record in it, waits for what other nodes have."""
+        replica = self._replica
+        return place not in replica.refilling and storage_key not in replica.damaged
 
     def stats(self) -> dict[str, Any]:
         """Counters and facts by name. Costs no I/O."""
@@ -80,9 +130,9 @@ class Overview:
             **self._metrics.snapshot(),
         }
 
-    def status(self, readiness: Readiness) -> NodeStatus:
+    def status(self) -> NodeStatus:
         """Everything. Asks the system how much of the disk is free, and does no other I/O."""
-        config, ring = self._config, self._topology.ring
+        config, ring, readiness = self._config, self._topology.ring, self.ready()
         members = ring.members if ring is not None else ()
         count = self._metrics.count
         return NodeStatus(
@@ -108,7 +158,7 @@ class Overview:
             ),
             peers=self._peers(),
             refusals=dict(self._topology.refusals),
-            refill=self._debts(),
+            refill=self._refilled(),
             storage=self._stored(),
             requests={name: count.get(name, 0) for name in ("gets", "puts", "deletes")},
             alarms={name: count.get(name, 0) for name in ("alarms", *ALARMS)},
@@ -143,13 +193,24 @@ class Overview:
             heard_ms=None if heard.age is None else int(heard.age * 1000),
         )
 
-    def _debts(self) -> RefillStatus:
-        marks = self._replica.refilling
+    def _owed_while_serving(self) -> list[str]:
+        owing = []
+        # A partition that has no other replica is marked for a moment, and nobody owes it anything.
+        marks = [mark for mark in self._replica.refilling.values() if mark.serving and mark.owed]
+        owed = sorted({peer for mark in marks for peer in mark.owed})
+        if marks:
+            owing.append(f"{len(marks)} partitions were refilled without {', '.join(owed)} so far")
+        if self._replica.damaged:
+            owing.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
+        return owing
+
+    def _refilled(self) -> RefillStatus:
+        debts = self.debts()
         return RefillStatus(
-            unserved=self._refill.waiting,
-            marked=len(marks),
-            owed=tuple(sorted({peer for mark in marks.values() for peer in mark.owed})),
-            damaged=len(self._replica.damaged),
+            unserved=debts.unserved,
+            marked=len(self._replica.refilling),
+            owed=debts.owed,
+            damaged=debts.damaged,
         )
 
     def _stored(self) -> StorageStatus:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from dynamo.admission import LAG_MAX, Admission
 from dynamo.bucket_properties import PropertyStore
@@ -29,7 +29,7 @@ from dynamo.errors import NotReady, StorageError
 from dynamo.handoff import Handoff
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
-from dynamo.overview import Overview
+from dynamo.overview import LACKS_PROPERTIES, Debts, Overview
 from dynamo.own_records import Partition
 from dynamo.ports import Call, Handler, Prompt
 from dynamo.properties import PropertiesOf, with_defaults
@@ -78,19 +78,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks whether the node has settled.
 SETTLE_INTERVAL: Final = 0.02
-
-LACKS_PROPERTIES: Final = (
-    "no peer has told the bucket properties yet, which this node may have lost or missed"
-)
-
-
-class Debts(NamedTuple):
-    """What a node has not got back of what it may have lost. `unserved`: partitions that count toward
-    no read. `owed`: peers that partitions wait for. `damaged`: records that wait for a good copy."""
-
-    unserved: int
-    owed: tuple[str, ...]
-    damaged: int
 
 
 class NodeServices:
@@ -273,6 +260,7 @@ class NodeServices:
             replica=replica,
             refill=refill,
             gossip=gossip,
+            properties=properties.learner,
             metrics=metrics,
         )
         replica.on_foreign_dot = recovery.renew_incarnation
@@ -513,27 +501,16 @@ class NodeServices:
     # For people ---------------------------------------------------------------------------------
 
     def ready(self) -> Readiness:
-        """Whether a load balancer should send requests here, and if not, why."""
-        assert self._storage is not None
-        assert self._transport is not None
-        reasons = []
-        if self._topology.ring is None:
-            missing = ", ".join(self._topology.missing()) or "none"
-            reasons.append(f"the ring is not formed; waiting for {missing}")
-            reasons.extend(sorted(self._topology.refusals.values()))
-        elif not self._transport.attempted:
-            reasons.append("not every peer has been tried yet")
-        elif self._topology.refusals and not self._transport.connected():
-            reasons.append("no peer is connected")
-            reasons.extend(sorted(self._topology.refusals.values()))
-        if self._properties.learner.withholds:
-            reasons.append(LACKS_PROPERTIES)
-        if self._refill.waiting:
-            reasons.append(f"{self._refill.waiting} partitions are being refilled")
-        refusal = self._storage.refusal()
-        if refusal is not None:
-            reasons.append(f"this node takes no writes: {refusal}")
-        return Readiness(not reasons, (*reasons, *self._owed_while_serving()))
+        """As `Overview.ready`."""
+        return self._overview.ready()
+
+    def debts(self) -> Debts:
+        """As `Overview.debts`."""
+        return self._overview.debts()
+
+    def is_complete(self, place: Partition, storage_key: bytes) -> bool:
+        """As `Overview.is_complete`."""
+        return self._overview.is_complete(place, storage_key)
 
     def connected(self) -> tuple[str, ...]:
         """Peers that requests reach now, in order."""
@@ -542,12 +519,6 @@ class NodeServices:
     def refusal(self) -> str | None:
         """Why this node takes no writes now, or None."""
         return None if self._storage is None else self._storage.refusal()
-
-    def debts(self) -> Debts:
-        """What is still owed to this node."""
-        marks = self._replica.refilling.values()
-        owed = sorted({peer for mark in marks for peer in mark.owed})
-        return Debts(self._refill.waiting, tuple(owed), len(self._replica.damaged))
 
     def waiting(self) -> dict[str, int]:
         """How many wait for what, in this node: nothing, once nobody asks it anything any more."""
@@ -562,29 +533,13 @@ class NodeServices:
             "changes of properties that are not on disk yet": self._properties.unwritten,
         }
 
-    def is_complete(self, place: Partition, storage_key: bytes) -> bool:
-        """False while a partition, or a record in it, waits for what other nodes have."""
-        replica = self._replica
-        return place not in replica.refilling and storage_key not in replica.damaged
-
-    def _owed_while_serving(self) -> list[str]:
-        owing = []
-        # A partition that has no other replica is marked for a moment, and nobody owes it anything.
-        marks = [mark for mark in self._replica.refilling.values() if mark.serving and mark.owed]
-        owed = sorted({peer for mark in marks for peer in mark.owed})
-        if marks:
-            owing.append(f"{len(marks)} partitions were refilled without {', '.join(owed)} so far")
-        if self._replica.damaged:
-            owing.append(f"{len(self._replica.damaged)} damaged records wait for a good copy")
-        return owing
-
     def stats(self) -> dict[str, Any]:
         """Counters and facts of this node."""
         return self._overview.stats()
 
     def status(self) -> NodeStatus:
         """All that this node knows of itself and its peers."""
-        return self._overview.status(self.ready())
+        return self._overview.status()
 
     def hints(self) -> HintsStatus:
         """What this node keeps for others, and how its delivery goes."""
