@@ -15,11 +15,9 @@ from typing import Any, Final
 
 from dynamo.admission import LAG_MAX, Admission
 from dynamo.bucket_properties import PropertyStore
-from dynamo.cluster.addresses import AddressBook
 from dynamo.cluster.detector import Detector
-from dynamo.cluster.gossip import GossipService
-from dynamo.cluster.later_ring import LaterRing
-from dynamo.cluster.topology import Known, Topology
+from dynamo.cluster.membership import Membership
+from dynamo.cluster.topology import Known
 from dynamo.commit import GroupCommit
 from dynamo.config import NodeConfig
 from dynamo.context import ContextSealer
@@ -53,17 +51,14 @@ from dynamo.requests import (
     Written,
 )
 from dynamo.rpc.messages import (
-    AskRing,
     Deliver,
     Fetch,
     ListBuckets,
     ListKeys,
     Mint,
     Owe,
-    Ping,
     Refused,
     Request,
-    RingIs,
     Scan,
     Store,
 )
@@ -71,7 +66,6 @@ from dynamo.rpc.peers import PeerTransport
 from dynamo.status import HintsStatus, NodeStatus
 from dynamo.version import incarnation_bytes
 from dynamo.world import Directory, NodeStorage, World
-from ring.member import Member
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
@@ -141,17 +135,6 @@ class NodeServices:
             hint_bytes_max=config.hint_bytes_max,
             down=detector.down,
         )
-        self._book = book = AddressBook(blobs=directory, metrics=metrics)
-        self._topology = topology = Topology(
-            own=_member(config),
-            cluster=config.cluster,
-            peers=config.peers,
-            blobs=directory,
-            standing=lambda: Known(directory.start, storage.synced_number, directory.random),
-            metrics=metrics,
-            address=config.address,
-            learnt=book.addresses,
-        )
         self._deliver = deliver = ReplicaDeliver(
             replica=replica, storage=storage, commit=commit, clock=clock, metrics=metrics
         )
@@ -171,17 +154,17 @@ class NodeServices:
             metrics=metrics,
             down=detector.down,
         )
-        self._gossip = gossip = GossipService(
-            node_id=config.node_id,
-            address=config.address,
-            seeds=config.peers,
-            start=lambda: directory.start,
-            book=book,
+        self._membership = membership = Membership(
+            config=config,
+            directory=directory,
+            storage=storage,
+            detector=detector,
             clock=clock,
             random=world.chance,
             metrics=metrics,
             properties=properties.digest,
         )
+        self._topology = topology = membership.topology
         properties_of = with_defaults(properties.of, self._defaults)
         # An empty disk may be one that was emptied. The peers tell at the handshake; until each has been
         # tried, that nothing is here does not mean that nothing is there.
@@ -192,10 +175,8 @@ class NodeServices:
             Deliver: deliver.on_deliver,
             **(dict.fromkeys(self._reads, _refuse_new) if is_new else self._reads),
             Scan: reads.on_scan,
-            AskRing: self._on_ask_ring,
-            Ping: topology.on_ping,
             **properties.handlers(),
-            **gossip.handlers(),
+            **membership.handlers(),
         }
         self._transport = transport = world.transport(
             gate=topology, metrics=metrics, handlers=self._handlers
@@ -259,42 +240,27 @@ class NodeServices:
             detector=detector,
             replica=replica,
             refill=refill,
-            gossip=gossip,
+            gossip=membership.gossip,
             properties=properties.learner,
             metrics=metrics,
         )
         replica.on_foreign_dot = recovery.renew_incarnation
-        detector.attach(transport)
-        replica.on_later_epoch = LaterRing(
-            node_id=config.node_id,
-            ring=lambda: topology.ring,
-            transport=transport,
-            clock=clock,
-            metrics=metrics,
-        ).note
-        topology.attach(transport)
+        replica.on_later_epoch = membership.attach(transport)
         properties.attach(transport)
-        gossip.attach(transport)
+        gossip = membership.gossip
         gossip.on_properties = properties.learner.on_digest
         gossip.on_away = properties.learner.note_away
         gossip.on_addresses = self._dial
-        gossip.on_restarted = detector.restarted
         gossip.on_behind = lambda start: self._on_behind(Known(start, 0))
-        gossip.on_stranger = topology.refuse_stranger
-        topology.on_greeted = gossip.on_greeted
-        topology.on_disconnected = detector.disconnected
         topology.on_ring = self._on_ring
         topology.on_behind = self._on_behind
-        topology.on_stranger = transport.disconnect
         topology.on_connected = self._on_connected
-        topology.on_heartbeat = detector.heartbeat
         if topology.ring is not None:
             self._adopt(topology.ring)
         self._own("storage watch", recovery.watch(world.sleep))
         self._own("hints", replica.hints.run(world.sleep))
-        self._own("heartbeat", topology.run_heartbeat(world.sleep))
-        self._own("detector", detector.run(world.sleep))
-        self._own("gossip", gossip.run(world.sleep))
+        for name, work in membership.tasks(world.sleep).items():
+            self._own(name, work)
         for name, run in properties.tasks().items():
             self._own(name, run())
         self.rpc_address = await transport.start(config.rpc)
@@ -364,14 +330,13 @@ class NodeServices:
     # Ring and refill ----------------------------------------------------------------------------
 
     def _adopt(self, ring: Ring) -> None:
-        self._detector.adopt(ring)
+        self._membership.adopt(ring)
         self._replica.adopt(ring)
         self._refill.adopt(ring)
         self._handoff.adopt(ring)
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
         self._properties.adopt(ring)
-        self._gossip.adopt(ring)
         self._recovery.on_ring()
 
     def _on_ring(self, ring: Ring) -> None:
@@ -398,10 +363,6 @@ class NodeServices:
         await self._transport.first_attempts_done()
         self._handlers |= self._reads
         await self._refill.run()
-
-    def _on_ask_ring(self, request: Request, call: Call) -> None:
-        ring = self._topology.ring
-        call.reply(RingIs(ring.to_bytes() if ring is not None else b""))
 
     # Clients' requests --------------------------------------------------------------------------
 
@@ -549,14 +510,3 @@ class NodeServices:
 
 def _refuse_new(request: Request, call: Call) -> None:
     call.reply(Refused("not_ready", True, "this node is new and has not tried its peers yet"))
-
-
-def _member(config: NodeConfig) -> Member:
-    return Member(
-        id=config.node_id,
-        address=config.ring_address or config.address,
-        datacenter=config.datacenter,
-        rack=config.rack,
-        host=config.host,
-        weight=config.weight,
-    )

@@ -58,7 +58,7 @@ RANKS = """
     operations
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
     property_learning cluster.gossip
-    bucket_properties
+    bucket_properties cluster.membership
     recovery overview bucket_listing replica_listing handoff
     listing
     services
