@@ -199,6 +199,9 @@ class WriteOperation:
 
     def _store_at_others(self, minter: str) -> None:
         remaining = self._remaining()
+        # What answers at once may end the operation, which then lets go of it.
+        minted = self._minted
+        assert minted is not None
         others = [node for node in self._plan.primaries if node != minter]
         stands_for = self._absences.stands_for
         if stands_for or self._tally.reasons:
@@ -209,14 +212,13 @@ class WriteOperation:
         # Those who stand in for one of `others` that fails at once are sent it as they begin to.
         waiting = [node for node in stands_for if node != minter]
         if others:
-            self._transport.request(others, self._store(remaining), self, remaining)
+            self._transport.request(others, self._store(minted, remaining), self, remaining)
         for node in waiting:
             if node in stands_for:
-                self._store_at_stand_in(node)
+                self._store_at_stand_in(node, minted)
 
-    def _store(self, remaining: float, *, hint_for: int = NO_HINT) -> Store:
-        plan, minted = self._plan, self._minted
-        assert minted is not None
+    def _store(self, minted: Minted, remaining: float, *, hint_for: int = NO_HINT) -> Store:
+        plan = self._plan
         return Store(
             self._key,
             plan.class_id,
@@ -306,10 +308,11 @@ class WriteOperation:
         if node == self._minter:
             # What it was to note with the write may be as little on its disk as the write.
             absences.miss_owed()
-        if is_gone and self._minted is not None and self._tally.state is not MET:
+        minted = self._minted
+        if is_gone and minted is not None and self._tally.state is not MET:
             stand_in = absences.replace(node, reason)
             if stand_in is not None:
-                self._store_at_stand_in(stand_in)
+                self._store_at_stand_in(stand_in, minted)
         else:
             absences.lose(node, reason, is_owed=is_owed)
         self._judge()
@@ -328,11 +331,12 @@ class WriteOperation:
             absences.miss_owed()
         return node
 
-    def _store_at_stand_in(self, node: str) -> None:
+    def _store_at_stand_in(self, node: str, minted: Minted) -> None:
         remaining = self._remaining()
         hint_for = self._absences.target_of(node)
         self._count["stores_at_stand_ins"] += 1
-        self._transport.request((node,), self._store(remaining, hint_for=hint_for), self, remaining)
+        store = self._store(minted, remaining, hint_for=hint_for)
+        self._transport.request((node,), store, self, remaining)
 
     def _pay_debts(self) -> None:
         """Every node has answered or failed: whoever has missed the write is owed it, by a primary that
@@ -355,8 +359,9 @@ class WriteOperation:
             )
             self._debt(message, keepers).note()
         elif tally.stand_ins:
+            assert self._minted is not None
             for target in absences.indexes(missed):
-                message = self._store(TELL_TIMEOUT, hint_for=target)
+                message = self._store(self._minted, TELL_TIMEOUT, hint_for=target)
                 self._debt(message, tally.stand_ins).note()
         else:
             self._count["writes_owed_by_nobody"] += len(missed)
