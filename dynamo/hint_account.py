@@ -192,6 +192,11 @@ class HintAccount:
             self._book.know(target)
             start = after_prefix(hint_prefix(target))
 
+    @property
+    def is_discarding(self) -> bool:
+        """True until all hints are gone, once they are to be discarded."""
+        return self._discarding
+
     def _begin_discarding(self) -> None:
         log.error("all hints are dropped: this disk is older than what peers know of this node")
         self._discarding = True

@@ -469,6 +469,11 @@ class NodeServices:
         """As `Overview.debts`."""
         return self._overview.debts()
 
+    @property
+    def is_discarding_hints(self) -> bool:
+        """True while the hints of a disk that was put back are discarded."""
+        return self._replica.hints.is_discarding
+
     def is_complete(self, place: Partition, storage_key: bytes) -> bool:
         """As `Overview.is_complete`."""
         return self._overview.is_complete(place, storage_key)

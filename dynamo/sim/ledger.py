@@ -115,7 +115,11 @@ class Ledger:
 
     def _excused(self, name: str, target: str, key: bytes) -> bool:
         """True if the target may have had it, and lost it, or the node itself: its own record of the
-        key, or more."""
+        key, or more. Or if the node discards its hints, as one must that peers have found put back,
+        though what was put back may have lost nothing."""
+        services = self._cluster.nodes[name].services
+        if services is not None and services.is_discarding_hints:
+            return True
         return any(
             (loss.node in (name, target) and loss.key == key)
             or (loss.node == name and loss.why in _SETS_BACK)
