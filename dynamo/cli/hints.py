@@ -17,9 +17,9 @@ import msgspec
 
 from dynamo.cli.client import Unreachable, fetch, send
 from dynamo.cli.hints_view import Held, Synced, document, is_told, render, render_synced
-from dynamo.cli.live import SECONDS_DEFAULT, seconds_of, show_live, width_of
+from dynamo.cli.live import seconds_of, show_live, width_of
 from dynamo.cli.parser import Commands
-from dynamo.cli.status import add_node_flag, ask_all, urls_of
+from dynamo.cli.status import add_look_flags, add_node_flag, ask_all, urls_of
 from dynamo.errors import ConfigError
 from dynamo.status import HintsStatus
 
@@ -43,14 +43,7 @@ def add_commands(commands: Commands) -> None:
         allow_abbrev=False,
     )
     add_node_flag(parser)
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each look")
-    parser.add_argument(
-        "--watch",
-        nargs="?",
-        const=str(SECONDS_DEFAULT),
-        metavar="SECONDS",
-        help="look again and again, until Ctrl-C (default: every 2 seconds)",
-    )
+    add_look_flags(parser)
     parser.add_argument(
         "--sync",
         action="store_true",

@@ -42,6 +42,12 @@ def add_commands(commands: Commands) -> None:
         allow_abbrev=False,
     )
     add_node_flag(parser)
+    add_look_flags(parser)
+    parser.set_defaults(run=run, failure=FAILED)
+
+
+def add_look_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--json` and `--watch`, of what is looked at once or again and again."""
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each look")
     parser.add_argument(
         "--watch",
@@ -50,7 +56,6 @@ def add_commands(commands: Commands) -> None:
         metavar="SECONDS",
         help="look again and again, until Ctrl-C (default: every 2 seconds)",
     )
-    parser.set_defaults(run=run, failure=FAILED)
 
 
 def add_node_flag(parser: argparse.ArgumentParser) -> None:
