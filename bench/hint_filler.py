@@ -26,6 +26,7 @@ from dynamo.cluster_disk import read_cluster_file
 from dynamo.commit import GroupCommit
 from dynamo.config import NodeConfig, Settings, build_config
 from dynamo.keys import routing_key
+from dynamo.leaf import LeafHasher
 from dynamo.metrics import Metrics
 from dynamo.node import Machine
 from dynamo.record import EMPTY, VALUE, Content, encode_content, encode_record, mint
@@ -90,6 +91,7 @@ async def _fill(config: NodeConfig, target: str, hints: int, run: str) -> list[R
         clock=machine.clock,
         metrics=metrics,
         incarnation=incarnation_bytes(directory.start, directory.random),
+        hasher=LeafHasher(config.cluster.secret),
         hint_bytes_max=config.hint_bytes_max,
     )
     member = config.cluster.member(config.node_id)

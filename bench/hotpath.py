@@ -29,6 +29,7 @@ from dynamo.cluster_file import ClusterFile
 from dynamo.commit import GroupCommit
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
+from dynamo.leaf import LeafHasher
 from dynamo.metrics import Metrics
 from dynamo.ports import Prompt
 from dynamo.record import Content
@@ -76,6 +77,7 @@ class _Node:
             clock=clock,
             metrics=metrics,
             incarnation=incarnation_bytes(1, member.id.encode().rjust(8)),
+            hasher=LeafHasher(cluster.secret),
         )
         reads = ReplicaReads(replica=replica, storage=storage, commit=self.commit, metrics=metrics)
         topology = Topology(

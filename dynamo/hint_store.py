@@ -22,6 +22,7 @@ from dynamo.keys import hint_prefix, split_hint_key, split_storage_key
 from dynamo.metrics import Metrics
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Clock, Storage, Write
+from dynamo.record import Record
 from dynamo.refusing import HintRefused
 from dynamo.seen import Seen
 from dynamo.stored import Stored, StoredHint, decode_hint, encode_hint
@@ -174,7 +175,14 @@ class HintStore(HintAccount):
     # What is taken ------------------------------------------------------------------------------
 
     def put(
-        self, hint_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+        self,
+        hint_key: bytes,
+        stored: Stored | None,
+        birth: bytes,
+        counter: int,
+        record: Record,
+        encoded: bytes,
+        reserve: bool,
     ) -> int:
         """Write the hint, unsynced; returns the write number. Raises HintRefused, and as
         `Storage.put`."""

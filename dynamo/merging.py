@@ -16,6 +16,7 @@ from dynamo.errors import Malformed
 from dynamo.hybrid_clock import HybridClock
 from dynamo.keys import check_routing_key
 from dynamo.last_write import refused_ahead, refused_older
+from dynamo.leaf import LeafHasher
 from dynamo.metrics import Metrics
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Clock, Storage
@@ -56,14 +57,23 @@ class Shelf(Protocol):
         ...
 
     def put(
-        self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool, /
+        self,
+        storage_key: bytes,
+        before: Stored | None,
+        birth: bytes,
+        counter: int,
+        record: Record,
+        encoded: bytes,
+        reserve: bool,
+        /,
     ) -> int:
-        """Write it, unsynced; returns its write number. Raises as `Storage.put`, and HintRefused."""
+        """Write it, unsynced; returns its write number. `before`: what is there, as it was just read.
+        Raises as `Storage.put`, and HintRefused."""
         ...
 
 
 #: As `Shelf.put`.
-Put = Callable[[bytes, bytes, int, bytes, bool], int]
+Put = Callable[[bytes, Stored | None, bytes, int, Record, bytes, bool], int]
 
 
 class Merging(OwnRecords):
@@ -77,9 +87,11 @@ class Merging(OwnRecords):
         clock: Clock,
         metrics: Metrics,
         incarnation: bytes,
+        hasher: LeafHasher,
     ) -> None:
-        """`incarnation`: as `version.incarnation_bytes`, synced before this is called."""
-        super().__init__(storage=storage, commit=commit, metrics=metrics)
+        """`incarnation`: as `version.incarnation_bytes`, synced before this is called. `hasher`: of the
+        cluster's hash trees."""
+        super().__init__(storage=storage, commit=commit, metrics=metrics, hasher=hasher)
         self._clock = clock
         self._incarnation = incarnation
         self._sequence = 0
@@ -148,7 +160,7 @@ class Merging(OwnRecords):
         if cap:
             self._count["records_full"] += 1
             return _record_full(record, cap), 0
-        number = put(storage_key, birth, counter, encoded, reserve)
+        number = put(storage_key, stored, birth, counter, minted, encoded, reserve)
         if len(minted.siblings) > SIBLINGS_WARN or len(encoded) > RECORD_BYTES_WARN:
             self._count["records_large"] += 1
         return Minted(encoded, birth, counter), number
@@ -171,7 +183,7 @@ class Merging(OwnRecords):
             if refused is not None:
                 return refused
         if stored is None:
-            return shelf.put(storage_key, b"", 0, message.record, reserve)
+            return shelf.put(storage_key, None, b"", 0, incoming, message.record, reserve)
         local = read_record(stored.record)
         merged = merge(local, incoming)
         if merged == local:
@@ -182,7 +194,9 @@ class Merging(OwnRecords):
         if len(dots) < len(merged.siblings):
             self._alarm("dots_with_two_values", "one dot has two values; both are kept")
         encoded = message.record if merged == incoming else encode_record(merged)
-        number = shelf.put(storage_key, stored.birth, stored.counter, encoded, reserve)
+        number = shelf.put(
+            storage_key, stored, stored.birth, stored.counter, merged, encoded, reserve
+        )
         if message.lww:
             return refused_older(incoming, merged) or number
         return number

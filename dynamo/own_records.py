@@ -13,12 +13,15 @@ from typing import Final
 
 import msgspec
 
+from antientropy.forest import Forest
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt, StorageError, StorageRefusesWrites
-from dynamo.keys import after_prefix, partition_prefix
+from dynamo.keys import PREFIX_BYTES, after_prefix, partition_prefix
+from dynamo.leaf import LeafHasher
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Storage, Write
+from dynamo.record import Record
 from dynamo.refusing import Refusing
 from dynamo.rpc.messages import Synced
 from dynamo.seen import Seen
@@ -46,8 +49,15 @@ class RefillMark(msgspec.Struct, frozen=True, array_like=True):
 class OwnRecords:
     """What one node has stored of the keys that it owns."""
 
-    def __init__(self, *, storage: Storage, commit: GroupCommit, metrics: Metrics) -> None:
+    def __init__(
+        self, *, storage: Storage, commit: GroupCommit, metrics: Metrics, hasher: LeafHasher
+    ) -> None:
+        """`hasher`: of the cluster's hash trees."""
         self._storage = storage
+        self.hasher = hasher
+        #: The hash trees of the partitions that this node owns. Every change of a record is noted there.
+        self.forest = Forest()
+        self._trees = self.forest.trees
         self._commit = commit
         self._count = metrics.count
         #: What is said to who asks for what cannot be had here.
@@ -103,17 +113,60 @@ class OwnRecords:
         return None if seen is None else seen.stored
 
     def put(
-        self, storage_key: bytes, birth: bytes, counter: int, encoded: bytes, reserve: bool
+        self,
+        storage_key: bytes,
+        before: Stored | None,
+        birth: bytes,
+        counter: int,
+        record: Record,
+        encoded: bytes,
+        reserve: bool,
     ) -> int:
-        """Write it, unsynced; returns its write number. Raises as `Storage.put`."""
-        stored = encode_stored(storage_key, birth, counter, encoded)
+        """Write it, unsynced; returns its write number. `before`: what is there, as it was just read;
+        `encoded`: the record's bytes. Raises as `Storage.put`."""
+        position, element, change, state = self.hasher.leaf(storage_key, before, record)
+        data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
         try:
-            number = self._storage.put("records", storage_key, stored, reserve=reserve)
-        except StorageCorrupt as error:
-            # The engine's, not this record's: what it has done with the write is unknown.
-            raise StorageError(error.message) from error
+            number = self._storage.put("records", storage_key, data, reserve=reserve)
+        except StorageError as error:
+            raise self._failed(storage_key, error) from error
         self.unsynced[storage_key] = number
+        tree = self._trees.get(storage_key[:PREFIX_BYTES])
+        if tree is not None:
+            tree.note(storage_key, position, change)
         return number
+
+    def put_beside(
+        self,
+        storage_key: bytes,
+        before: Stored | None,
+        birth: bytes,
+        counter: int,
+        record: Record,
+        encoded: bytes,
+        write: Callable[[Write], int],
+    ) -> int:
+        """As `put`, in a batch with other things: `write` is given this entry of it, and returns the
+        number of the write."""
+        position, element, change, state = self.hasher.leaf(storage_key, before, record)
+        data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
+        try:
+            number = write(Write("records", storage_key, data))
+        except StorageError as error:
+            raise self._failed(storage_key, error) from error
+        self.unsynced[storage_key] = number
+        tree = self._trees.get(storage_key[:PREFIX_BYTES])
+        if tree is not None:
+            tree.note(storage_key, position, change)
+        return number
+
+    def _failed(self, storage_key: bytes, error: StorageError) -> StorageError:
+        """What a failed write is raised as. Unless it certainly did nothing, its tree is in doubt."""
+        if isinstance(error, StorageRefusesWrites):
+            return error
+        self.forest.doubt(storage_key[:PREFIX_BYTES])
+        # If corrupt it is the engine's, not this record's: what it has done with the write is unknown.
+        return StorageError(error.message) if isinstance(error, StorageCorrupt) else error
 
     def reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
         """Answer Synced once this write of the key is on disk; refuse the call if it may not be."""
@@ -158,6 +211,8 @@ class OwnRecords:
             self.damaged.add(storage_key)
             self._count["records_quarantined"] += 1
             self._alarm("records_damaged", "a record failed its checksum; it is put aside")
+        # What stood for it cannot be known any more.
+        self.forest.doubt(storage_key[:PREFIX_BYTES])
         try:
             self._storage.write(
                 (

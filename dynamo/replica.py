@@ -13,20 +13,22 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
 
+from antientropy.merkle import leaves_for
 from dynamo.backlog import Backlog
 from dynamo.commit import GroupCommit
 from dynamo.config import HINT_BYTES_DEFAULT, HINT_WINDOW_DEFAULT
 from dynamo.errors import DynamoError, Malformed, StorageRefusesWrites
 from dynamo.hint_store import HintStore
 from dynamo.keys import hint_prefix, partition_prefix
+from dynamo.leaf import LeafHasher
 from dynamo.merging import Merging, Put, Shelf
 from dynamo.metrics import Metrics
 from dynamo.own_records import SYNCED, Partition
 from dynamo.ports import Call, Clock, Handler, Storage, Write
-from dynamo.record import TOMBSTONE, read_record
+from dynamo.record import TOMBSTONE, Record, read_record
 from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, HintRefused
 from dynamo.rpc.messages import NO_HINT, Mint, Owe, Refused, Store
-from dynamo.stored import encode_stored
+from dynamo.stored import Stored
 from ring.ring import Ring
 
 #: Share of its time that a mint waits for a storage that is behind, before it is refused.
@@ -45,15 +47,21 @@ class Replica(Merging):
         clock: Clock,
         metrics: Metrics,
         incarnation: bytes,
+        hasher: LeafHasher,
         hint_window: int = HINT_WINDOW_DEFAULT,
         hint_bytes_max: int = HINT_BYTES_DEFAULT,
         down: AbstractSet[str] = frozenset(),
     ) -> None:
-        """`incarnation`: as `version.incarnation_bytes`, synced before this is called. `hint_window`
+        """`incarnation`, `hasher`: as of `Merging`. `hint_window`
         (seconds), `hint_bytes_max`: as in the node's configuration. `down`: members that are down in
         this node's opinion, the same object all along."""
         super().__init__(
-            storage=storage, commit=commit, clock=clock, metrics=metrics, incarnation=incarnation
+            storage=storage,
+            commit=commit,
+            clock=clock,
+            metrics=metrics,
+            incarnation=incarnation,
+            hasher=hasher,
         )
         self._node_id = node_id
         self._ring: Ring | None = None
@@ -90,6 +98,7 @@ class Replica(Merging):
                 place = (class_.id, partition)
                 self.prefixes[place] = partition_prefix(class_.id, partition)
                 self.changed_epochs[place] = ring.changed_epoch(class_.id, partition)
+        self.forest.adopt(self.prefixes.values(), leaves_for(ring.partitions))
 
     def refuses_place(self, place: Partition, epoch: int) -> Refused | None:
         """For what is asked about a partition, whoever owns it, by a ring of this epoch."""
@@ -227,8 +236,10 @@ class Replica(Merging):
         shelf: Shelf,
         message: Mint,
         storage_key: bytes,
+        before: Stored | None,
         birth: bytes,
         counter: int,
+        record: Record,
         encoded: bytes,
         reserve: bool,
     ) -> int:
@@ -238,12 +249,14 @@ class Replica(Merging):
         targets, why = self._targets(message.owes, place, message.epoch)
         if why or shelf is not self:
             self._count["hints_not_kept"] += len(message.owes)
-            return shelf.put(storage_key, birth, counter, encoded, reserve)
-        data = encode_stored(storage_key, birth, counter, encoded)
-        owed = self.hints.owe(storage_key, targets, (Write("records", storage_key, data),), reserve)
-        self._count["hints_not_kept"] += len(owed.refused)
-        self.unsynced[storage_key] = owed.number
-        return owed.number
+            return shelf.put(storage_key, before, birth, counter, record, encoded, reserve)
+
+        def write(entry: Write) -> int:
+            owed = self.hints.owe(storage_key, targets, (entry,), reserve)
+            self._count["hints_not_kept"] += len(owed.refused)
+            return owed.number
+
+        return self.put_beside(storage_key, before, birth, counter, record, encoded, write)
 
     # Refusals -----------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
 from dynamo.handoff import Handoff
+from dynamo.leaf import LeafHasher
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import LACKS_PROPERTIES, Debts, Overview
@@ -131,6 +132,7 @@ class NodeServices:
             clock=clock,
             metrics=metrics,
             incarnation=incarnation_bytes(directory.start, directory.random),
+            hasher=LeafHasher(config.cluster.secret),
             hint_window=config.hint_window,
             hint_bytes_max=config.hint_bytes_max,
             down=detector.down,

@@ -1,12 +1,15 @@
-"""The envelope of a record on disk: beside it the birth that this replica mints under.
+"""The envelope of a record on disk: beside it the birth that this replica mints under, and what stands
+for the record in the hash tree of its partition, so that a tree is built without reading records.
 
 The birth and its last counter are a local fact: never sent, never learnt from a peer, and gone when
 the record goes. The checksum covers the storage key too, so that neither a page of zeros nor the
 value of another key passes. Knows nothing of what the record says, nor of any storage engine.
 
-    value = format u8, crc32 u32, counter u64, birth length u8, record length u32, birth, record
+    value = format u8, crc32 u32, counter u64, birth length u8, record length u32,
+            position u32, element u64, state u8, birth, record
 
-Integers are big-endian. The crc32 runs over the storage key and all that follows the crc32. Of a hint
+Integers are big-endian. Format 1 had no position, element and state; it is still read. The crc32 runs
+over the storage key and all that follows the crc32. Of a hint
 the value is the milliseconds since 1970 at which it was taken, u64, and then the same, whose crc32 runs
 over the hint key and that time first.
 """
@@ -22,30 +25,55 @@ import msgspec
 from dynamo.errors import StorageCorrupt
 from dynamo.version import Birth
 
-STORED_FORMAT: Final = 1
+STORED_FORMAT: Final = 2
 CREATED_BYTES: Final = 8
+#: `Stored.state`: something in it may be shown; nothing ever can again (tombstones, bodies let go).
+LIVE: Final = 0
+DEAD: Final = 1
 
 _HEAD = Layout(">BI")
 _LENGTHS = Layout(">QBI")
-_BIRTH_AT = _HEAD.size + _LENGTHS.size
+_LENGTHS_AND_LEAF = Layout(">QBIIQB")
+_BIRTH_AT = _HEAD.size + _LENGTHS_AND_LEAF.size
+#: Position, element and state alone, for who reads many.
+LEAF_AT: Final = _HEAD.size + _LENGTHS.size
+LEAF: Final = Layout(">IQB")
+_OLD_FORMAT: Final = 1
+_OLD_BIRTH_AT = LEAF_AT
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """What lies under a storage key.
 
     `birth`: what this replica mints under for the key, b"" if it holds none. `counter`: the last it
-    minted, 0 without a birth. `record`: encoded.
+    minted, 0 without a birth. `record`: encoded. `position`, `element`: as of `dynamo.leaf`; -1 for
+    both in a record of format 1, and 0 in a hint. `state`: LIVE or DEAD, LIVE where it is not known.
     """
 
     birth: Birth
     counter: int
     record: bytes
+    position: int = 0
+    element: int = 0
+    state: int = LIVE
 
 
-def encode_stored(storage_key: bytes, birth: Birth, counter: int, record: bytes) -> bytes:
+def encode_stored(
+    storage_key: bytes,
+    birth: Birth,
+    counter: int,
+    record: bytes,
+    position: int = 0,
+    element: int = 0,
+    state: int = LIVE,
+) -> bytes:
     """The bytes to store under `storage_key`."""
     assert bool(birth) == (counter > 0)
-    rest = _LENGTHS.pack(counter, len(birth), len(record)) + birth + record
+    rest = (
+        _LENGTHS_AND_LEAF.pack(counter, len(birth), len(record), position, element, state)
+        + birth
+        + record
+    )
     return _HEAD.pack(STORED_FORMAT, crc32(rest, crc32(storage_key))) + rest
 
 
@@ -54,14 +82,14 @@ def check_stored(storage_key: bytes, data: bytes) -> memoryview:
 
     Raises StorageCorrupt for anything else.
     """
-    if len(data) < _BIRTH_AT:
+    if len(data) < _OLD_BIRTH_AT:
         raise StorageCorrupt("a stored record is cut off")
     found, checksum = _HEAD.unpack_from(data)
     _, birth_bytes, record_bytes = _LENGTHS.unpack_from(data, _HEAD.size)
-    record_at = _BIRTH_AT + birth_bytes
+    record_at = (_OLD_BIRTH_AT if found == _OLD_FORMAT else _BIRTH_AT) + birth_bytes
     whole = memoryview(data)
     if (
-        found != STORED_FORMAT
+        found not in (STORED_FORMAT, _OLD_FORMAT)
         or len(data) != record_at + record_bytes
         or crc32(whole[_HEAD.size :], crc32(storage_key)) != checksum
     ):
@@ -73,18 +101,29 @@ def check_stored(storage_key: bytes, data: bytes) -> memoryview:
 
 def decode_stored(storage_key: bytes, data: bytes) -> Stored:
     """What `encode_stored` put under this key. Raises StorageCorrupt for anything else."""
-    if len(data) < _BIRTH_AT:
+    size = len(data)
+    if size < _OLD_BIRTH_AT:
         raise StorageCorrupt("a stored record is cut off")
     found, checksum = _HEAD.unpack_from(data)
-    if found != STORED_FORMAT:
+    if found != STORED_FORMAT and found != _OLD_FORMAT:
         raise StorageCorrupt(f"stored format {found}, this node reads {STORED_FORMAT}")
-    counter, birth_bytes, record_bytes = _LENGTHS.unpack_from(data, _HEAD.size)
-    record_at = _BIRTH_AT + birth_bytes
-    if len(data) != record_at + record_bytes:
+    is_old = found == _OLD_FORMAT
+    birth_at = _OLD_BIRTH_AT if is_old else _BIRTH_AT
+    if size < birth_at:
+        raise StorageCorrupt("a stored record is cut off")
+    if is_old:
+        counter, birth_bytes, record_bytes = _LENGTHS.unpack_from(data, _HEAD.size)
+        position, element, state = -1, -1, LIVE
+    else:
+        counter, birth_bytes, record_bytes, position, element, state = (
+            _LENGTHS_AND_LEAF.unpack_from(data, _HEAD.size)
+        )
+    record_at = birth_at + birth_bytes
+    if size != record_at + record_bytes:
         raise StorageCorrupt("a stored record is not of the length it says")
     if crc32(data[_HEAD.size :], crc32(storage_key)) != checksum:
         raise StorageCorrupt("a stored record fails its checksum")
-    return Stored(data[_BIRTH_AT:record_at], counter, data[record_at:])
+    return Stored(data[birth_at:record_at], counter, data[record_at:], position, element, state)
 
 
 class StoredHint(msgspec.Struct, frozen=True, gc=False):

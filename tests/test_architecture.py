@@ -36,7 +36,7 @@ RANKS = """
     varint keys strict_toml cursor lane cluster.view hint_keys
     version
     record stored context rpc.messages cluster.rumour handoff_status
-    resolve requests ports cluster_file liveness listing_pages seen known_records
+    leaf resolve requests ports cluster_file liveness listing_pages seen known_records
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins telling
     property_table hedging write_tally read_tally read_repair write_refusals

@@ -43,6 +43,7 @@ from dynamo.errors import (
     Unavailable,
 )
 from dynamo.hybrid_clock import HybridClock, stamp_at
+from dynamo.keys import PREFIX_BYTES
 from dynamo.merging import Merging
 from dynamo.own_records import SYNCED, OwnRecords, Partition, RefillMark
 from dynamo.ports import Call, Failure, Write
@@ -359,15 +360,17 @@ def _tombstones_are_forgotten(patch: Patches) -> None:
     def forgetting(
         self: OwnRecords,
         storage_key: bytes,
+        before: Stored | None,
         birth: bytes,
         counter: int,
+        record: Record,
         encoded: bytes,
         reserve: bool,
     ) -> int:
-        number = put(self, storage_key, birth, counter, encoded, reserve)
-        siblings: tuple[Sibling, ...] = dynamo.record.read_record(encoded).siblings
-        if all(sibling.kind == dynamo.record.TOMBSTONE for sibling in siblings):
+        number = put(self, storage_key, before, birth, counter, record, encoded, reserve)
+        if all(sibling.kind == dynamo.record.TOMBSTONE for sibling in record.siblings):
             self._storage.write((Write("records", storage_key, None),))
+            self.forest.doubt(storage_key[:PREFIX_BYTES])
         return number
 
     patch.set(OwnRecords, "put", forgetting)

@@ -89,8 +89,9 @@ def test_what_is_read_of_a_disk_without_a_second_look_is_a_record_or_malformed(d
 def test_what_is_stored_under_a_right_checksum_is_of_the_length_it_says_or_corrupt(
     counter: int, birth_bytes: int, record_bytes: int, rest: bytes
 ) -> None:
-    body = Layout(">QBI").pack(counter, birth_bytes, record_bytes) + rest
-    data = Layout(">BI").pack(1, crc32(body, crc32(KEY))) + body
+    leaf = Layout(">IQB").pack(1, 2, 0)
+    body = Layout(">QBI").pack(counter, birth_bytes, record_bytes) + leaf + rest
+    data = Layout(">BI").pack(2, crc32(body, crc32(KEY))) + body
 
     def decode() -> None:
         try:

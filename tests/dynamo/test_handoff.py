@@ -20,6 +20,7 @@ from dynamo.errors import HintsUndelivered, StorageRefusesWrites
 from dynamo.handoff import IN_FLIGHT_MAX, STEADY_AFTER, Handoff
 from dynamo.keys import routing_key
 from dynamo.lane import REFUSED_MAX
+from dynamo.leaf import LeafHasher
 from dynamo.metrics import Metrics
 from dynamo.pace import FREELY
 from dynamo.ports import Failure, Waiter, Write
@@ -70,6 +71,7 @@ class Holder:
             clock=self.clock,
             metrics=self.metrics,
             incarnation=incarnation_bytes(1, b"a holder"),
+            hasher=LeafHasher(b"secret"),
             hint_window=window_s,
         )
         self.replica.adopt(RING)

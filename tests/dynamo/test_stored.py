@@ -12,6 +12,7 @@ from record_strategies import BIRTHS
 
 from dynamo.errors import StorageCorrupt
 from dynamo.stored import (
+    DEAD,
     Stored,
     StoredHint,
     check_stored,
@@ -29,18 +30,30 @@ counters = st.integers(1, (1 << 63) - 1)
 
 
 def test_a_stored_record_has_these_bytes() -> None:
-    assert DATA.hex() == ("0130717d1c00000000000000030a000000040101010101010101010193019090")
-    assert encode_stored(KEY, b"", 0, RECORD).hex() == (
-        "0193d456090000000000000000000000000493019090"
+    assert (
+        DATA.hex()
+        == "02c182a2ff00000000000000030a00000004000000000000000000000000000101010101010101010193019090"
     )
+    assert (
+        encode_stored(KEY, b"", 0, RECORD, 5, 6, DEAD).hex()
+        == "023155a64c000000000000000000000000040000000500000000000000060193019090"
+    )
+
+
+def test_a_record_of_the_first_format_is_still_read() -> None:
+    data = bytes.fromhex("0130717d1c00000000000000030a000000040101010101010101010193019090")
+    assert decode_stored(KEY, data) == Stored(BIRTHS[1], 3, RECORD, -1, -1)
+    assert check_stored(KEY, data) == RECORD
+    without_birth = bytes.fromhex("0193d456090000000000000000000000000493019090")
+    assert decode_stored(KEY, without_birth) == Stored(b"", 0, RECORD, -1, -1)
 
 
 @given(st.binary(max_size=30), st.sampled_from(BIRTHS), counters, st.binary(max_size=60))
 def test_what_was_stored_is_read_back(
     key: bytes, birth: bytes, counter: int, record: bytes
 ) -> None:
-    data = encode_stored(key, birth, counter, record)
-    assert decode_stored(key, data) == Stored(birth, counter, record)
+    data = encode_stored(key, birth, counter, record, 7, (1 << 64) - 1, DEAD)
+    assert decode_stored(key, data) == Stored(birth, counter, record, 7, (1 << 64) - 1, DEAD)
     assert decode_stored(key, encode_stored(key, b"", 0, record)) == Stored(b"", 0, record)
 
 

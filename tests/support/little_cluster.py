@@ -18,6 +18,7 @@ from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
 from dynamo.errors import StorageError, StorageRefusesWrites
 from dynamo.keys import partition_prefix
+from dynamo.leaf import LeafHasher
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Failure, Family, Storage, Timer, Waiter, Write
@@ -322,6 +323,7 @@ class LittleNode:
             clock=self.clock,
             metrics=self.metrics,
             incarnation=incarnation,
+            hasher=LeafHasher(b"little secret"),
             down=self.opinions.down,
         )
         self.coordinator = Coordinator(

@@ -13,6 +13,7 @@ from typing import Any
 
 from dynamo.commit import GroupCommit
 from dynamo.keys import hint_prefix, partition_prefix, routing_key
+from dynamo.leaf import LeafHasher
 from dynamo.metrics import Metrics
 from dynamo.ports import Storage, Timer
 from dynamo.record import (
@@ -202,6 +203,7 @@ class LoneReplica:
             clock=self.clock,
             metrics=self.metrics,
             incarnation=incarnation or incarnation_bytes(1, who.encode().rjust(8, b"\0")),
+            hasher=LeafHasher(b"s" * 32),
             down=self.down,
             **limits,
         )
