@@ -31,6 +31,11 @@ BYTES_MAX: Final = (1 << 63) - 1
 HINT_WINDOW_DEFAULT: Final = 3 * 3600
 HINT_BYTES_DEFAULT: Final = 1 << 30
 HANDOFF_RATE_DEFAULT: Final = 16 << 20
+EXCHANGE_INTERVAL_DEFAULT: Final = 10
+EXCHANGE_INTERVAL_REMOTE_DEFAULT: Final = 60
+EXCHANGE_KEYS_DEFAULT: Final = 20_000
+EXCHANGE_RATE_DEFAULT: Final = 16 << 20
+REAP_AFTER_DEFAULT: Final = 60
 REQUESTS_DEFAULT: Final = 1024
 REQUEST_BYTES_DEFAULT: Final = 64 << 20
 COUNT_MAX: Final = 1_000_000_000
@@ -69,6 +74,12 @@ class Settings(
     hint_window: int | None = None
     hint_bytes_max: int | str | None = None
     handoff_rate: int | str | None = None
+    exchange_interval: int | None = None
+    exchange_interval_remote: int | None = None
+    exchange_keys: int | None = None
+    exchange_rate: int | str | None = None
+    exchange_window: str | None = None
+    reap_after: int | None = None
     requests_max: int | None = None
     request_bytes_max: int | str | None = None
     log_level: str | None = None
@@ -86,7 +97,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     of the file system. `development`: no cluster file, the fixed identity, loopback only.
     `access_log`: a log line for every request. `hint_window`: seconds for which hints are taken for
     an absent member. `hint_bytes_max`: what all hints may take. `handoff_rate`: bytes of hints
-    delivered in a second. `requests_max`, `request_bytes_max`: of clients, carried out at once.
+    delivered in a second. `exchange_interval`: seconds from an exchange of hash trees with one peer of
+    the own datacenter to that with the next, 0 for none; `exchange_interval_remote`: with peers of
+    others. `exchange_keys`, `exchange_rate`: keys looked at and bytes moved by them in a second.
+    `exchange_window`: hours of the day (UTC) in which they run, as "22:00-06:00", "" for all.
+    `reap_after`: seconds that a tombstone is left alone. `requests_max`, `request_bytes_max`: of
+    clients, carried out at once.
     """
 
     node_id: str
@@ -110,6 +126,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     hint_window: int = HINT_WINDOW_DEFAULT
     hint_bytes_max: int = HINT_BYTES_DEFAULT
     handoff_rate: int = HANDOFF_RATE_DEFAULT
+    exchange_interval: int = EXCHANGE_INTERVAL_DEFAULT
+    exchange_interval_remote: int = EXCHANGE_INTERVAL_REMOTE_DEFAULT
+    exchange_keys: int = EXCHANGE_KEYS_DEFAULT
+    exchange_rate: int = EXCHANGE_RATE_DEFAULT
+    exchange_window: str = ""
+    reap_after: int = REAP_AFTER_DEFAULT
     requests_max: int = REQUESTS_DEFAULT
     request_bytes_max: int = REQUEST_BYTES_DEFAULT
 
@@ -182,11 +204,36 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
         hint_window=_count("hint-window", settings.hint_window, HINT_WINDOW_DEFAULT, lowest=0),
         hint_bytes_max=_bytes("hint-bytes-max", settings.hint_bytes_max, HINT_BYTES_DEFAULT, 0),
         handoff_rate=_bytes("handoff-rate", settings.handoff_rate, HANDOFF_RATE_DEFAULT, 1),
+        exchange_interval=_count(
+            "exchange-interval", settings.exchange_interval, EXCHANGE_INTERVAL_DEFAULT, lowest=0
+        ),
+        exchange_interval_remote=_count(
+            "exchange-interval-remote",
+            settings.exchange_interval_remote,
+            EXCHANGE_INTERVAL_REMOTE_DEFAULT,
+            lowest=0,
+        ),
+        exchange_keys=_count(
+            "exchange-keys", settings.exchange_keys, EXCHANGE_KEYS_DEFAULT, lowest=1
+        ),
+        exchange_rate=_bytes("exchange-rate", settings.exchange_rate, EXCHANGE_RATE_DEFAULT, 1),
+        exchange_window=_window(settings.exchange_window),
+        reap_after=_count("reap-after", settings.reap_after, REAP_AFTER_DEFAULT, lowest=0),
         requests_max=_count("requests-max", settings.requests_max, REQUESTS_DEFAULT, lowest=1),
         request_bytes_max=_bytes(
             "request-bytes-max", settings.request_bytes_max, REQUEST_BYTES_DEFAULT, 1 << 20
         ),
     )
+
+
+_WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+
+
+def _window(text: str | None) -> str:
+    """Raises ConfigError for what are no hours of the day."""
+    if text and (_WINDOW.fullmatch(text) is None or text[:5] == text[6:]):
+        raise ConfigError(f"exchange-window: {text!r} is not HH:MM-HH:MM, such as 22:00-06:00")
+    return text or ""
 
 
 def split_address(text: str, field: str) -> tuple[str, int]:

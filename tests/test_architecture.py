@@ -35,6 +35,8 @@ RANKS = """
     errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
     varint keys strict_toml cursor lane cluster.view hint_keys
     version
+    rpc.fields
+    rpc.exchange_messages rpc.reap_messages
     record stored context rpc.messages cluster.rumour handoff_status
     leaf resolve requests ports cluster_file liveness listing_pages seen known_records
     quorum config readiness properties patience last_write retry_budget

@@ -72,6 +72,12 @@ def add_commands(commands: Commands) -> None:
     add("--hint-window", metavar="SECONDS", help="as `dynamo serve`")
     add("--hint-bytes-max", metavar="BYTES", help="as `dynamo serve`")
     add("--handoff-rate", metavar="BYTES", help="as `dynamo serve`")
+    add("--exchange-interval", metavar="SECONDS", help="as `dynamo serve`")
+    add("--exchange-interval-remote", metavar="SECONDS", help="as `dynamo serve`")
+    add("--exchange-keys", metavar="N", help="as `dynamo serve`")
+    add("--exchange-rate", metavar="BYTES", help="as `dynamo serve`")
+    add("--exchange-window", metavar="HH:MM-HH:MM", help="as `dynamo serve`")
+    add("--reap-after", metavar="SECONDS", help="as `dynamo serve`")
     add("--requests-max", metavar="N", help="as `dynamo serve`")
     add("--request-bytes-max", metavar="BYTES", help="as `dynamo serve`")
     add("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
@@ -139,6 +145,12 @@ def plan_nodes(
             ("--hint-window", arguments.hint_window),
             ("--hint-bytes-max", arguments.hint_bytes_max),
             ("--handoff-rate", arguments.handoff_rate),
+            ("--exchange-interval", arguments.exchange_interval),
+            ("--exchange-interval-remote", arguments.exchange_interval_remote),
+            ("--exchange-keys", arguments.exchange_keys),
+            ("--exchange-rate", arguments.exchange_rate),
+            ("--exchange-window", arguments.exchange_window),
+            ("--reap-after", arguments.reap_after),
             ("--requests-max", arguments.requests_max),
             ("--request-bytes-max", arguments.request_bytes_max),
             ("--log-level", arguments.log_level),

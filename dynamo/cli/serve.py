@@ -88,6 +88,40 @@ def add_commands(commands: Commands) -> None:
     add("--hint-bytes-max", metavar="BYTES", help="what all hints may take (default: 1GiB)")
     add("--handoff-rate", metavar="BYTES", help="of hints, delivered in a second (default: 16MiB)")
     add(
+        "--exchange-interval",
+        type=int,
+        metavar="SECONDS",
+        help="between exchanges with two peers, 0 for none (default: 10)",
+    )
+    add(
+        "--exchange-interval-remote",
+        type=int,
+        metavar="SECONDS",
+        help="the same, of other datacenters (default: 60)",
+    )
+    add(
+        "--exchange-keys",
+        type=int,
+        metavar="N",
+        help="keys looked at in a second by exchanges (default: 20000)",
+    )
+    add(
+        "--exchange-rate",
+        metavar="BYTES",
+        help="moved in a second by exchanges (default: 16MiB)",
+    )
+    add(
+        "--exchange-window",
+        metavar="HH:MM-HH:MM",
+        help="exchange in these hours (UTC) only (default: always)",
+    )
+    add(
+        "--reap-after",
+        type=int,
+        metavar="SECONDS",
+        help="leave tombstones alone for so long (default: 60)",
+    )
+    add(
         "--requests-max",
         type=int,
         metavar="N",

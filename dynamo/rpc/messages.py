@@ -11,78 +11,88 @@ sender still waits, counted from when it was sent (0: it waits no longer).
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from dynamo.keys import (
-    BUCKET_BYTES_MAX,
-    KEY_BYTES_MAX,
-    ROUTING_KEY_BYTES_MAX,
-    TYPE_BYTES_MAX,
+from dynamo.keys import KEY_BYTES_MAX, ROUTING_KEY_BYTES_MAX, TYPE_BYTES_MAX
+from dynamo.rpc.exchange_messages import (
+    AskHashes,
+    CompareRoots,
+    Hashes,
+    KeyElements,
+    ListElements,
+    Looked,
+    LookKeys,
+    Pull,
+    Pulled,
+    RootsDiffer,
 )
+from dynamo.rpc.fields import (
+    CHANGE_MAX,
+    CONDITION_TAGS_MAX,
+    DEADLINE_MS_MAX,
+    DELIVERIES_MAX,
+    INT64_MAX,
+    LISTED_MAX,
+    NO_HINT,
+    OWED_MAX,
+    PROPERTY_BYTES_MAX,
+    PROPERTY_ENTRIES_MAX,
+    RUMOUR_BYTES_MAX,
+    SCAN_BYTES_MAX,
+    Bucket,
+    BucketOrNone,
+    BucketType,
+    ClassId,
+    DeadlineMs,
+    DigestBytes,
+    Epoch,
+    Key,
+    Kind,
+    ListedMax,
+    MemberIndex,
+    Message,
+    Milliseconds,
+    Partition,
+    Position,
+    RoutingKey,
+    Rumours,
+    Skipped,
+    Stamp,
+    Tags,
+    Targets,
+    WriteNumber,
+)
+from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds, Settled, SettleUp, StillSettled
 from dynamo.version import Counter, Vector
 
-DEADLINE_MS_MAX: Final = 3_600_000
-NO_HINT: Final = -1
-#: What a scan may ask for in one page; well below the largest message.
-SCAN_BYTES_MAX: Final = 32 << 20
-CONDITION_TAGS_MAX: Final = 1_024
-#: What one page of a listing may name.
-LISTED_MAX: Final = 1_000
-#: What one message carries of bucket properties: entries, and bytes of what one says.
-PROPERTY_ENTRIES_MAX: Final = 500
-PROPERTY_BYTES_MAX: Final = 1_024
-#: Of a change of bucket properties: what is added to it still fits 64 bits.
-CHANGE_MAX: Final = 1 << 62
-#: Absent members that one write can be owed to.
-OWED_MAX: Final = 64
-#: What one message delivers of hints.
-DELIVERIES_MAX: Final = 1_000
-#: What one message says of the members of the ring.
-RUMOUR_BYTES_MAX: Final = 16 << 10
+__all__ = (
+    "CHANGE_MAX",
+    "CONDITION_TAGS_MAX",
+    "DEADLINE_MS_MAX",
+    "DELIVERIES_MAX",
+    "LISTED_MAX",
+    "NO_HINT",
+    "OWED_MAX",
+    "PROPERTY_BYTES_MAX",
+    "PROPERTY_ENTRIES_MAX",
+    "RUMOUR_BYTES_MAX",
+    "SCAN_BYTES_MAX",
+)
 
-_INT64_MAX: Final = (1 << 63) - 1
-
-_RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=ROUTING_KEY_BYTES_MAX)]
-_ClassId = Annotated[int, Meta(ge=0, le=0xFFFE)]
-_Partition = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
-_Epoch = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
-_DeadlineMs = Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
-_WriteNumber = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
-_Milliseconds = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
-_Stamp = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
-_Kind = Annotated[int, Meta(ge=0, le=1)]
-_MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
-_TargetIndex = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
-_Targets = Annotated[tuple[_TargetIndex, ...], Meta(max_length=OWED_MAX)]
-_Key = Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)]
-_Bucket = Annotated[bytes, Meta(min_length=1, max_length=BUCKET_BYTES_MAX)]
-#: Between two routing keys, or at one: what follows a key directly is a byte longer than it.
-_Position = Annotated[bytes, Meta(max_length=ROUTING_KEY_BYTES_MAX + 1)]
-_ListedMax = Annotated[int, Meta(ge=1, le=LISTED_MAX)]
-_Skipped = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
-_Digest = Annotated[bytes, Meta(max_length=64)]
-_Rumours = Annotated[bytes, Meta(max_length=RUMOUR_BYTES_MAX)]
-_Tags = Annotated[tuple[str, ...], Meta(max_length=CONDITION_TAGS_MAX)]
-_BucketType = Annotated[bytes, Meta(min_length=1, max_length=TYPE_BYTES_MAX)]
-_BucketOrNone = Annotated[bytes, Meta(max_length=BUCKET_BYTES_MAX)]
 _PropertyEntries = Annotated["tuple[PropertyEntry, ...]", Meta(max_length=PROPERTY_ENTRIES_MAX)]
-
-
-class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=False):
-    pass
 
 
 # Requests ---------------------------------------------------------------------------------------
 
 
-class Ping(_Message, frozen=True, array_like=True, tag=1):
+class Ping(Message, frozen=True, array_like=True, tag=1):
     """Answered by Pong. `write_number`: the sender's last synced write, 0 to say nothing of it."""
 
-    deadline_ms: _DeadlineMs
-    write_number: _WriteNumber = 0
+    deadline_ms: DeadlineMs
+    write_number: WriteNumber = 0
 
 
 class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -93,13 +103,13 @@ class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     has to be something; () for none.
     """
 
-    if_match: _Tags = ()
-    if_none_match: _Tags = ()
-    unmodified_since_ms: _Milliseconds = 0
+    if_match: Tags = ()
+    if_none_match: Tags = ()
+    unmodified_since_ms: Milliseconds = 0
     unmodified: Vector = ()
 
 
-class Mint(_Message, frozen=True, array_like=True, tag=2):
+class Mint(Message, frozen=True, array_like=True, tag=2):
     """Give a write its dot and apply it. Answered by Minted at once and Synced later, or Refused.
 
     `context`: vector of what the client had seen, () for none. `kind`, `content`,
@@ -110,91 +120,91 @@ class Mint(_Message, frozen=True, array_like=True, tag=2):
     that nobody stands in for: the minter, an owner itself, notes that it owes them the key.
     """
 
-    key: _RoutingKey
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
+    key: RoutingKey
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
     context: Vector
-    kind: _Kind
+    kind: Kind
     content: bytes
-    expires_ms: _Milliseconds = 0
+    expires_ms: Milliseconds = 0
     seen: bytes = b""
     condition: Condition | None = None
-    hint_for: _MemberIndex = NO_HINT
+    hint_for: MemberIndex = NO_HINT
     lww: bool = False
-    above: _Stamp = 0
-    owes: _Targets = ()
+    above: Stamp = 0
+    owes: Targets = ()
 
 
-class Store(_Message, frozen=True, array_like=True, tag=3):
+class Store(Message, frozen=True, array_like=True, tag=3):
     """Merge `record` (encoded) into the receiver's. Answered by Synced once on disk, or Refused.
 
     `repair` marks read repair and refill, which are counted apart from client writes. `lww`: a client
     write of a bucket whose last write wins; refused as `older` where the result shows another.
     """
 
-    key: _RoutingKey
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
+    key: RoutingKey
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
     record: bytes
     repair: bool = False
-    hint_for: _MemberIndex = NO_HINT
+    hint_for: MemberIndex = NO_HINT
     lww: bool = False
 
 
-class Fetch(_Message, frozen=True, array_like=True, tag=4):
+class Fetch(Message, frozen=True, array_like=True, tag=4):
     """Ask for the record (`body`) or its vector and digest. Answered by Body or Digest, or Refused.
 
     A record whose sync is pending is waited for first; later writes do not prolong the wait.
     `hinted`: asks a node that owns nothing here for all that it holds of the key for others, merged.
     """
 
-    key: _RoutingKey
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
+    key: RoutingKey
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
     body: bool
     hinted: bool = False
 
 
-class Scan(_Message, frozen=True, array_like=True, tag=5):
+class Scan(Message, frozen=True, array_like=True, tag=5):
     """Ask for a page of a partition's records, from the key after `after`. Answered by Page."""
 
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
     after: Annotated[bytes, Meta(max_length=ROUTING_KEY_BYTES_MAX)]
     bytes_max: Annotated[int, Meta(ge=1, le=SCAN_BYTES_MAX)]
 
 
-class AskRing(_Message, frozen=True, array_like=True, tag=6):
+class AskRing(Message, frozen=True, array_like=True, tag=6):
     """Ask for the receiver's ring. Answered by RingIs."""
 
-    deadline_ms: _DeadlineMs
+    deadline_ms: DeadlineMs
 
 
-class ListKeys(_Message, frozen=True, array_like=True, tag=7):
+class ListKeys(Message, frozen=True, array_like=True, tag=7):
     """Ask for a page of a bucket's keys in one partition, from the key after `after` (b"": from the
     first). Answered by Keys, or Refused.
 
     `prefix`: `dynamo.keys.bucket_prefix`.
     """
 
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
     prefix: Annotated[bytes, Meta(min_length=5, max_length=ROUTING_KEY_BYTES_MAX - KEY_BYTES_MAX)]
-    after: _Key
-    count_max: _ListedMax
+    after: Key
+    count_max: ListedMax
 
 
-class ListBuckets(_Message, frozen=True, array_like=True, tag=8):
+class ListBuckets(Message, frozen=True, array_like=True, tag=8):
     """Ask for a page of a type's buckets in one partition, those that show a value. Answered by
     Buckets, or Refused.
 
@@ -202,14 +212,14 @@ class ListBuckets(_Message, frozen=True, array_like=True, tag=8):
     b"": from the type's first, to its last.
     """
 
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
     bucket_type: Annotated[bytes, Meta(min_length=1, max_length=TYPE_BYTES_MAX)]
-    start: _Position
-    end: _Position
-    count_max: _ListedMax
+    start: Position
+    end: Position
+    count_max: ListedMax
 
 
 class PropertyEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -219,8 +229,8 @@ class PropertyEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     made it; the highest wins. `values`: what `dynamo.property_schema` encodes, b"" once they were reset.
     """
 
-    bucket_type: _BucketType
-    bucket: _BucketOrNone
+    bucket_type: BucketType
+    bucket: BucketOrNone
     number: Annotated[int, Meta(ge=0, le=CHANGE_MAX)]
     node: Annotated[str, Meta(max_length=255)]
     values: Annotated[bytes, Meta(max_length=PROPERTY_BYTES_MAX)] = b""
@@ -231,76 +241,78 @@ class PropertyEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.bucket_type, self.bucket
 
 
-class StoreProperties(_Message, frozen=True, array_like=True, tag=9):
+class StoreProperties(Message, frozen=True, array_like=True, tag=9):
     """Keep these bucket properties where they are newer. Answered by Synced once they are on disk; by
     Properties with those that the receiver has newer, on its disk, if there are any; or Refused."""
 
-    deadline_ms: _DeadlineMs
+    deadline_ms: DeadlineMs
     entries: _PropertyEntries
 
 
-class AskProperties(_Message, frozen=True, array_like=True, tag=10):
+class AskProperties(Message, frozen=True, array_like=True, tag=10):
     """Ask for a page of all bucket properties, in order of name, from the one after `after_type`,
     `after_bucket`. Answered by Properties, an empty one if `digest` is that of what the receiver has."""
 
-    deadline_ms: _DeadlineMs
+    deadline_ms: DeadlineMs
     digest: Annotated[bytes, Meta(max_length=64)] = b""
     after_type: Annotated[bytes, Meta(max_length=TYPE_BYTES_MAX)] = b""
-    after_bucket: _BucketOrNone = b""
+    after_bucket: BucketOrNone = b""
 
 
-class Owe(_Message, frozen=True, array_like=True, tag=11):
+class Owe(Message, frozen=True, array_like=True, tag=11):
     """Note that these other owners (`targets`, indexes of members) have missed the receiver's record of
     the key: it is to be delivered to them. Answered by Synced once that is on disk, or Refused."""
 
-    key: _RoutingKey
-    cls: _ClassId
-    partition: _Partition
-    epoch: _Epoch
-    deadline_ms: _DeadlineMs
-    targets: _Targets
+    key: RoutingKey
+    cls: ClassId
+    partition: Partition
+    epoch: Epoch
+    deadline_ms: DeadlineMs
+    targets: Targets
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record that the receiver of a Deliver has missed. `record`: encoded."""
 
-    key: _RoutingKey
-    cls: _ClassId
-    partition: _Partition
+    key: RoutingKey
+    cls: ClassId
+    partition: Partition
     record: bytes
 
 
-class Deliver(_Message, frozen=True, array_like=True, tag=12):
+class Deliver(Message, frozen=True, array_like=True, tag=12):
     """Merge these records, which the receiver has missed. Answered by Delivered once what was taken is
-    on disk, or Refused if nothing was."""
+    on disk, or Refused if nothing was. `exchange`: found by comparing trees, and counted so; else they
+    were kept as hints."""
 
-    deadline_ms: _DeadlineMs
-    epoch: _Epoch
+    deadline_ms: DeadlineMs
+    epoch: Epoch
     entries: Annotated[tuple[Delivery, ...], Meta(max_length=DELIVERIES_MAX)]
+    exchange: bool = False
 
 
-class Gossip(_Message, frozen=True, array_like=True, tag=13):
+class Gossip(Message, frozen=True, array_like=True, tag=13):
     """What the sender knows of the members of the ring of `epoch` with the digest `ring`: as
     `dynamo.cluster.rumour.encode_digest` writes it. `properties`: digest of its bucket properties.
     Answered by Gossiped, or Refused."""
 
-    deadline_ms: _DeadlineMs
-    epoch: _Epoch
-    ring: _Digest
-    digest: _Rumours
-    properties: _Digest = b""
+    deadline_ms: DeadlineMs
+    epoch: Epoch
+    ring: DigestBytes
+    digest: Rumours
+    properties: DigestBytes = b""
 
 
 # Replies ----------------------------------------------------------------------------------------
 
 
-class Pong(_Message, frozen=True, array_like=True, tag=64):
+class Pong(Message, frozen=True, array_like=True, tag=64):
     """The peer is alive. `write_number` as in Ping."""
 
-    write_number: _WriteNumber = 0
+    write_number: WriteNumber = 0
 
 
-class Minted(_Message, frozen=True, array_like=True, tag=65):
+class Minted(Message, frozen=True, array_like=True, tag=65):
     """The write has its dot (birth, counter); `record` holds it. Not yet on disk at the sender."""
 
     record: bytes
@@ -308,29 +320,29 @@ class Minted(_Message, frozen=True, array_like=True, tag=65):
     counter: Counter
 
 
-class Synced(_Message, frozen=True, array_like=True, tag=66):
+class Synced(Message, frozen=True, array_like=True, tag=66):
     """What was asked is on disk at the sender, checksummed.
 
     `write_number`: the sender's last synced write, 0 to say nothing of it.
     """
 
-    write_number: _WriteNumber = 0
+    write_number: WriteNumber = 0
 
 
-class Body(_Message, frozen=True, array_like=True, tag=67):
+class Body(Message, frozen=True, array_like=True, tag=67):
     """The sender's record, on disk there; b"" if it has none."""
 
     record: bytes
 
 
-class Digest(_Message, frozen=True, array_like=True, tag=68):
+class Digest(Message, frozen=True, array_like=True, tag=68):
     """Vector and digest of the sender's record, on disk there; () and b"" if it has none."""
 
     vector: Vector
     digest: bytes
 
 
-class Page(_Message, frozen=True, array_like=True, tag=69):
+class Page(Message, frozen=True, array_like=True, tag=69):
     """Routing keys and encoded records in key order. `more`: ask again, after `last`.
 
     `skipped`: records left out because they are damaged here.
@@ -338,11 +350,11 @@ class Page(_Message, frozen=True, array_like=True, tag=69):
 
     entries: tuple[tuple[bytes, bytes], ...]
     more: bool
-    skipped: Annotated[int, Meta(ge=0, le=_INT64_MAX)] = 0
+    skipped: Annotated[int, Meta(ge=0, le=INT64_MAX)] = 0
     last: bytes = b""
 
 
-class Refused(_Message, frozen=True, array_like=True, tag=70):
+class Refused(Message, frozen=True, array_like=True, tag=70):
     """The request was not carried out (`definite`) or its effect is unknown (not `definite`).
 
     `code`: stale_epoch, not_owner, hint_refused, disk_full, damaged, storage_busy, sync_failed,
@@ -358,46 +370,46 @@ class Refused(_Message, frozen=True, array_like=True, tag=70):
     code: str
     definite: bool
     detail: str = ""
-    epoch: _Epoch = 0
+    epoch: Epoch = 0
     record: bytes = b""
     limit: str = ""
-    stamp: _Stamp = 0
+    stamp: Stamp = 0
 
 
-class RingIs(_Message, frozen=True, array_like=True, tag=71):
+class RingIs(Message, frozen=True, array_like=True, tag=71):
     """The sender's ring (`Ring.to_bytes`), or b"" while it has none."""
 
     ring: bytes
 
 
-class Keys(_Message, frozen=True, array_like=True, tag=72):
+class Keys(Message, frozen=True, array_like=True, tag=72):
     """Keys of a bucket, on disk at the sender, each part in order. `more`: ask again, after `last`.
 
     `live`: all that they hold is live. `dead`: nothing is. `mixed`: live values beside tombstones or
     expired ones, each key with the digest of its record. `skipped`: damaged ones left out.
     """
 
-    live: tuple[_Key, ...]
-    dead: tuple[_Key, ...]
-    mixed: tuple[tuple[_Key, _Digest], ...]
+    live: tuple[Key, ...]
+    dead: tuple[Key, ...]
+    mixed: tuple[tuple[Key, DigestBytes], ...]
     more: bool
-    last: _Key = b""
-    skipped: _Skipped = 0
+    last: Key = b""
+    skipped: Skipped = 0
 
 
-class Buckets(_Message, frozen=True, array_like=True, tag=73):
+class Buckets(Message, frozen=True, array_like=True, tag=73):
     """Buckets in the order of their routing keys, each with its first key that shows a value, and
     b"" where that key is live, or its record's digest where it is mixed, as in Keys.
 
     `next`: the position from which to ask again, b"" at the end. `skipped` as in Keys.
     """
 
-    entries: tuple[tuple[_Bucket, _Key, _Digest], ...]
-    next: _Position
-    skipped: _Skipped = 0
+    entries: tuple[tuple[Bucket, Key, DigestBytes], ...]
+    next: Position
+    skipped: Skipped = 0
 
 
-class Properties(_Message, frozen=True, array_like=True, tag=74):
+class Properties(Message, frozen=True, array_like=True, tag=74):
     """Bucket properties on the sender's disk. `more`: ask again, after the last of them. `lacks`: the
     sender has been away itself, and does not know yet what it has missed."""
 
@@ -406,7 +418,7 @@ class Properties(_Message, frozen=True, array_like=True, tag=74):
     lacks: bool = False
 
 
-class Delivered(_Message, frozen=True, array_like=True, tag=75):
+class Delivered(Message, frozen=True, array_like=True, tag=75):
     """The records of a Deliver are on disk at the sender, but for those that it `refused`: position in
     the message, and code as in Refused. `busy`: the sender serves clients, and wants room for them."""
 
@@ -417,12 +429,12 @@ class Delivered(_Message, frozen=True, array_like=True, tag=75):
     busy: bool = False
 
 
-class Gossiped(_Message, frozen=True, array_like=True, tag=76):
+class Gossiped(Message, frozen=True, array_like=True, tag=76):
     """What the sender knows beyond the digest it was sent: as `dynamo.cluster.rumour.encode_delta`
     writes it. `properties` as in Gossip."""
 
-    delta: _Rumours
-    properties: _Digest = b""
+    delta: Rumours
+    properties: DigestBytes = b""
 
 
 Request = (
@@ -439,6 +451,15 @@ Request = (
     | Owe
     | Deliver
     | Gossip
+    | CompareRoots
+    | AskHashes
+    | ListElements
+    | LookKeys
+    | Pull
+    | Holds
+    | SettleUp
+    | StillSettled
+    | Drop
 )
 Reply = (
     Pong
@@ -454,4 +475,12 @@ Reply = (
     | Properties
     | Delivered
     | Gossiped
+    | RootsDiffer
+    | Hashes
+    | KeyElements
+    | Looked
+    | Pulled
+    | Held
+    | Settled
+    | Dropped
 )

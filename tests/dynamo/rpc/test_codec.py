@@ -12,6 +12,19 @@ from hypothesis import strategies as st
 
 from dynamo.errors import Malformed
 from dynamo.rpc.codec import UnknownOperation, decode_reply, decode_request, encode
+from dynamo.rpc.exchange_messages import (
+    AskHashes,
+    CompareRoots,
+    Hashes,
+    KeyElements,
+    ListElements,
+    Looked,
+    LookedAt,
+    LookKeys,
+    Pull,
+    Pulled,
+    RootsDiffer,
+)
 from dynamo.rpc.messages import (
     DEADLINE_MS_MAX,
     AskProperties,
@@ -42,6 +55,17 @@ from dynamo.rpc.messages import (
     StoreProperties,
     Synced,
 )
+from dynamo.rpc.reap_messages import (
+    Doomed,
+    Drop,
+    Dropped,
+    Held,
+    Holds,
+    Settled,
+    SettleUp,
+    Shown,
+    StillSettled,
+)
 from dynamo.version import birth_bytes, incarnation_bytes
 
 BIRTH = birth_bytes(incarnation_bytes(1, b"12345678"), 1)
@@ -62,6 +86,15 @@ REQUESTS: list[Request] = [
     AskProperties(1),
     AskProperties(1, b"digest", b"t", b"b"),
     Gossip(1, 2, b"ring", b"\x00\x02\x01", b"digest"),
+    CompareRoots(1, 2, 1024, 0, 3, b"\x05", b"12345678abcdefgh"),
+    AskHashes(0, 1, 2, 3, 1024, 1, (0, 31)),
+    ListElements(0, 1, 2, 3, 1024, (0, 1023), b"", 1000),
+    LookKeys(0, 1, 2, 3, (b"k", b"l")),
+    Pull(0, 1, 2, 3, (b"k",)),
+    Holds(1, 2, (Doomed(b"k", 0, 1, b"digest"),)),
+    SettleUp(1, 2, ((0, 1), (0, 2))),
+    StillSettled(1, 2, ((0, 1),), 3, (4,)),
+    Drop(1, 2, (Doomed(b"k", 0, 1, b"digest", (BIRTH,)),), (Shown(0, 1, 2),)),
 ]
 REPLIES: list[Reply] = [
     Pong(),
@@ -78,6 +111,16 @@ REPLIES: list[Reply] = [
     Properties((PropertyEntry(b"t", b"", 0, "n1"), PropertyEntry(b"t", b"b", 1, "n2", b"v")), True),
     Properties((), lacks=True),
     Gossiped(b"\x00\x01", b"digest"),
+    RootsDiffer(b"\x05", b"\x00"),
+    Hashes(b"12345678" * 32),
+    KeyElements(((b"k", b"12345678"),), True, b"l", 1),
+    Looked(
+        (LookedAt(b"12345678", ((BIRTH, 1),), b"digest"), LookedAt(bytes(8), (), b"", "corrupt"))
+    ),
+    Pulled((b"r", b""), (1,)),
+    Held((0, 2)),
+    Settled(((0, "a hint for n2"),), 1, 2, b"incarnation", (3,)),
+    Dropped(((1, "changed"),)),
 ]
 
 
