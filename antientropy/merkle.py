@@ -34,12 +34,13 @@ class Tree:
     of the time: it takes the same changes.
     """
 
-    __slots__ = ("_mask", "leaves", "reached", "shadow")
+    __slots__ = ("leaves", "mask", "reached", "shadow")
 
     def __init__(self, count: int) -> None:
         """`count`: of leaves, a power of two. It has nothing, and waits to be built."""
         self.leaves = array("Q", bytes(HASH_BYTES * count))
-        self._mask = count - 1
+        #: Of a position, the bits that name its leaf.
+        self.mask = count - 1
         self.reached: bytes | None = b""
         self.shadow: Tree | None = None
 
@@ -56,9 +57,27 @@ class Tree:
         """A record was written: `change` is what stood for it before, XOR what stands for it now."""
         reached = self.reached
         if reached is None or key < reached:
-            self.leaves[position & self._mask] ^= change
+            self.leaves[position & self.mask] ^= change
         if self.shadow is not None:
             self.shadow.note(key, position, change)
+
+    def has(self, key: bytes) -> bool:
+        """True if what is stored under this key is in it already."""
+        return self.reached is None or key < self.reached
+
+    def cast_shadow(self) -> Tree:
+        """Another tree of the same shape, to be built beside this one; any before it is forgotten."""
+        self.shadow = Tree(len(self.leaves))
+        return self.shadow
+
+    def settle(self) -> bool:
+        """Its shadow, which is built, takes its place; False if they differ."""
+        shadow, self.shadow = self.shadow, None
+        assert shadow is not None
+        assert shadow.is_ready
+        same = self.leaves == shadow.leaves
+        self.leaves = shadow.leaves
+        return same
 
     def begin(self) -> None:
         """Forget everything: it is to be built anew."""

@@ -121,6 +121,11 @@ COUNTERS: Final[Mapping[str, str]] = {
     "records_mended": "Damaged records that are served again.",
     "mends_failed": "Damaged records that were damaged again while they were mended.",
     "mends_without_a_copy": "Damaged records of which no peer had a copy.",
+    "records_reseated": "Records whose place in the trees was written anew, for another secret.",
+    "trees_keys_read": "Records read to build or verify hash trees.",
+    "trees_rebuilt": "Hash trees built from the records.",
+    "trees_verified": "Hash trees held against their records.",
+    "trees_wrong": "Of them, those that were not what they had to be, and were replaced.",
     "partitions_refilled": "Partitions read back from all their peers.",
     "refill_records": "Records read back from peers.",
     "refill_records_skipped": "Records that a peer could not give, since they are damaged there.",
@@ -225,6 +230,7 @@ ALARMS: Final = (
     "partitions_damaged",
     "properties_damaged",
     "records_damaged",
+    "trees_wrong",
 )
 
 #: Counters with a code at the end of their name.

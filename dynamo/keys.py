@@ -85,6 +85,12 @@ def partition_range(cls: int, partition: int) -> tuple[bytes, bytes]:
     return first, (int.from_bytes(first) + 1).to_bytes(PREFIX_BYTES)
 
 
+def place_of(prefix: bytes) -> tuple[int, int]:
+    """(class, partition) of what `partition_prefix` gave."""
+    cls, partition = _PREFIX.unpack(prefix)
+    return cls, partition
+
+
 def split_storage_key(storage: bytes) -> tuple[int, int, bytes]:
     """(class, partition, routing key) of a storage key. Raises Malformed."""
     if len(storage) <= PREFIX_BYTES:

@@ -8,22 +8,37 @@ of trees.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from hashlib import blake2b
+from struct import Struct as Layout
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
+from dynamo.errors import Malformed, StorageCorrupt
 from dynamo.record import VALUE, Record, read_record
-from dynamo.stored import DEAD, LIVE, Stored
+from dynamo.stored import (
+    CHECKED_AT,
+    DEAD,
+    HEAD_BYTES,
+    LIVE,
+    STORED_FORMAT,
+    Stored,
+    decode_stored,
+)
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _from_bytes: Final = int.from_bytes
+#: Of what is stored: format, checksum, position and element.
+_GLANCE: Final = Layout(">BI13xIQ")
 
 
 class LeafHasher:
     """Of one cluster; the same on each of its nodes."""
 
-    __slots__ = ("_elements", "_positions")
+    __slots__ = ("_elements", "_mark", "_positions")
 
     def __init__(self, secret: bytes) -> None:
         """`secret`: the cluster's."""
@@ -31,6 +46,12 @@ class LeafHasher:
         # Copied for each hash, which is cheaper than to begin with the key each time.
         self._positions = blake2b(key=key, digest_size=4)
         self._elements = blake2b(key=key, digest_size=8)
+        self._mark = blake2b(b"mark", key=key, digest_size=32).digest()
+
+    @property
+    def mark(self) -> bytes:
+        """32 bytes by which the secret is known again, and of which nothing else can be known."""
+        return self._mark
 
     def position(self, storage_key: bytes) -> int:
         """Where the key lies, 32 bits; of a tree with fewer leaves, the lowest of them."""
@@ -73,3 +94,49 @@ class LeafHasher:
         else:
             change ^= before.element
         return position, element, change, state
+
+    def gather(
+        self, entries: Iterable[tuple[bytes, bytes]], leaves: array[int]
+    ) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """Put what stands for these records, as they are stored, into the leaves of a tree. Returns how
+        many bytes they take, and the damaged of them, which are left out.
+
+        About a microsecond each: nothing of a record is read that is not needed.
+        """
+        glance, mask, fast_format = _GLANCE.unpack_from, len(leaves) - 1, STORED_FORMAT
+        damaged: list[tuple[bytes, bytes]] = []
+        size = 0
+        for storage_key, data in entries:
+            length = len(data)
+            size += length + len(storage_key)
+            if length >= HEAD_BYTES:
+                found, checksum, position, element = glance(data)
+                if (
+                    found == fast_format
+                    and crc32(data[CHECKED_AT:], crc32(storage_key)) == checksum
+                ):
+                    leaves[position & mask] ^= element
+                    continue
+            try:
+                position, element = self.read(storage_key, decode_stored(storage_key, data))
+            except StorageCorrupt:
+                damaged.append((storage_key, data))
+            else:
+                leaves[position & mask] ^= element
+        return size, damaged
+
+    def read(self, storage_key: bytes, stored: Stored) -> tuple[int, int]:
+        """Position and element of what is stored, by the record itself where it is of the first format.
+        Raises StorageCorrupt for what is no record."""
+        if stored.position >= 0:
+            return stored.position, stored.element
+        return self.compute(storage_key, stored)
+
+    def compute(self, storage_key: bytes, stored: Stored) -> tuple[int, int]:
+        """As `read`, by the record itself."""
+        try:
+            record = read_record(stored.record)
+        except Malformed as error:
+            raise StorageCorrupt(f"a stored record cannot be read: {error.message}") from None
+        position, element, _, _ = self.leaf(storage_key, None, record)
+        return position, element

@@ -21,7 +21,7 @@ from dynamo.leaf import LeafHasher
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Storage, Write
-from dynamo.record import Record
+from dynamo.record import Record, read_record
 from dynamo.refusing import Refusing
 from dynamo.rpc.messages import Synced
 from dynamo.seen import Seen
@@ -160,6 +160,19 @@ class OwnRecords:
             tree.note(storage_key, position, change)
         return number
 
+    def reseat(self, storage_key: bytes, stored: Stored) -> None:
+        """Write what stands for a record in the trees anew beside it, unsynced: it was worked out with
+        another secret. `stored`: as it was just read. Raises StorageError."""
+        record = read_record(stored.record)
+        position, element, _, state = self.hasher.leaf(storage_key, None, record)
+        birth, counter = stored.birth, stored.counter
+        data = encode_stored(storage_key, birth, counter, stored.record, position, element, state)
+        self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
+        try:
+            self._storage.put("records", storage_key, data)
+        except StorageError as error:
+            raise self._failed(storage_key, error) from error
+
     def _failed(self, storage_key: bytes, error: StorageError) -> StorageError:
         """What a failed write is raised as. Unless it certainly did nothing, its tree is in doubt."""
         if isinstance(error, StorageRefusesWrites):
@@ -212,7 +225,7 @@ class OwnRecords:
             self._count["records_quarantined"] += 1
             self._alarm("records_damaged", "a record failed its checksum; it is put aside")
         # What stood for it cannot be known any more.
-        self.forest.doubt(storage_key[:PREFIX_BYTES])
+        self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
         try:
             self._storage.write(
                 (

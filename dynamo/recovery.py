@@ -131,6 +131,8 @@ class Recovery:
         """Writes whose dots have left may be gone, so their births must not go on."""
         self.renew_incarnation()
         self._commit.reopened()
+        # They have the writes that may be gone, and changes of what was read before.
+        self._replica.forest.doubt_all()
         self._replica.hints.recount()
         opening = self._storage.opening
         if opening.state != "clean":

@@ -65,6 +65,7 @@ from dynamo.rpc.messages import (
 )
 from dynamo.rpc.peers import PeerTransport
 from dynamo.status import HintsStatus, NodeStatus
+from dynamo.trees import Trees
 from dynamo.version import incarnation_bytes
 from dynamo.world import Directory, NodeStorage, World
 from ring.ring import Ring
@@ -98,6 +99,8 @@ class NodeServices:
         self._directory: Directory | None = None
         self._storage: NodeStorage | None = None
         self._transport: PeerTransport | None = None
+        #: The hash trees, kept true.
+        self.trees: Trees | None = None
         self._serves = False
         self.rpc_address = ""
         #: Whoever hands on clients' requests asks it first.
@@ -137,6 +140,7 @@ class NodeServices:
             hint_bytes_max=config.hint_bytes_max,
             down=detector.down,
         )
+        self.trees = Trees(replica=replica, storage=storage, clock=clock, metrics=metrics)
         self._deliver = deliver = ReplicaDeliver(
             replica=replica, storage=storage, commit=commit, clock=clock, metrics=metrics
         )
@@ -269,6 +273,7 @@ class NodeServices:
         self._dial()
         self._own("refill", self._run_refill())
         self._own("handoff", self._handoff.run())
+        self._own("hash trees", self.trees.run(world.sleep))
 
     async def settled(self, patience: float) -> None:
         """Return once every peer that is there is connected, or this node would hold it for down, and
@@ -310,6 +315,9 @@ class NodeServices:
         if self._failed is not None and self._failed.done():
             self._failed.exception()
         if self._storage is not None:
+            failed = self._failed is not None and self._failed.done()
+            if self.trees is not None and not failed:
+                self.trees.keep()  # nothing is written after it
             try:
                 await self._storage.close()
             except StorageError as error:
@@ -334,6 +342,8 @@ class NodeServices:
     def _adopt(self, ring: Ring) -> None:
         self._membership.adopt(ring)
         self._replica.adopt(ring)
+        if self.trees is not None:
+            self.trees.adopt()
         self._refill.adopt(ring)
         self._handoff.adopt(ring)
         self._coordinator.adopt(ring)

@@ -49,6 +49,24 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     heard_ms: int | None = None
 
 
+class TreesStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The hash trees of the partitions that this node owns.
+
+    `trees`: how many there are; `ready`: of them, those that can be compared, the rest is being built.
+    `leaves`: of each. `built`, `verified`, `wrong`: how often any was, since the node started.
+    `all_verified_s`: every tree has been held against its records within so many seconds; None if not
+    every one has yet.
+    """
+
+    trees: int
+    ready: int
+    leaves: int
+    built: int
+    verified: int
+    wrong: int
+    all_verified_s: float | None = None
+
+
 class RefillStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What this node has not got back of what it may have lost.
 

@@ -35,11 +35,12 @@ _HEAD = Layout(">BI")
 _LENGTHS = Layout(">QBI")
 _LENGTHS_AND_LEAF = Layout(">QBIIQB")
 _BIRTH_AT = _HEAD.size + _LENGTHS_AND_LEAF.size
-#: Position, element and state alone, for who reads many.
-LEAF_AT: Final = _HEAD.size + _LENGTHS.size
-LEAF: Final = Layout(">IQB")
+#: For who reads many: where that begins which the checksum covers, and how much of one of this format
+#: there is at least.
+CHECKED_AT: Final = _HEAD.size
+HEAD_BYTES: Final = _BIRTH_AT
 _OLD_FORMAT: Final = 1
-_OLD_BIRTH_AT = LEAF_AT
+_OLD_BIRTH_AT = _HEAD.size + _LENGTHS.size
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):

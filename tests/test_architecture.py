@@ -59,9 +59,9 @@ RANKS = """
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     operations
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
-    property_learning cluster.gossip
+    property_learning cluster.gossip kept_trees
     bucket_properties cluster.membership
-    recovery overview bucket_listing replica_listing handoff
+    recovery trees overview bucket_listing replica_listing handoff
     listing
     services
 
@@ -136,6 +136,7 @@ WRITERS = (
     "dynamo.own_records",
     "dynamo.hint_store",
     "dynamo.hint_account",
+    "dynamo.kept_trees",
     "dynamo.store.",
     "dynamo.sim.database",
     "dynamo.sim.disk",
