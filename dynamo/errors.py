@@ -206,6 +206,20 @@ class TooManySyncs(DynamoError):
     outcome = "none"
 
 
+class NotAnOwner(DynamoError):
+    """What was asked for is kept by other nodes; `details`: owners (class -> member ids)."""
+
+    code = "not_an_owner"
+    outcome = "none"
+
+
+class RepairRunning(DynamoError):
+    """A repair runs at this node, and there is one at a time; `details`: repair (its progress)."""
+
+    code = "repair_running"
+    outcome = "none"
+
+
 class StorageError(DynamoError):
     """The storage engine failed; what was in flight may or may not be on disk."""
 

@@ -136,6 +136,100 @@ class HintsStatus(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[HintTarget, ...]
 
 
+#: What a node is at with one peer: nothing; roots and hashes; a straggler deadline to pass; keys of
+#: leaves that differ; records; and why it is at nothing although it should be.
+ExchangeState = Literal["idle", "comparing", "waiting", "listing", "moving", "down", "backing_off"]
+
+
+class ExchangePair(msgspec.Struct, frozen=True, kw_only=True, rename={"cls": "class"}):
+    """A partition of a class (by id) and another owner of it.
+
+    `clean_s`: seconds since the beginning of the last exchange after which both had the same; None if
+    there was none since this node's start. `reason`: why the last exchange could not settle it, "" if
+    it did.
+    """
+
+    cls: int
+    partition: int
+    peer: str
+    clean_s: float | None
+    reason: str
+
+
+class ExchangePeer(msgspec.Struct, frozen=True, kw_only=True):
+    """Another owner of partitions of this node. `state`, `reason`: what this node is at with it, and
+    why it is at nothing. `partitions`: shared with it. `begun_s`: seconds since the last exchange began,
+    None if there was none. `suspects`: leaves and keys that wait for their second look.
+
+    The numbers are since this node's start, of exchanges that this node began: keys that were looked at
+    and that differed, records taken from the peer and brought to it.
+    """
+
+    peer: str
+    datacenter: str
+    state: ExchangeState
+    reason: str
+    partitions: int
+    begun_s: float | None
+    suspects: int
+    exchanges: int
+    failures: int
+    keys_compared: int
+    keys_differing: int
+    pulled: int
+    pushed: int
+    bytes_pulled: int
+    bytes_pushed: int
+
+
+class ExchangeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far this node's partitions agree with their other owners.
+
+    `state`: whether exchanges begin by themselves; `reason`: why not, for people. `agreed_s`: so many
+    seconds ago everything was in agreement; None while `never_clean` of the pairs have not been clean
+    since this node's start, and without any pair.
+    """
+
+    node: str
+    state: Literal["running", "paused", "outside_window", "off"]
+    reason: str
+    interval_s: float
+    interval_remote_s: float
+    agreed_s: float | None
+    never_clean: int
+    peers: tuple[ExchangePeer, ...]
+    pairs: tuple[ExchangePair, ...]
+
+
+class RepairProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """A repair on demand. `number`: which of this node's, from 1 at its start.
+
+    `state`: it runs; all that it went over agrees; it is over and could not compare all; it was
+    stopped; it failed. `reason`: of the last three. `passes`: over all pairs, until one finds nothing,
+    the one under way included. `pairs_total`, `pairs_done`: of that one. `keys_compared`,
+    `keys_differing`: looked at, and found to differ. `pulled`, `pushed`: records that were taken from
+    others and brought to them. `eta_s`: an estimate, None for none. `waiting_for`: pairs that wait, by
+    why. `unreached`: why, by peer.
+    """
+
+    number: int
+    state: Literal["running", "done", "incomplete", "stopped", "failed"]
+    reason: str
+    passes: int
+    pairs_done: int
+    pairs_total: int
+    keys_compared: int
+    keys_differing: int
+    pulled: int
+    pushed: int
+    bytes_pulled: int
+    bytes_pushed: int
+    elapsed_s: float
+    eta_s: float | None
+    waiting_for: dict[str, int]
+    unreached: dict[str, str]
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `epoch`: of its ring, 0 while there is none, and then no members. `refusals`: why
     peers refused this node, or this node them, by id or address. `requests`: client requests since

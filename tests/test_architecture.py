@@ -54,7 +54,7 @@ RANKS = """
     commit ask backlog sync_point admission
     refusing cluster.later_ring
     own_records
-    merging hint_account
+    merging hint_account exchange_what
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     operations

@@ -20,6 +20,7 @@ from dynamo.errors import (
     KeyTooLong,
     Malformed,
     Modified,
+    NotAnOwner,
     NotReady,
     Outcome,
     Overloaded,
@@ -27,6 +28,7 @@ from dynamo.errors import (
     PropertiesUncertain,
     ReadUncertain,
     RecordFull,
+    RepairRunning,
     StorageFull,
     StorageRefusesWrites,
     TooManyListings,
@@ -128,6 +130,11 @@ _ROWS: Final = (
         "written or deleted since, or is not there. Nothing was done.",
     ),
     _of(
+        RepairRunning,
+        "A repair runs at this node already, and there is one at a time. `repair` says how far it is.",
+        details=("repair",),
+    ),
+    _of(
         PreconditionFailed,
         "If-Match, If-None-Match or If-Unmodified-Since does not hold; nothing was done.",
     ),
@@ -140,6 +147,11 @@ _ROWS: Final = (
         when="A body whose Content-Type is not JSON where JSON is due.",
         details=("field", "allowed"),
         headers=("Accept",),
+    ),
+    _of(
+        NotAnOwner,
+        "The partition is not kept here: ask one of its `owners`, which are named by class.",
+        details=("owners",),
     ),
     _edge(417, "expectation_failed", "An Expect other than 100-continue."),
     _of(

@@ -131,12 +131,16 @@ class Hashes(Message, frozen=True, array_like=True, tag=78):
 
 class KeyElements(Message, frozen=True, array_like=True, tag=79):
     """Keys in their order, each with what stands for its record. `more`: ask again, after `last`, which
-    need not be among them. `skipped`: damaged records, of which nothing can be said."""
+    need not be among them. `skipped`: damaged records, of which nothing can be said. `hashes`: the
+    wanted leaves as they are now, 8 bytes each, in the order in which they were asked for: a leaf that
+    is as it was has the keys that it had. `read`: records that were read for this answer."""
 
     entries: Annotated[tuple[tuple[RoutingKey, Element], ...], Meta(max_length=KEYS_MAX)]
     more: bool
     last: RoutingKeyOrNone = b""
     skipped: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 0
+    hashes: Annotated[bytes, Meta(max_length=LEAVES_ASKED_MAX * ROOT_BYTES)] = b""
+    read: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 0
 
 
 class LookedAt(msgspec.Struct, frozen=True, array_like=True, gc=False):
