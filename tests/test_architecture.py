@@ -79,6 +79,7 @@ RANKS = """
     http.siblings
     http.errors
     http.body http.node http.admin
+    http.json_body
     http.codes
     http.openapi
     http.metrics_page

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aiohttp import hdrs
-
-from dynamo.errors import InvalidArgument, ValueTooLarge
+from dynamo.errors import InvalidArgument
 from dynamo.http import parameters
-from dynamo.http.body import read_body
-from dynamo.http.errors import Refusal
+from dynamo.http.json_body import read_json, refuse_others
 from dynamo.http.objects import DEFAULT_TYPE, check_names, timeout_field
 from dynamo.http.parameters import Parameters
 from dynamo.http.reply import HttpReply, json_reply
 from dynamo.http.request import Request
-from dynamo.http.strict_json import BODY_FIELD, JSON_BYTES_MAX, read_object
 from dynamo.http.target import decode, encode
 
 PROPS: Final = "props"
-_JSON: Final = "application/json"
 
 
 async def get_props(request: Request) -> HttpReply:
@@ -39,8 +34,7 @@ async def put_props(request: Request) -> HttpReply:
     """PUT: 204 once what the body gives is on disk at every node; the rest stays as it is."""
     bucket_type, bucket = _names(request)
     given = _parameters(request)
-    _check_content_type(request)
-    props = _read_props(await _read_json_body(request))
+    props = _read_props(await read_json(request, "properties"))
     for field, name in _shown_names(bucket_type, bucket, all_of_them=True).items():
         # Those who send back what they were shown may; nobody can rename.
         if props.pop(field, name) != name:
@@ -92,41 +86,9 @@ def _shown_names(bucket_type: bytes, bucket: bytes, *, all_of_them: bool = False
     return names
 
 
-def _check_content_type(request: Request) -> None:
-    given = request.headers.getall(hdrs.CONTENT_TYPE, ())
-    for value in given:
-        if value.partition(";")[0].strip().lower() != _JSON:
-            raise Refusal(
-                415,
-                "unsupported_media_type",
-                f"properties are sent as {_JSON}",
-                fields=f"Accept: {_JSON}\r\n".encode("ascii"),
-                field=hdrs.CONTENT_TYPE,
-                allowed=_JSON,
-            )
-
-
-async def _read_json_body(request: Request) -> dict[str, Any]:
-    try:
-        data = await read_body(request, JSON_BYTES_MAX)
-    except ValueTooLarge as error:
-        raise Refusal(
-            400,
-            "invalid_argument",
-            f"the body is over {JSON_BYTES_MAX} bytes",
-            close=True,
-            field=BODY_FIELD,
-            allowed=f"at most {JSON_BYTES_MAX} bytes",
-        ) from error
-    return read_object(data)
-
-
 def _read_props(body: dict[str, Any]) -> dict[str, Any]:
     """What is under `props`, which is all that there may be."""
-    for field in body:
-        if field != PROPS:
-            shown = field[:64].encode("ascii", "backslashreplace").decode("ascii")
-            raise InvalidArgument(f"{shown} is unknown", field=shown, allowed=PROPS)
+    refuse_others(body, (PROPS,))
     props = body.get(PROPS)
     if not isinstance(props, dict):
         raise InvalidArgument(f"{PROPS} is not a JSON object", field=PROPS, allowed="an object")
