@@ -158,3 +158,16 @@ def timeout_ms(asked: int) -> int:
     if asked < 0:
         raise InvalidArgument("timeout must be 1 or more", field="timeout", allowed="1 or more")
     return min(asked or TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX)
+
+
+class RepairAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repair on demand is to go over: all that this node keeps, as far as nothing narrows it.
+
+    `partition`: its number. `bucket_type`, `bucket`: b"" for all; a bucket without a type is one of the
+    type `default`. `peer`: the one other member to compare with, "" for all.
+    """
+
+    partition: int | None = None
+    bucket_type: bytes = b""
+    bucket: bytes = b""
+    peer: str = ""
