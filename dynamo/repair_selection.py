@@ -5,10 +5,8 @@ Pure: a request and a ring in, partitions and peers out. Knows nothing of how re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 from dynamo.errors import InvalidArgument, NotAnOwner
+from dynamo.exchange_what import RepairWhat
 from dynamo.keys import bucket_prefix
 from dynamo.requests import RepairAsked
 from ring.replication import ReplicationClass
@@ -20,20 +18,9 @@ TYPE_DEFAULT = b"default"
 NAMED_MAX = 64
 
 
-class Selection(NamedTuple):
-    """`pairs`: ((class, partition), peer), in canonical order. `prefix`: what the routing keys begin
-    with that count, b"" for all."""
-
-    pairs: tuple[tuple[tuple[int, int], str], ...]
-    prefix: bytes
-
-
-def select(asked: RepairAsked, ring: Ring, node_id: str) -> Selection:
-    """The comparisons that this node has to make. None, where no other member shares any.
-
-    Raises InvalidArgument that names the field, and NotAnOwner with the owners where the partition is
-    not this node's.
-    """
+def what_of(asked: RepairAsked, ring: Ring, node_id: str) -> RepairWhat:
+    """What this node has to compare. Raises InvalidArgument that names the field, and NotAnOwner
+    with the owners where the partition is not this node's."""
     classes = _classes(asked, ring)
     if asked.peer:
         _check_peer(asked.peer, ring, node_id)
@@ -44,16 +31,24 @@ def select(asked: RepairAsked, ring: Ring, node_id: str) -> Selection:
     ]
     if asked.partition is not None and not places:
         raise _not_an_owner(asked.partition, classes, ring)
-    pairs = tuple(_pairs(places, asked.peer, ring, node_id))
-    if places and asked.peer and not pairs:
-        sharing = {peer for _, peer in _pairs(places, "", ring, node_id)}
-        raise InvalidArgument(
-            f"{asked.peer} shares none of these partitions with this node",
-            field="peer",
-            allowed=_named(sorted(sharing)),
-        )
+    if asked.peer and places:
+        _check_shares(asked.peer, places, ring, node_id)
     bucket_type = asked.bucket_type or TYPE_DEFAULT
-    return Selection(pairs, bucket_prefix(bucket_type, asked.bucket) if asked.bucket else b"")
+    return RepairWhat(
+        places=places,
+        prefix=bucket_prefix(bucket_type, asked.bucket) if asked.bucket else b"",
+        peers=(asked.peer,) if asked.peer else None,
+    )
+
+
+def _check_shares(peer: str, places: list[tuple[int, int]], ring: Ring, node_id: str) -> None:
+    owners = {owner for place in places for owner in ring.all_owners(*place)} - {node_id}
+    if peer not in owners:
+        raise InvalidArgument(
+            f"{peer} shares none of these partitions with this node",
+            field="peer",
+            allowed=_named(sorted(owners)),
+        )
 
 
 def _classes(asked: RepairAsked, ring: Ring) -> tuple[ReplicationClass, ...]:
@@ -91,18 +86,7 @@ def _partitions(
     return (partition,) if ring.owns(node_id, cls.id, partition) else ()
 
 
-def _pairs(
-    places: list[tuple[int, int]], peer: str, ring: Ring, node_id: str
-) -> Iterator[tuple[tuple[int, int], str]]:
-    for place in places:
-        for owner in ring.all_owners(*place):
-            if owner != node_id and peer in ("", owner):
-                yield place, owner
-
-
-def _not_an_owner(
-    partition: int, classes: tuple[ReplicationClass, ...], ring: Ring
-) -> NotAnOwner:
+def _not_an_owner(partition: int, classes: tuple[ReplicationClass, ...], ring: Ring) -> NotAnOwner:
     owners = {cls.name: list(ring.all_owners(cls.id, partition)) for cls in classes}
     told = "; ".join(f"{name}: {', '.join(ids)}" for name, ids in owners.items())
     return NotAnOwner(f"partition {partition} is not kept here, but by {told}", owners=owners)

@@ -34,7 +34,7 @@ MODULES = read_modules(ROOT)
 RANKS = """
     errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
     varint keys strict_toml cursor lane cluster.view hint_keys
-    version
+    version agreement
     rpc.fields
     rpc.exchange_messages rpc.reap_messages
     record stored context rpc.messages cluster.rumour handoff_status
@@ -61,7 +61,7 @@ RANKS = """
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
     property_learning cluster.gossip kept_trees
     bucket_properties cluster.membership
-    recovery trees overview bucket_listing replica_listing handoff
+    recovery trees overview bucket_listing replica_listing handoff repair_selection
     listing
     services
 
@@ -84,7 +84,7 @@ RANKS = """
     http.openapi
     http.metrics_page
     http.objects http.stream
-    http.buckets http.hints
+    http.buckets http.hints http.antientropy http.repair
     http.listing
     http.routes
     http.refusals

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
+from dynamo.agreement import AntiEntropyStatus, RepairStatus
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.requests import (
@@ -13,6 +14,7 @@ from dynamo.requests import (
     ListOptions,
     Owner,
     ReadOptions,
+    RepairAsked,
     WriteOptions,
     Written,
 )
@@ -108,4 +110,29 @@ class Backend(Protocol):
     async def sync_hints(self, timeout_ms: int) -> dict[str, int]:
         """All hints that were here at the call are on disk at their targets; how many were delivered
         meanwhile, by target. `timeout_ms`: 0 for the default."""
+        ...
+
+    def antientropy(self, partition: int | None, limit: int) -> AntiEntropyStatus:
+        """How far the node agrees with the others; `oldest` has at most `limit` pairs, of all
+        partitions or of the one with this number. Costs no I/O. Raises InvalidArgument."""
+        ...
+
+    def pause_antientropy(self, reason: str) -> None:
+        """No exchange begins by itself until `resume_antientropy`. `reason`: for people, or ""."""
+        ...
+
+    def resume_antientropy(self) -> None:
+        """Exchanges begin by themselves again."""
+        ...
+
+    def repair(self) -> RepairStatus:
+        """How far the repair is that runs, or what became of the last."""
+        ...
+
+    def start_repair(self, asked: RepairAsked) -> RepairStatus:
+        """A repair runs. Raises RepairRunning, InvalidArgument, NotAnOwner, NotReady."""
+        ...
+
+    async def stop_repair(self) -> RepairStatus:
+        """None runs any more; what became of the last."""
         ...

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dynamo.agreement import PAIRS_SHOWN, PAIRS_SHOWN_MAX
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.requests import (
     LIST_LIMIT_MAX,
@@ -180,16 +181,23 @@ PARAMETERS: Final = _by_name(
     Parameter(
         name="limit",
         schema={"type": "integer", "minimum": 1},
-        allowed=f"1 to {LIST_LIMIT_MAX}; what is above is clamped",
-        default="all",
-        meaning="At most so many names. The limit in use is told in X-Dynamo-Limit; the cursor of "
-        "the reply goes on from there.",
+        allowed=f"1 to {LIST_LIMIT_MAX}, of pairs {PAIRS_SHOWN_MAX}; what is above is clamped",
+        default=f"all names; {PAIRS_SHOWN} pairs",
+        meaning="At most so many names, or pairs of a partition and a peer. The limit in use is told in "
+        "X-Dynamo-Limit; the cursor of the reply, where there is one, goes on from there.",
     ),
     Parameter(
         name="cursor",
         schema={"type": "string"},
         allowed="a cursor that a listing of the same told",
         meaning="Go on where that listing stopped.",
+    ),
+    Parameter(
+        name="partition",
+        schema={"type": "integer", "minimum": 0},
+        allowed="0 to the number of partitions, less one",
+        default="all",
+        meaning="Tell of this partition alone.",
     ),
 )
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import hdrs
 
+from dynamo.agreement import AntiEntropyStatus
 from dynamo.counters import COUNTERS, FAMILIES, describe
 from dynamo.http.admin import VERSION
 from dynamo.http.exposition import (
@@ -61,6 +62,28 @@ OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
         "Age of the oldest hint not delivered yet, by target.",
     ),
     ("dynamo_hints_bytes_max", "gauge", "Bytes that all hints together may take."),
+    (
+        "dynamo_antientropy_oldest_clean_seconds",
+        "gauge",
+        "Everything this node keeps was in agreement with the peer so long ago, by peer; none while "
+        "some of it has not been since the start.",
+    ),
+    ("dynamo_antientropy_pairs", "gauge", "Partitions shared with the peer, by peer."),
+    (
+        "dynamo_antientropy_pairs_never_clean",
+        "gauge",
+        "Of them, those not found in agreement since this node's start, by peer.",
+    ),
+    ("dynamo_antientropy_paused", "gauge", "1 while exchanges do not begin by themselves."),
+    ("dynamo_trees_ready", "gauge", "Hash trees that can be compared."),
+    ("dynamo_trees_building", "gauge", "Hash trees that are being built, or wait for it."),
+    (
+        "dynamo_repaired_keys",
+        "counter",
+        "Records brought up to date, by cause: read_repair (sent), hint (delivered), exchange (pulled "
+        "or pushed).",
+    ),
+    ("dynamo_repaired_bytes", "counter", "Bytes of them, by cause."),
     ("dynamo_storage_refuses_writes", "gauge", "1 if the storage takes no writes."),
     ("dynamo_storage_free_bytes", "gauge", "Free space of the disk with the data."),
     ("dynamo_storage_write_number", "gauge", "Number of the last write."),
@@ -93,6 +116,7 @@ async def get_metrics(request: Request) -> HttpReply:
     metrics = page(
         edge.backend.status(),
         hints=edge.backend.hints(),
+        antientropy=edge.backend.antientropy(None, 1),
         counters=edge.metrics.snapshot(),
         times=edge.times,
         load=edge.load(),
@@ -107,6 +131,7 @@ def page(
     status: NodeStatus,
     *,
     hints: HintsStatus,
+    antientropy: AntiEntropyStatus,
     counters: Mapping[str, int],
     times: RequestTimes,
     load: Load,
@@ -116,6 +141,7 @@ def page(
     samples = {
         **_gauges(status, load, process),
         **_hints(hints),
+        **_antientropy(antientropy),
         "dynamo_request_duration_seconds": _times(times),
     }
     others = [
@@ -187,6 +213,30 @@ def _hints(hints: HintsStatus) -> dict[str, list[Sample]]:
             Sample(one.oldest_s, {label: one.target}) for one in hints.targets
         ],
         "dynamo_hints_bytes_max": _one(hints.bytes_max),
+    }
+
+
+def _antientropy(status: AntiEntropyStatus) -> dict[str, list[Sample]]:
+    peers, repaired = status.peers, status.repaired
+    return {
+        "dynamo_antientropy_oldest_clean_seconds": [
+            Sample(one.oldest_clean_s, {"peer": one.peer})
+            for one in peers
+            if one.oldest_clean_s is not None
+        ],
+        "dynamo_antientropy_pairs": [Sample(one.partitions, {"peer": one.peer}) for one in peers],
+        "dynamo_antientropy_pairs_never_clean": [
+            Sample(one.never_clean, {"peer": one.peer}) for one in peers
+        ],
+        "dynamo_antientropy_paused": _one(int(status.state == "paused")),
+        "dynamo_trees_ready": _one(status.trees.ready),
+        "dynamo_trees_building": _one(status.trees.building),
+        "dynamo_repaired_keys": [
+            Sample(one.keys, {"cause": cause}) for cause, one in repaired.items()
+        ],
+        "dynamo_repaired_bytes": [
+            Sample(one.bytes, {"cause": cause}) for cause, one in repaired.items()
+        ],
     }
 
 

@@ -18,6 +18,7 @@ PROPERTY: Final = "Properties"
 LISTING: Final = "Listing"
 PREFLIST: Final = "Preference lists"
 NODE: Final = "The node"
+REPAIRS: Final = "Anti-entropy"
 
 _VALUE_HEADERS: Final = (
     "X-Riak-Vclock",
@@ -306,6 +307,80 @@ SYNC_HINTS: Final[Resource] = {
         ),
         errors=("invalid_argument", "hints_undelivered", "too_many_syncs", "not_ready"),
     )
+}
+ANTIENTROPY: Final[Resource] = {
+    "GET": Operation(
+        section=REPAIRS,
+        summary="How far the node agrees with the others, and since when.",
+        query=("partition", "limit"),
+        replies=(
+            Reply(
+                status=200,
+                meaning="One JSON object; also of a node that is not ready.",
+                headers=("Content-Type", "X-Dynamo-Limit"),
+                body=_json("AntiEntropy"),
+            ),
+        ),
+        errors=("invalid_argument",),
+    )
+}
+
+
+def _post(summary: str, meaning: str, given: Body | None, *errors: str) -> Resource:
+    reply = Reply(status=200, meaning=meaning, headers=("Content-Type",), body=_json("Paused"))
+    headers = () if given is None else ("Content-Type", "Expect")
+    operation = Operation(
+        section=REPAIRS,
+        summary=summary,
+        headers=headers,
+        body=given,
+        replies=(reply,),
+        errors=("overloaded", "not_ready", *errors),
+    )
+    return {"POST": operation}
+
+
+_BODY: Final = ("invalid_argument", "unsupported_media_type", "request_timeout")
+PAUSE: Final = _post(
+    "Begin no exchange any more.",
+    "It begins none by itself until it is told to, or starts anew. A repair runs all the same.",
+    Body(media={JSON: "PauseGiven"}, meaning="Why, for people; or nothing. Read strictly."),
+    *_BODY,
+)
+RESUME: Final = _post("Begin exchanges again.", "It goes on, whether it was paused or not.", None)
+
+
+def _repaired(status: int, meaning: str) -> Reply:
+    return Reply(status=status, meaning=meaning, headers=("Content-Type",), body=_json("Repair"))
+
+
+REPAIR: Final[Resource] = {
+    "GET": Operation(
+        section=REPAIRS,
+        summary="How far the repair is, or what became of the last.",
+        replies=(_repaired(200, "`progress` is null if there was none since the node's start."),),
+    ),
+    "POST": Operation(
+        section=REPAIRS,
+        summary="Compare with the other owners now, and bring both sides up to date.",
+        headers=("Content-Type", "Expect"),
+        body=Body(
+            media={JSON: "RepairGiven"},
+            meaning="What it is narrowed to; or nothing, for all that the node keeps. Read strictly.",
+        ),
+        replies=(_repaired(202, "It runs."),),
+        errors=(*_BODY, "overloaded", "not_an_owner", "repair_running", "not_ready"),
+    ),
+    "DELETE": Operation(
+        section=REPAIRS,
+        summary="Stop the repair that runs, if one does.",
+        replies=(
+            _repaired(
+                200, "None runs. What was repaired stays so; another may be started at once."
+            ),
+        ),
+        errors=("overloaded", "not_ready"),
+    ),
 }
 LIVE: Final = _get(
     "Should the process be left alone?",

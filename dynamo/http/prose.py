@@ -241,4 +241,20 @@ restarts it, `/health/ready` for whoever sends it requests. `/stats` has Riak's 
 node also counts; `/metrics` has everything, each with a line that says what it is. `dynamo status`
 prints `/admin/status`.
 """,
+    "Anti-entropy": """\
+Nodes compare what they keep with the other owners all the time, and bring up to date whoever is
+behind. A *pair* is a partition of a class and another owner of it; it is *clean* once an exchange
+has found both the same, or made them so. `oldest_clean_s` is how many seconds ago the last pair was:
+everything that the node keeps was in agreement then. `dynamo antientropy` prints this.
+
+A repair goes over all pairs of the node now, or those of a partition, a bucket type, a bucket or a
+peer, again and again until it finds nothing. One runs at a time. It remembers nothing that it
+needs: stopped or cut off, it is started again, and what has been repaired is not repaired twice.
+`dynamo repair` starts one and waits for it.
+
+    curl -X POST http://127.0.0.1:8098/admin/repair
+    curl -X POST -H 'Content-Type: application/json' -d '{"bucket": "carts", "peer": "n2"}' \\
+        http://127.0.0.1:8098/admin/repair
+    curl http://127.0.0.1:8098/admin/repair
+""",
 }

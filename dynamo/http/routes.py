@@ -11,6 +11,7 @@ from typing import Final
 
 from dynamo.http import operations
 from dynamo.http.admin import get_status
+from dynamo.http.antientropy import get_antientropy, pause_antientropy, resume_antientropy
 from dynamo.http.buckets import delete_props, get_props, put_props
 from dynamo.http.hints import get_hints, sync_hints
 from dynamo.http.listing import get_buckets, get_keys, get_preflist
@@ -18,6 +19,7 @@ from dynamo.http.metrics_page import get_metrics
 from dynamo.http.node import get_live, get_ping, get_ready, get_stats
 from dynamo.http.objects import create_object, delete_object, get_object, post_object, put_object
 from dynamo.http.openapi import openapi
+from dynamo.http.repair import get_repair, start_repair, stop_repair
 from dynamo.http.reply import JSON_TYPE, HttpReply, json_reply, to_json
 from dynamo.http.request import Request
 from dynamo.http.route import Handler, Route, Router
@@ -200,6 +202,38 @@ ROUTES: Final = (
         "/admin/hints/sync",
         "Waits until others have what the node keeps for them.",
         operations.SYNC_HINTS,
+    ),
+    Route(
+        "/admin/antientropy",
+        _read(get_antientropy),
+        "dynamo_admin_antientropy",
+        "/admin/antientropy",
+        "How far the node agrees with the others.",
+        operations.ANTIENTROPY,
+    ),
+    Route(
+        "/admin/antientropy/pause",
+        {"POST": pause_antientropy},
+        "dynamo_admin_antientropy_pause",
+        "/admin/antientropy/pause",
+        "Keeps the node from comparing by itself.",
+        operations.PAUSE,
+    ),
+    Route(
+        "/admin/antientropy/resume",
+        {"POST": resume_antientropy},
+        "dynamo_admin_antientropy_resume",
+        "/admin/antientropy/resume",
+        "Lets it go on.",
+        operations.RESUME,
+    ),
+    Route(
+        "/admin/repair",
+        {**_read(get_repair), "POST": start_repair, "DELETE": stop_repair},
+        "dynamo_admin_repair",
+        "/admin/repair",
+        "A comparison with the other owners, now.",
+        operations.REPAIR,
     ),
     Route(
         "/health/live",

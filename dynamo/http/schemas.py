@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from dynamo.agreement import AntiEntropyStatus, RepairStatus
+from dynamo.keys import BUCKET_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.status import HintsStatus, NodeStatus
 
 _TEXT: Final = {"type": "string"}
@@ -26,6 +28,10 @@ def _object(
         "required": list(required),
         "additionalProperties": more,
     }
+
+
+def _short(longest: int, least: int = 0) -> dict[str, Any]:
+    return {**_TEXT, "minLength": least, "maxLength": longest}
 
 
 _SIBLING: Final = {
@@ -90,6 +96,12 @@ _ERROR: Final = _object(
             "anyOf": [{"type": "object", "additionalProperties": _TEXT}, _TEXTS],
         },
         "reason": _TEXT,
+        "owners": {
+            "description": "Members that keep the partition, by class.",
+            "type": "object",
+            "additionalProperties": _TEXTS,
+        },
+        "repair": {"$ref": "#/components/schemas/RepairStatus"},
         "ready": {"const": False},
         "undelivered": {
             "description": "By target: how many hints are left, and why.",
@@ -143,8 +155,9 @@ def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
 
 _GIVEN, _SHOWN = _properties()
 
-(_STATUS, _HINTS), _PARTS_OF_STATUS = msgspec.json.schema_components(
-    [NodeStatus, HintsStatus], ref_template="#/components/schemas/{name}"
+(_STATUS, _HINTS, _ANTIENTROPY, _REPAIR), _PARTS_OF_STATUS = msgspec.json.schema_components(
+    [NodeStatus, HintsStatus, AntiEntropyStatus, RepairStatus],
+    ref_template="#/components/schemas/{name}",
 )
 
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
@@ -189,6 +202,23 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             "synced": {"const": True},
             "delivered": {"type": "object", "additionalProperties": _COUNT},
         }
+    ),
+    "AntiEntropy": _ANTIENTROPY,
+    "PauseGiven": _object({}, {"reason": {"description": "For people.", **_short(200)}}),
+    "Paused": _object({"paused": {"type": "boolean"}}),
+    "Repair": _REPAIR,
+    "RepairGiven": _object(
+        {},
+        {
+            "partition": _COUNT,
+            "type": _short(TYPE_BYTES_MAX, 1),
+            "bucket": _short(BUCKET_BYTES_MAX, 1),
+            "encoded_bucket": {
+                "description": "In place of `bucket`, percent-encoded: one that is not UTF-8.",
+                **_short(3 * BUCKET_BYTES_MAX, 1),
+            },
+            "peer": _short(255, 1),
+        },
     ),
     **_PARTS_OF_STATUS,
     "Live": _object({"live": {"const": True}}),

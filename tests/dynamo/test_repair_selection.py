@@ -6,7 +6,7 @@ import pytest
 
 from dynamo.errors import InvalidArgument, NotAnOwner
 from dynamo.keys import bucket_prefix
-from dynamo.repair_selection import select
+from dynamo.repair_selection import what_of
 from dynamo.requests import RepairAsked
 from ring.member import Member
 from ring.replication import ReplicationClass
@@ -27,34 +27,32 @@ def asked(**fields: object) -> RepairAsked:
 
 
 def test_without_a_word_it_is_every_partition_with_every_other_owner() -> None:
-    pairs, prefix = select(asked(), RING, "n1")
-    assert prefix == b""
-    assert len(pairs) == 2 * len(OWN) + len(RING.partitions_of("n1", 1))
-    assert list(dict.fromkeys(place for place, _ in pairs)) == sorted({p for p, _ in pairs})
-    assert all(peer in RING.all_owners(*place) and peer != "n1" for place, peer in pairs)
+    what = what_of(asked(), RING, "n1")
+    places = [(0, partition) for partition in OWN]
+    places += [(1, partition) for partition in RING.partitions_of("n1", 1)]
+    assert (what.places, what.prefix, what.peers) == (places, b"", None)
 
 
 def test_a_partition_is_one_of_every_class_that_is_here() -> None:
     partition = next(p for p in OWN if RING.owns("n1", 1, p))
-    assert {place for place, _ in select(asked(partition=partition), RING, "n1").pairs} == {
+    assert what_of(asked(partition=partition), RING, "n1").places == [
         (0, partition),
         (1, partition),
-    }
-    only = select(asked(partition=partition, bucket_type=b"pairs"), RING, "n1")
-    assert {place for place, _ in only.pairs} == {(1, partition)}
+    ]
+    only = what_of(asked(partition=partition, bucket_type=b"pairs"), RING, "n1")
+    assert only.places == [(1, partition)]
 
 
 def test_a_bucket_without_a_type_is_of_the_default_one() -> None:
-    pairs, prefix = select(asked(bucket=b"carts"), RING, "n1")
-    assert prefix == bucket_prefix(b"default", b"carts")
-    assert {place for place, _ in pairs} == {(0, partition) for partition in OWN}
-    assert select(asked(bucket=b"x", bucket_type=b"pairs"), RING, "n1").prefix == bucket_prefix(
-        b"pairs", b"x"
-    )
+    what = what_of(asked(bucket=b"carts"), RING, "n1")
+    assert what.prefix == bucket_prefix(b"default", b"carts")
+    assert what.places == [(0, partition) for partition in OWN]
+    other = what_of(asked(bucket=b"x", bucket_type=b"pairs"), RING, "n1")
+    assert other.prefix == bucket_prefix(b"pairs", b"x")
 
 
 def test_one_peer_leaves_out_the_others() -> None:
-    assert {peer for _, peer in select(asked(peer="n3"), RING, "n1").pairs} == {"n3"}
+    assert what_of(asked(peer="n3"), RING, "n1").peers == ("n3",)
 
 
 @pytest.mark.parametrize(
@@ -70,14 +68,14 @@ def test_one_peer_leaves_out_the_others() -> None:
 )
 def test_what_the_ring_does_not_have_is_named(fields: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        select(asked(**fields), RING, "n1")
+        what_of(asked(**fields), RING, "n1")
     assert caught.value.details["field"] == field
     assert caught.value.details["allowed"]
 
 
 def test_a_partition_of_others_names_them() -> None:
     with pytest.raises(NotAnOwner) as caught:
-        select(asked(partition=FOREIGN), RING, "n1")
+        what_of(asked(partition=FOREIGN), RING, "n1")
     assert caught.value.details["owners"] == {
         "default": list(RING.all_owners(0, FOREIGN)),
         "pairs": list(RING.all_owners(1, FOREIGN)),
@@ -89,5 +87,5 @@ def test_a_peer_that_shares_none_of_it_names_those_that_do() -> None:
     owners = RING.all_owners(0, partition)
     stranger = next(m.id for m in RING.members if m.id not in owners)
     with pytest.raises(InvalidArgument) as caught:
-        select(asked(partition=partition, bucket_type=b"default", peer=stranger), RING, "n1")
+        what_of(asked(partition=partition, bucket_type=b"default", peer=stranger), RING, "n1")
     assert set(caught.value.details["allowed"].split(", ")) == set(owners) - {"n1"}

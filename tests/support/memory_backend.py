@@ -7,11 +7,20 @@ counts as three primaries that all answer.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+
+from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreesStatus, antientropy_status
 from dynamo.context import ContextSealer
 from dynamo.cursor import CursorSealer
-from dynamo.errors import PreconditionFailed, RecordFull, UnknownBucketType
+from dynamo.errors import (
+    InvalidArgument,
+    PreconditionFailed,
+    RecordFull,
+    RepairRunning,
+    UnknownBucketType,
+)
 from dynamo.keys import bucket_prefix, routing_key, split_routing_key
 from dynamo.property_schema import NOTHING, Own, change, read_properties, show
 from dynamo.quorum import resolve_count
@@ -32,17 +41,22 @@ from dynamo.requests import (
     ListOptions,
     Owner,
     ReadOptions,
+    RepairAsked,
     WriteOptions,
     Written,
     if_covered,
 )
 from dynamo.resolve import holds, view
 from dynamo.status import (
+    ExchangePair,
+    ExchangePeer,
+    ExchangeStatus,
     HintsStatus,
     HintTarget,
     MemberStatus,
     NodeStatus,
     RefillStatus,
+    RepairProgress,
     StorageStatus,
 )
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
@@ -73,6 +87,11 @@ class MemoryBackend:
         self.targets: tuple[HintTarget, ...] = ()
         self.synced: dict[str, int] | Exception = {}
         self.sync_timeout_ms = 0
+        #: Pairs that are compared, why none is, and the repair that runs or was the last.
+        self.pairs: tuple[ExchangePair, ...] = ()
+        self.paused: str | None = None
+        self.repaired = RepairStatus(node="n1")
+        self.repair_asked = RepairAsked()
         self._sealer = ContextSealer(cluster_id=cluster_id, secret=b"secret")
         self._incarnation = incarnation_bytes(1, b"\x01" * 8)
         self._births: dict[bytes, bytes] = {}
@@ -244,6 +263,53 @@ class MemoryBackend:
             raise self.synced
         return self.synced
 
+    def antientropy(self, partition: int | None, limit: int) -> AntiEntropyStatus:
+        if partition is not None and partition >= 8:
+            raise InvalidArgument("no such partition", field="partition", allowed="0 to 7")
+        exchanges = ExchangeStatus(
+            node="n1",
+            state="running" if self.paused is None else "paused",
+            reason=self.paused or "",
+            interval_s=10.0,
+            interval_remote_s=60.0,
+            agreed_s=None,
+            never_clean=0,
+            peers=tuple(_exchange_peer(name) for name in sorted({p.peer for p in self.pairs})),
+            pairs=self.pairs,
+        )
+        return antientropy_status(
+            exchanges,
+            classes={0: "default"},
+            trees=TreesStatus(ready=7, building=1),
+            counters={"hints_delivered": 3, "hint_bytes_delivered": 300},
+            partition=partition,
+            limit=limit,
+        )
+
+    def pause_antientropy(self, reason: str) -> None:
+        self.paused = reason
+
+    def resume_antientropy(self) -> None:
+        self.paused = None
+
+    def repair(self) -> RepairStatus:
+        return self.repaired
+
+    def start_repair(self, asked: RepairAsked) -> RepairStatus:
+        if self.repaired.is_running:
+            raise RepairRunning("one runs", repair=msgspec.to_builtins(self.repaired))
+        before = self.repaired.progress
+        self.repair_asked = asked
+        progress = repair_progress(1 if before is None else before.number + 1, "running")
+        self.repaired = RepairStatus(node="n1", progress=progress)
+        return self.repaired
+
+    async def stop_repair(self) -> RepairStatus:
+        if self.repaired.progress is not None and self.repaired.is_running:
+            progress = repair_progress(self.repaired.progress.number, "stopped")
+            self.repaired = RepairStatus(node="n1", progress=progress)
+        return self.repaired
+
     def found(self, routing: bytes) -> Found:
         record = self.records.get(routing, EMPTY)
         shown = view(record, self.now_ms)
@@ -292,3 +358,47 @@ def _check_counts(options: WriteOptions) -> None:
     resolve_count("w", options.w, N, lowest=1, default=2)
     for name in ("pw", "dw", "node_confirms"):
         resolve_count(name, getattr(options, name), N, lowest=0, default=0)
+
+
+def _exchange_peer(name: str) -> ExchangePeer:
+    return ExchangePeer(
+        peer=name,
+        datacenter="dc1",
+        state="idle",
+        reason="",
+        partitions=8,
+        begun_s=2.0,
+        suspects=0,
+        exchanges=3,
+        failures=0,
+        keys_compared=0,
+        keys_differing=0,
+        pulled=1,
+        pushed=2,
+        bytes_pulled=10,
+        bytes_pushed=20,
+    )
+
+
+def repair_progress(
+    number: int, state: Literal["running", "done", "incomplete", "stopped", "failed"]
+) -> RepairProgress:
+    """Of a repair of 16 pairs that has done 4."""
+    return RepairProgress(
+        number=number,
+        state=state,
+        reason="",
+        passes=1,
+        pairs_done=4,
+        pairs_total=16,
+        keys_compared=100,
+        keys_differing=5,
+        pulled=3,
+        pushed=2,
+        bytes_pulled=30,
+        bytes_pushed=20,
+        elapsed_s=2.0,
+        eta_s=6.0,
+        waiting_for={},
+        unreached={},
+    )

@@ -119,7 +119,7 @@ def test_every_error_of_the_table_is_some_operations_or_everybodys() -> None:
 
 
 def test_every_parameter_that_is_read_is_in_the_table() -> None:
-    assert {*PARAMETER_NAMES, "keys", "buckets", "limit", "cursor"} == set(PARAMETERS)
+    assert {*PARAMETER_NAMES, "keys", "buckets", "limit", "cursor", "partition"} == set(PARAMETERS)
     assert {name for _, _, o in OPERATIONS for name in o.query} == set(PARAMETERS)
     assert {name for route in ROUTES for name in route.names} == set(PATH_PARAMETERS)
 

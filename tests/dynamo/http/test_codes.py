@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
-from memory_backend import MemoryBackend
+from memory_backend import MemoryBackend, repair_progress
 from openapi_schema_validator import OAS31Validator
 from raw_http import RawHttp, Reply
 
+from dynamo.agreement import RepairStatus
 from dynamo.errors import (
     DynamoError,
     HintsUndelivered,
+    NotAnOwner,
     NotReady,
     Overloaded,
     PropertiesUncertain,
     ReadUncertain,
+    RepairRunning,
     StorageFull,
     StorageRefusesWrites,
     TooManyListings,
@@ -144,6 +148,11 @@ PROVOKED: dict[str, Provoke] = {
         undelivered={"n2": {"hints": 4, "state": "down", "reason": "not connected"}},
     ),
     "too_many_syncs": _raised(TooManySyncs, limit=4, retry_after_s=1),
+    "not_an_owner": _raised(NotAnOwner, owners={"default": ["n2", "n3"]}),
+    "repair_running": _raised(
+        RepairRunning,
+        repair=msgspec.to_builtins(RepairStatus(node="n1", progress=repair_progress(1, "running"))),
+    ),
     "overloaded": _raised(Overloaded, reason="requests", retry_after_ms=1500),
     "too_many_requests": _raised(TooManyRequests, retry_after_ms=1500),
     "too_many_connections": _a_second_connection,

@@ -87,6 +87,7 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
     families = page(
         MemoryBackend().status(),
         hints=MemoryBackend().hints(),
+        antientropy=MemoryBackend().antientropy(None, 1),
         counters=metrics.snapshot(),
         times=RequestTimes(lambda: 0.0),
         load=Load(),
@@ -107,6 +108,8 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
         *("dynamo_peer_up", "dynamo_peer_stalled_seconds"),  # there is no peer
         *("dynamo_peer_doubted", "dynamo_peer_phi", "dynamo_peer_latency_seconds"),
         *(f"dynamo_hints_{name}" for name in ("held", "held_bytes", "oldest_seconds")),  # no hint
+        *(f"dynamo_antientropy_{name}" for name in ("pairs", "pairs_never_clean")),  # of a peer
+        "dynamo_antientropy_oldest_clean_seconds",
     }
 
 

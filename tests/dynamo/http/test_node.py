@@ -40,8 +40,12 @@ async def test_a_node_that_is_not_ready_says_why_and_is_alive(
 async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> None:
     got = await http.request("GET", "/")
     assert got.json() == {
+        "dynamo_admin_antientropy": "/admin/antientropy",
+        "dynamo_admin_antientropy_pause": "/admin/antientropy/pause",
+        "dynamo_admin_antientropy_resume": "/admin/antientropy/resume",
         "dynamo_admin_hints": "/admin/hints",
         "dynamo_admin_hints_sync": "/admin/hints/sync",
+        "dynamo_admin_repair": "/admin/repair",
         "dynamo_admin_status": "/admin/status",
         "dynamo_health_live": "/health/live",
         "dynamo_health_ready": "/health/ready",
