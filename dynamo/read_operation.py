@@ -306,9 +306,10 @@ class ReadOperation:
         self._answer(merged)
 
     def _repair_and_wait(self, merged: Record, holders: Sequence[str], missing: int) -> None:
+        store = self.store_of(merged)
         self._repairing = repair = BlockingRepair(
             targets=[node for node in self._nodes if node not in holders],
-            store=self.store_of(merged),
+            store=store,
             held=len(holders),
             missing=missing,
             confirmed=self._repair_confirmed,
@@ -319,6 +320,7 @@ class ReadOperation:
         )
         self._repaired = repair.targets
         self._count["read_repairs_blocking"] += len(repair.targets)
+        self._count["read_repair_bytes"] += len(repair.targets) * len(store.record)
         repair.start()
 
     def _settled(self) -> None:
@@ -340,10 +342,10 @@ class ReadOperation:
         already = self._repaired if tally.merged == self._merged else ()
         stale = [node for node in tally.stale() if node not in already]
         if stale:
+            store = self.store_of(tally.merged)
             self._count["read_repairs"] += len(stale)
-            self._transport.request(
-                stale, self.store_of(tally.merged), self._repair, REPAIR_TIMEOUT
-            )
+            self._count["read_repair_bytes"] += len(stale) * len(store.record)
+            self._transport.request(stale, store, self._repair, REPAIR_TIMEOUT)
 
     def store_of(self, record: Record) -> Store:
         """The message that brings a replica up to `record`."""

@@ -281,6 +281,12 @@ async def test_a_read_repairs_who_was_behind() -> None:
         await cluster.settle()
         for key in (b"k", b"new"):
             assert len({repr(record) for record in cluster.records(key).values()}) == 1
+        counted = [node.metrics.count for node in cluster.nodes.values()]
+        sent = [m for _, _, m in cluster.links.sent if isinstance(m, Store) and m.repair]
+        assert sum(count["read_repairs"] for count in counted) == len(sent) == 2
+        assert sum(count["read_repair_bytes"] for count in counted) == sum(
+            len(store.record) for store in sent
+        )
         again = len(cluster.links.sent)
         await cluster.get("c", b"k", ALL)
         await cluster.settle()
