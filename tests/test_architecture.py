@@ -113,9 +113,9 @@ RANKS = """
     node
 
     cli.parser cli.logs cli.client cli.supervisor cli.tables cli.live
-    cli.cluster_view cli.top_view cli.hints_view
+    cli.cluster_view cli.top_view cli.hints_view cli.antientropy_view cli.repair_view
     cli.cluster cli.init cli.serve cli.objects cli.status
-    cli.top cli.hints
+    cli.top cli.hints cli.antientropy cli.repair
     cli
     __main__
 

@@ -1,9 +1,9 @@
 """The command `dynamo`: one parser, one module a subcommand, one line for every expected error.
 
-Exit codes: 0 done, 1 not found (get, put, delete) or could not start (serve, cluster), 2 wrong
-usage or configuration, 3 the store refused or could not be reached, is not well (status) or has hints
-left (hints --sync), 4 a key has several values and one was asked for. Knows nothing of what the
-subcommands do.
+Exit codes: 0 done, 1 not found (get, put, delete), could not start (serve, cluster) or not all could be
+compared (repair), 2 wrong usage or configuration, 3 the store refused or could not be reached, is not
+well (status) or has hints left (hints --sync), 4 a key has several values and one was asked for. Knows
+nothing of what the subcommands do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from dynamo.cli import cluster, hints, init, objects, serve, status, top
+from dynamo.cli import antientropy, cluster, hints, init, objects, repair, serve, status, top
 from dynamo.errors import ConfigError, DynamoError
 
 USAGE = 2
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(failure=FAILED)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (cluster, init, serve, status, hints, top, objects):
+    for module in (cluster, init, serve, status, hints, antientropy, repair, top, objects):
         module.add_commands(commands)
     return parser
 

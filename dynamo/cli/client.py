@@ -108,11 +108,18 @@ def fetch(node: str, path: str) -> bytes:
         connection.close()
 
 
-def send(node: str, method: str, path: str, *, seconds: float) -> Answer:
-    """What a node answers to a request without a body. Raises Unreachable, ConfigError."""
+def send(
+    node: str, method: str, path: str, *, seconds: float, given: Mapping[str, Any] | None = None
+) -> Answer:
+    """What a node answers to a request, whose body is `given` as JSON, if it is given. Raises
+    Unreachable, ConfigError."""
     connection = http.client.HTTPConnection(node_address(node), timeout=seconds)
     try:
-        connection.request(method, path)
+        if given is None:
+            connection.request(method, path)
+        else:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, path, json.dumps(given).encode("ascii"), headers)
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read(FETCH_BYTES_MAX))
     except (OSError, http.client.HTTPException) as error:

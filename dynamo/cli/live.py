@@ -57,6 +57,33 @@ def show_live(look: Look, *, every: float, stream: TextIO) -> NoReturn:
         raise
 
 
+class Redrawn:
+    """Some lines at the end of what was printed: drawn over again on a terminal, one block after the
+    other elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._drawn = 0
+        self.is_terminal: Final = stream.isatty()
+
+    def show(self, lines: Sequence[str]) -> None:
+        """In place of those before, on a terminal as many as it has room for."""
+        if self.is_terminal:
+            room = max(shutil.get_terminal_size().lines - 1, 1)
+            lines = lines[:room]
+            self.clear()
+            self._drawn = len(lines)
+        self._stream.write("".join(f"{line}\n" for line in lines))
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Nothing of them is left, on a terminal."""
+        if self._drawn:
+            self._stream.write(f"\x1b[{self._drawn}A\r{_CLEAR_BELOW}")
+            self._stream.flush()
+        self._drawn = 0
+
+
 def frame(lines: Sequence[str], height: int | None) -> str:
     """What is written for one look: over the last one on a terminal of `height` lines, else a block
     and an empty line."""

@@ -79,7 +79,7 @@ def urls_of(arguments: argparse.Namespace) -> list[str]:
 def ask_all(urls: Sequence[str], ask: Callable[[str], _T]) -> list[_T]:
     """What `ask` makes of each URL, in their order; many at a time, so that one node that hangs
     costs its own timeout and no more."""
-    with ThreadPoolExecutor(min(len(urls), AT_ONCE)) as pool:
+    with ThreadPoolExecutor(min(len(urls), AT_ONCE) or 1) as pool:
         return list(pool.map(ask, urls))
 
 
