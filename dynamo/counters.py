@@ -138,6 +138,25 @@ COUNTERS: Final[Mapping[str, str]] = {
     "hint_batches_failed": "Batches of hints that failed as a whole; they are sent anew.",
     "hints_turned_down": "Times that a target refused a hint by itself; it is tried again.",
     "handoffs_interrupted": "Times that this node's storage kept hints from being delivered.",
+    # Exchange
+    "exchanges": "Exchanges with a peer that this node began.",
+    "exchanges_failed": "Of them, those that broke off, since the peer did not answer.",
+    "exchange_roots_asked": "Times that this node had a peer compare the roots of its hash trees.",
+    "exchange_hash_bytes": "Bytes of hashes and keys that these exchanges took, to and fro.",
+    "exchange_partitions_left_out": "Partitions that an exchange could say nothing certain of.",
+    "exchange_leaves_dropped": "Leaves that differ, left to later exchanges: too many others did.",
+    "exchange_suspects_dropped": "Keys that changed meanwhile, left to later ones for the same.",
+    "exchange_suspects_left": "Keys left to later exchanges, since they changed at every look.",
+    "repairs_by_exchange_pulled": "Records that this node had missed, and took from a peer.",
+    "repairs_by_exchange_pushed": "Records that a peer had missed, and took from this node.",
+    "repair_bytes_by_exchange_pulled": "Bytes of records taken from a peer.",
+    "repair_bytes_by_exchange_pushed": "Bytes of records taken by a peer.",
+    "records_stuck": "Alarm: a record merged both ways in which two nodes still differ.",
+    "roots_compared": "Roots of hash trees that peers had this node compare.",
+    "records_read_for_exchange": "Records read over for keys that lie in leaves that differ.",
+    "keys_looked_at": "Keys of which this node told vector and digest, to itself or a peer.",
+    "records_given_to_exchange": "Records that this node gave, to be brought to who missed them.",
+    "deliveries_by_exchange": "Records that an exchange brought here, and this node merged in.",
     # Cluster
     "addresses_damaged": "Alarm: the addresses of members on disk cannot be read; they are learnt.",
     "addresses_learnt": "Times that a member turned out to be dialled elsewhere.",
@@ -231,6 +250,7 @@ ALARMS: Final = (
     "partitions_damaged",
     "properties_damaged",
     "records_damaged",
+    "records_stuck",
     "trees_wrong",
 )
 

@@ -114,6 +114,14 @@ class Handoff:
 
     # What it is told ----------------------------------------------------------------------------
 
+    def is_delivering(self, target: str) -> bool:
+        """True while hints go to the target, which takes them; not while it is down, or a batch failed
+        or was refused."""
+        lane = self._lanes.get(target)
+        if lane is None or lane.why or not self._is_up(target):
+            return False
+        return lane.in_pass or lane.wanted
+
     def adopt(self, ring: Ring) -> None:
         """Deliver in this ring's epoch, and watch its members."""
         self._epoch = ring.epoch

@@ -18,7 +18,7 @@ from antientropy.hints import Held
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, Malformed, StorageCorrupt, StorageError
 from dynamo.hint_account import HintAccount
-from dynamo.keys import hint_prefix, split_hint_key, split_storage_key
+from dynamo.keys import after_prefix, hint_prefix, split_hint_key, split_storage_key
 from dynamo.metrics import Metrics
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Clock, Storage, Write
@@ -96,6 +96,20 @@ class HintStore(HintAccount):
         """Milliseconds since 1970 by the wall clock of this start: who sets it meanwhile, or puts the
         machine to sleep, neither ends a window nor makes a hint old."""
         return self._epoch_ms + int(self._clock.monotonic() * 1000)
+
+    def has_for(self, target: str, storage_prefix: bytes) -> bool:
+        """True if there is a hint for the target whose storage key starts so, or it cannot be said: a
+        look at one. None is shown while all are being dropped."""
+        if self._discarding or (self.counted and not self._book.count(target)):
+            return False
+        start = hint_prefix(target) + storage_prefix
+        try:
+            found = self._storage.scan(
+                "hints", start, after_prefix(start), count_max=1, bytes_max=1
+            )
+        except StorageError:
+            return True
+        return bool(found)
 
     def page(
         self, target: str, after: bytes, *, count_max: int, bytes_max: int

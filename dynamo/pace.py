@@ -66,6 +66,13 @@ class TokenBucket:
         self._fill(now)
         return 0.0 if self._tokens > 0 else (1.0 - self._tokens) / self._rate
 
+    def set_rate(self, rate: int, now: float) -> None:
+        """From now on so many bytes a second, at least 1."""
+        if rate != self._rate:
+            self._fill(now)
+            self._rate = rate
+            self._burst = rate * BURST_SECONDS
+
     def take(self, size: int, now: float) -> None:
         """So many bytes leave."""
         self._fill(now)

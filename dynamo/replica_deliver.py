@@ -125,7 +125,8 @@ class ReplicaDeliver:
             number = replica.merge_in(replica, storage_key, store, reserve)
         except DynamoError as error:
             return code_of(error)[0]
-        self._count["deliveries_stored"] += 1
+        by_exchange = merging.message.exchange
+        self._count["deliveries_by_exchange" if by_exchange else "deliveries_stored"] += 1
         if type(number) is int:
             merging.written[storage_key] = number
         return ""

@@ -24,7 +24,9 @@ from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
+from dynamo.exchanges import STRAGGLER_DEADLINE, Exchanges
 from dynamo.handoff import Handoff
+from dynamo.keys import partition_prefix
 from dynamo.leaf import LeafHasher
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
@@ -39,7 +41,9 @@ from dynamo.refill import Refill
 from dynamo.replica import Replica
 from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.replica_listing import ReplicaListing
+from dynamo.replica_looks import ReplicaLooks
 from dynamo.replica_reads import ReplicaReads
+from dynamo.replica_trees import ReplicaTrees
 from dynamo.requests import (
     LIST_TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_MAX,
@@ -87,9 +91,11 @@ class NodeServices:
         metrics: Metrics,
         defaults: PropertiesOf | None = None,
         lag_max: float = LAG_MAX,
+        straggler_deadline: float = STRAGGLER_DEADLINE,
     ) -> None:
         """`defaults`: the properties of buckets that were given none, if not those of all. `lag_max`:
-        as of `Admission`."""
+        as of `Admission`. `straggler_deadline`: as of `Exchanges`."""
+        self._straggler_deadline = straggler_deadline
         self._defaults = defaults
         self.config = config
         self.metrics = metrics
@@ -148,6 +154,10 @@ class NodeServices:
         listing = ReplicaListing(
             replica=replica, reads=reads, storage=storage, clock=clock, metrics=metrics
         )
+        self._replica_trees = replica_trees = ReplicaTrees(
+            node_id=config.node_id, replica=replica, reads=reads, storage=storage, metrics=metrics
+        )
+        looks = ReplicaLooks(replica=replica, commit=commit, metrics=metrics)
         self._reads: dict[type, Handler] = {
             Fetch: Prompt(reads.fetch_at_once, reads.on_fetch),
             ListKeys: listing.on_list_keys,
@@ -181,6 +191,8 @@ class NodeServices:
             Deliver: deliver.on_deliver,
             **(dict.fromkeys(self._reads, _refuse_new) if is_new else self._reads),
             Scan: reads.on_scan,
+            **replica_trees.handlers(),
+            **looks.handlers(),
             **properties.handlers(),
             **membership.handlers(),
         }
@@ -202,6 +214,24 @@ class NodeServices:
             rate=config.handoff_rate,
             clock=clock,
             metrics=metrics,
+        )
+        self._exchanges = Exchanges(
+            node_id=config.node_id,
+            replica=replica,
+            trees=replica_trees,
+            transport=transport,
+            in_delivery=self._in_delivery,
+            down=detector.down,
+            interval=config.exchange_interval,
+            interval_remote=config.exchange_interval_remote,
+            keys=config.exchange_keys,
+            rate=config.exchange_rate,
+            window=config.exchange_window,
+            clock=clock,
+            sleep=world.sleep,
+            chance=world.chance,
+            metrics=metrics,
+            deadline=self._straggler_deadline,
         )
         self._coordinator = Coordinator(
             node_id=config.node_id,
@@ -274,6 +304,7 @@ class NodeServices:
         self._own("refill", self._run_refill())
         self._own("handoff", self._handoff.run())
         self._own("hash trees", self.trees.run(world.sleep))
+        self._own("exchanges", self._exchanges.run())
 
     async def settled(self, patience: float) -> None:
         """Return once every peer that is there is connected, or this node would hold it for down, and
@@ -346,6 +377,8 @@ class NodeServices:
             self.trees.adopt()
         self._refill.adopt(ring)
         self._handoff.adopt(ring)
+        self._replica_trees.adopt(ring)
+        self._exchanges.adopt(ring)
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
         self._properties.adopt(ring)
@@ -368,7 +401,14 @@ class NodeServices:
         self._detector.connected(node_id)
         self._refill.wake()
         self._handoff.on_connected(node_id)
+        self._exchanges.on_connected(node_id)
         self._properties.on_connected(node_id)
+
+    def _in_delivery(self, peer: str, place: Partition) -> bool:
+        """True while hints that this node has for the peer, in that partition, are on their way."""
+        if not self._handoff.is_delivering(peer):
+            return False
+        return self._replica.hints.has_for(peer, partition_prefix(*place))
 
     async def _run_refill(self) -> None:
         assert self._transport is not None
@@ -506,6 +546,7 @@ class NodeServices:
             "bytes of such writes": self._replica.backlog.bytes,
             "deliveries that are being merged": len(self._deliver),
             "batches of hints under way": self._handoff.in_flight,
+            "records under way in exchanges": self._exchanges.in_flight,
             "waits for sync points": self._handoff.waiting,
             "answers about damaged records": self._refill.unsettled,
             "changes of properties that are not on disk yet": self._properties.unwritten,

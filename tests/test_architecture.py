@@ -62,7 +62,12 @@ RANKS = """
     property_learning cluster.gossip kept_trees
     bucket_properties cluster.membership
     recovery trees overview bucket_listing replica_listing handoff repair_selection
-    listing
+    replica_trees replica_looks exchange_budget exchange_stuck
+    exchange_moves
+    exchange_keys
+    exchange_round
+    exchange_lane repair_run
+    listing exchanges
     services
 
     clock cluster_disk rpc.tcp

@@ -75,7 +75,7 @@ class AskHashes(Message, frozen=True, array_like=True, tag=15):
 
 class ListElements(Message, frozen=True, array_like=True, tag=16):
     """Ask which keys lie in these `wanted` leaves, and what stands for each, in the order of keys, from
-    the one after `after` on. Answered by KeyElements, or Refused.
+    the one after `after` on. Answered by KeyElements, or Refused (`not_ready` while the tree is built).
 
     The receiver reads so many records at most for one answer as takes it a millisecond or two.
     """
@@ -131,21 +131,20 @@ class Hashes(Message, frozen=True, array_like=True, tag=78):
 
 class KeyElements(Message, frozen=True, array_like=True, tag=79):
     """Keys in their order, each with what stands for its record. `more`: ask again, after `last`, which
-    need not be among them. `skipped`: damaged records, of which nothing can be said. `hashes`: the
-    wanted leaves as they are now, 8 bytes each, in the order in which they were asked for: a leaf that
-    is as it was has the keys that it had. `read`: records that were read for this answer."""
+    need not be among them. `hashes`: the wanted leaves as they are now, 8 bytes each, in the order in
+    which they were asked for: a leaf that is as it was has the keys that it had. `read`: records that
+    were read for this answer. Where one is found damaged, the answer is a refusal."""
 
     entries: Annotated[tuple[tuple[RoutingKey, Element], ...], Meta(max_length=KEYS_MAX)]
     more: bool
     last: RoutingKeyOrNone = b""
-    skipped: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 0
     hashes: Annotated[bytes, Meta(max_length=LEAVES_ASKED_MAX * ROOT_BYTES)] = b""
     read: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 0
 
 
 class LookedAt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record: `element` zeros and `vector` () if there is none. `code`: "" if this can be relied on,
-    else why not, as in Refused: corrupt, refilling, unsynced."""
+    else why not: corrupt."""
 
     element: Element
     vector: Vector

@@ -113,7 +113,7 @@ REPLIES: list[Reply] = [
     Gossiped(b"\x00\x01", b"digest"),
     RootsDiffer(b"\x05", b"\x00"),
     Hashes(b"12345678" * 32),
-    KeyElements(((b"k", b"12345678"),), True, b"l", 1, b"87654321", 2),
+    KeyElements(((b"k", b"12345678"),), True, b"l", b"87654321", 2),
     Looked(
         (LookedAt(b"12345678", ((BIRTH, 1),), b"digest"), LookedAt(bytes(8), (), b"", "corrupt"))
     ),
