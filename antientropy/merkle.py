@@ -10,7 +10,7 @@ choose keys that cancel out. After Merkle, and Dynamo 4.7. Knows nothing of reco
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import Final, Literal
 
 #: Children of an inner node.
 FANOUT: Final = 32
@@ -19,6 +19,10 @@ LEAVES_MAX: Final = 1024
 HASH_BYTES: Final = 8
 #: Leaves of all trees of one class together, at most, if one node owned every partition.
 _CLASS_LEAVES_MAX: Final = 1 << 20
+#: How this machine lays out a number.
+_ORDER: Final[Literal["little", "big"]] = (
+    "little" if array("H", (1,)).tobytes() == b"\x01\x00" else "big"
+)
 
 
 def leaves_for(partitions: int) -> int:
@@ -116,7 +120,11 @@ def level_widths(leaves: int) -> tuple[int, ...]:
 
 
 def _xor(values: array[int]) -> int:
-    total = 0
-    for value in values:
-        total ^= value
-    return total
+    """Of a power of two of values: halves on halves, faster than one after the other."""
+    count = len(values)
+    folded = int.from_bytes(values.tobytes(), _ORDER)
+    while count > 1:
+        count //= 2
+        bits = 8 * HASH_BYTES * count
+        folded = (folded >> bits) ^ (folded & ((1 << bits) - 1))
+    return folded

@@ -15,7 +15,6 @@ from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Handler
-from dynamo.record import read_record
 from dynamo.refusing import REFILLING
 from dynamo.replica import Replica
 from dynamo.rpc.exchange_messages import Looked, LookedAt, LookKeys, Pull, Pulled
@@ -117,10 +116,7 @@ class ReplicaLooks:
             return _DAMAGED
         if seen is None:
             return _ABSENT
-        stored = seen.stored
-        element = stored.element
-        if element < 0:  # a record of the first format
-            element = self._replica.hasher.element(storage_key, read_record(stored.record))
+        _, element = self._replica.hasher.read(storage_key, seen.stored)
         shown = seen.digest()
         return LookedAt(element.to_bytes(8), shown.vector, shown.digest)
 

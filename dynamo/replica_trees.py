@@ -9,7 +9,6 @@ and never writes it, as `dynamo.replica_reads`. Knows nothing of what the peer m
 from __future__ import annotations
 
 from struct import Struct as Layout
-from struct import error as StructError
 from typing import Final
 
 from antientropy.exchange import from_bits, from_hashes, to_bits, to_hashes
@@ -20,7 +19,6 @@ from dynamo.keys import PREFIX_BYTES, partition_range
 from dynamo.metrics import Metrics
 from dynamo.own_records import Partition
 from dynamo.ports import Call, Handler, Storage
-from dynamo.record import read_record
 from dynamo.refusing import REFILLING
 from dynamo.replica import Replica
 from dynamo.replica_reads import ReplicaReads
@@ -33,7 +31,7 @@ from dynamo.rpc.exchange_messages import (
     RootsDiffer,
 )
 from dynamo.rpc.messages import Refused
-from dynamo.stored import LEAF_AT, STORED_FORMAT, decode_stored
+from dynamo.stored import HEAD_BYTES, STORED_FORMAT, decode_stored
 from ring.ring import Ring
 
 #: Records read for one answer, and their bytes: a millisecond or two.
@@ -44,9 +42,8 @@ NOT_READY: Final = Refused("not_ready", True, "the hash tree of this partition i
 OTHER_SHAPE: Final = Refused("malformed", True, "the hash trees here have another shape")
 MALFORMED: Final = Refused("malformed", True, "not a question about the hash trees that there are")
 
-_POSITION: Final = Layout(">I").unpack_from
-_ELEMENT: Final = Layout(">Q").unpack_from
-_ELEMENT_AT: Final = LEAF_AT + 4
+#: Of what is stored: format and position.
+_GLANCE: Final = Layout(">B17xI").unpack_from
 
 
 class ReplicaTrees:
@@ -222,17 +219,14 @@ class ReplicaTrees:
     ) -> bytes | None:
         """What stands for the record, if it lies in one of these leaves. A damaged one is put aside."""
         try:
-            if data[0] == STORED_FORMAT:
+            if len(data) >= HEAD_BYTES:
                 # Most lie in other leaves: no more of those is looked at.
-                if _POSITION(data, LEAF_AT)[0] & mask not in wanted:
+                found, position = _GLANCE(data)
+                if found == STORED_FORMAT and position & mask not in wanted:
                     return None
-                decode_stored(storage_key, data)
-                return data[_ELEMENT_AT : _ELEMENT_AT + 8]
-            hasher = self._replica.hasher
-            if hasher.position(storage_key) & mask not in wanted:
-                return None
-            record = read_record(decode_stored(storage_key, data).record)
-            return hasher.element(storage_key, record).to_bytes(8)
-        except (StorageCorrupt, StructError, IndexError):
+            stored = decode_stored(storage_key, data)
+            position, element = self._replica.hasher.read(storage_key, stored)
+        except StorageCorrupt:
             self._replica.put_aside(storage_key, data)
             return None
+        return element.to_bytes(8) if position & mask in wanted else None
