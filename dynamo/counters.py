@@ -31,6 +31,10 @@ class Described(NamedTuple):
 
 #: What each counter counts, since the node started, by the part of the node.
 COUNTERS: Final[Mapping[str, str]] = {
+    # Expiry
+    "expired_bodies_dropped": "Records of which bodies were let go, an hour after their values expired.",
+    "expiries_stale": "Entries of the queue whose record had changed meanwhile, or was damaged.",
+    "expiries_interrupted": "Looks at the queue of expired values that a failing storage ended.",
     # Coordinator
     "gets": "Reads that this node coordinated.",
     "puts": "Writes that this node coordinated.",

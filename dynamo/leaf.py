@@ -22,6 +22,7 @@ from dynamo.record import VALUE, Record, read_record
 from dynamo.stored import (
     CHECKED_AT,
     DEAD,
+    EXPIRING,
     HEAD_BYTES,
     LIVE,
     STORED_FORMAT,
@@ -72,14 +73,19 @@ class LeafHasher:
         if len(siblings) == 1:
             s = siblings[0]
             named = [(s.birth, s.counter, s.expires_ms, s.content_hash)]
-            state = LIVE if s.kind == VALUE and s.content is not None else DEAD
+            state = DEAD
+            if s.kind == VALUE and s.content is not None:
+                state = EXPIRING if s.expires_ms else LIVE
         else:
             named = []
             state = DEAD
             for s in siblings:
                 named.append((s.birth, s.counter, s.expires_ms, s.content_hash))
                 if s.kind == VALUE and s.content is not None:
-                    state = LIVE
+                    if s.expires_ms:
+                        state = EXPIRING
+                    elif state == DEAD:
+                        state = LIVE
         hashed = self._elements.copy()
         hashed.update(storage_key + _encode((record.vector, named)))
         element = change = _from_bytes(hashed.digest())

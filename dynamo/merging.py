@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from dynamo.commit import GroupCommit
 from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
-from dynamo.errors import Malformed
+from dynamo.errors import Malformed, StorageCorrupt
 from dynamo.hybrid_clock import HybridClock
 from dynamo.keys import check_routing_key
 from dynamo.last_write import refused_ahead, refused_older
@@ -33,13 +33,15 @@ from dynamo.record import (
     merge,
     mint,
     read_record,
+    without_expired,
+    without_expired_bodies,
 )
 from dynamo.refusing import STAMPS_USED_UP
 from dynamo.resolve import holds
 from dynamo.rpc.messages import Mint, Minted, Refused, Store
 from dynamo.seen import Seen
 from dynamo.stored import Stored
-from dynamo.version import Vector, birth_bytes, birth_sequence, join
+from dynamo.version import Dot, Vector, birth_bytes, birth_sequence, join
 
 
 class Shelf(Protocol):
@@ -119,8 +121,10 @@ class Merging(OwnRecords):
         if message.seen:
             record = merge(record, decode_record(message.seen))
         now_ms = self._clock.wall_ms()
-        if message.condition is not None and not holds(
-            message.condition, record, now_ms, message.lww
+        condition = message.condition
+        # By the clock of who has read the record for it: one request is judged by one clock.
+        if condition is not None and not holds(
+            condition, record, condition.now_ms or now_ms, message.lww
         ):
             self._count["preconditions_failed"] += 1
             return _condition_failed(record), 0
@@ -130,9 +134,12 @@ class Merging(OwnRecords):
         if message.seen:
             self._check_births(record.vector, stored)
         covers, stamp, above = message.context, 0, message.above
+        bare = False
         for sibling in record.siblings:
             if sibling.stamp > above:
                 above = sibling.stamp
+            if sibling.content is None:
+                bare = True
         # A key that has stamps goes on with them while its bucket shows siblings: were the last
         # write to win again, what was written meanwhile would lose to all from before.
         if message.lww or above:
@@ -155,8 +162,13 @@ class Merging(OwnRecords):
             stamp=stamp,
             expires_ms=message.expires_ms,
         )
+        if bare:
+            # What nothing can ever show again is not carried along.
+            minted = without_expired(minted, 0, but=(birth, counter))
         encoded = encode_record(minted)
         cap = _cap_passed(minted, encoded)
+        if cap or len(minted.siblings) > SIBLINGS_WARN:
+            minted, encoded, cap = _with_room(minted, encoded, cap, now_ms, (birth, counter))
         if cap:
             self._count["records_full"] += 1
             return _record_full(record, cap), 0
@@ -201,6 +213,34 @@ class Merging(OwnRecords):
             return refused_older(incoming, merged) or number
         return number
 
+    def let_bodies_go(self, storage_key: bytes, entry: bytes, now_ms: int) -> tuple[int, int]:
+        """Write this node's record without the bodies of values that expired long before `now_ms`
+        (`record.without_expired_bodies`); returns the number of the write and the bytes of the record.
+        What stands for it in trees and digests stays, so no replica sees a difference.
+
+        `entry`: of the queue, by which it was found, and which goes; where it is stale, it alone. Uses
+        the space that is kept free, as deletes do. Raises StorageError.
+        """
+        size = 0
+        try:
+            seen = self.look(storage_key)
+        except StorageCorrupt:
+            seen = None  # once it is mended, it has an entry anew
+        if seen is not None:
+            stored = seen.stored
+            size = len(stored.record)
+            record = seen.record()
+            bare = without_expired_bodies(record, now_ms)
+            if bare is not record:
+                encoded = encode_record(bare)
+                number = self.put(
+                    storage_key, stored, stored.birth, stored.counter, bare, encoded, True
+                )
+                self._count["expired_bodies_dropped"] += 1
+                return number, size
+        self._count["expiries_stale"] += 1
+        return self.unqueue(entry), size
+
     def _look_at_stamps(self, incoming: Record, *, is_write: bool) -> Refused | None:
         """Follow the stamps that come in, or refuse a write by a clock that is too far ahead."""
         stamp = highest_stamp(incoming)
@@ -239,6 +279,18 @@ class Merging(OwnRecords):
                 self._alarm("foreign_dots", "a dot of this incarnation was minted elsewhere")
                 self.on_foreign_dot()
                 return
+
+
+def _with_room(
+    minted: Record, encoded: bytes, cap: str, now_ms: int, dot: Dot
+) -> tuple[Record, bytes, str]:
+    """The record of a mint, encoded, and the cap that it passes: less all that has expired. Who writes
+    to a key without reading it first, each time with a time to live, must not meet a cap by that."""
+    slim = without_expired(minted, now_ms, but=dot)
+    if slim is minted:
+        return minted, encoded, cap
+    encoded = encode_record(slim)
+    return slim, encoded, _cap_passed(slim, encoded)
 
 
 def _condition_failed(record: Record) -> Refused:

@@ -8,7 +8,7 @@ messages about one key, nor of how records merge; all that is written here the r
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from dynamo.leaf import LeafHasher
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Storage, Write
+from dynamo.queues import queue_entries
 from dynamo.record import Record, read_record
 from dynamo.refusing import Refusing
 from dynamo.rpc.messages import Synced
@@ -127,7 +128,12 @@ class OwnRecords:
         position, element, change, state = self.hasher.leaf(storage_key, before, record)
         data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
         try:
-            number = self._storage.put("records", storage_key, data, reserve=reserve)
+            if state or (before is not None and before.state):
+                entry = Write("records", storage_key, data)
+                queued = queue_entries(storage_key, before, record, state)
+                number = self._storage.write((entry, *queued), reserve=reserve)
+            else:
+                number = self._storage.put("records", storage_key, data, reserve=reserve)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
         self.unsynced[storage_key] = number
@@ -144,14 +150,17 @@ class OwnRecords:
         counter: int,
         record: Record,
         encoded: bytes,
-        write: Callable[[Write], int],
+        write: Callable[[Sequence[Write]], int],
     ) -> int:
-        """As `put`, in a batch with other things: `write` is given this entry of it, and returns the
+        """As `put`, in a batch with other things: `write` is given these entries of it, and returns the
         number of the write."""
         position, element, change, state = self.hasher.leaf(storage_key, before, record)
         data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
+        entries = [Write("records", storage_key, data)]
+        if state or (before is not None and before.state):
+            entries += queue_entries(storage_key, before, record, state)
         try:
-            number = write(Write("records", storage_key, data))
+            number = write(entries)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
         self.unsynced[storage_key] = number
@@ -168,10 +177,17 @@ class OwnRecords:
         birth, counter = stored.birth, stored.counter
         data = encode_stored(storage_key, birth, counter, stored.record, position, element, state)
         self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
+        entries = [Write("records", storage_key, data)]
+        entries += queue_entries(storage_key, stored, record, state)
         try:
-            self._storage.put("records", storage_key, data)
+            self._storage.write(entries)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
+
+    def unqueue(self, entry: bytes) -> int:
+        """Drop an entry of a queue that no record wants any more; returns the write number. Raises as
+        `Storage.write`."""
+        return self._storage.write((Write("facts", entry, None),), reserve=True)
 
     def _failed(self, storage_key: bytes, error: StorageError) -> StorageError:
         """What a failed write is raised as. Unless it certainly did nothing, its tree is in doubt."""

@@ -348,6 +348,18 @@ def without_expired_bodies(record: Record, now_ms: int) -> Record:
     return Record(FORMAT, record.vector, siblings)
 
 
+def without_expired(record: Record, now_ms: int, *, but: Dot) -> Record:
+    """The record without values that have expired by then, or lost their bodies, as if the write of
+    the dot `but` had replaced them: the vector goes on covering them. It is `record` itself if there
+    are none."""
+    kept = tuple(s for s in record.siblings if s.dot == but or not _is_past(s, now_ms))
+    return record if len(kept) == len(record.siblings) else Record(FORMAT, record.vector, kept)
+
+
+def _is_past(sibling: Sibling, now_ms: int) -> bool:
+    return sibling.kind == VALUE and (sibling.content is None or 0 < sibling.expires_ms <= now_ms)
+
+
 def _body_may_go(sibling: Sibling, before_ms: int) -> bool:
     return (
         sibling.kind == VALUE

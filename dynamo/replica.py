@@ -8,7 +8,7 @@ what a power loss can take back (docs/architecture.md). Knows nothing of sockets
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
@@ -251,8 +251,8 @@ class Replica(Merging):
             self._count["hints_not_kept"] += len(message.owes)
             return shelf.put(storage_key, before, birth, counter, record, encoded, reserve)
 
-        def write(entry: Write) -> int:
-            owed = self.hints.owe(storage_key, targets, (entry,), reserve)
+        def write(entries: Sequence[Write]) -> int:
+            owed = self.hints.owe(storage_key, targets, entries, reserve)
             self._count["hints_not_kept"] += len(owed.refused)
             return owed.number
 

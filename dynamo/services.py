@@ -25,6 +25,7 @@ from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
 from dynamo.exchanges import STRAGGLER_DEADLINE, Exchanges
+from dynamo.expiry import Expiry
 from dynamo.handoff import Handoff
 from dynamo.keys import partition_prefix
 from dynamo.leaf import LeafHasher
@@ -280,6 +281,14 @@ class NodeServices:
             properties=properties.learner,
             metrics=metrics,
         )
+        self._expiry = Expiry(
+            replica=replica,
+            storage=storage,
+            commit=commit,
+            clock=clock,
+            chance=world.chance,
+            metrics=metrics,
+        )
         replica.on_foreign_dot = recovery.renew_incarnation
         replica.on_later_epoch = membership.attach(transport)
         properties.attach(transport)
@@ -305,6 +314,7 @@ class NodeServices:
         self._own("handoff", self._handoff.run())
         self._own("hash trees", self.trees.run(world.sleep))
         self._own("exchanges", self._exchanges.run())
+        self._own("expiry", self._expiry.run(world.sleep))
 
     async def settled(self, patience: float) -> None:
         """Return once every peer that is there is connected, or this node would hold it for down, and

@@ -27,9 +27,11 @@ from dynamo.version import Birth
 
 STORED_FORMAT: Final = 2
 CREATED_BYTES: Final = 8
-#: `Stored.state`: something in it may be shown; nothing ever can again (tombstones, bodies let go).
+#: `Stored.state`: something in it may be shown; nothing ever can again (tombstones, bodies let go); it
+#: has a body that goes once its time is over. All but LIVE have an entry in a queue (`dynamo.queues`).
 LIVE: Final = 0
 DEAD: Final = 1
+EXPIRING: Final = 2
 
 _HEAD = Layout(">BI")
 _LENGTHS = Layout(">QBI")
@@ -48,7 +50,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
     `birth`: what this replica mints under for the key, b"" if it holds none. `counter`: the last it
     minted, 0 without a birth. `record`: encoded. `position`, `element`: as of `dynamo.leaf`; -1 for
-    both in a record of format 1, and 0 in a hint. `state`: LIVE or DEAD, LIVE where it is not known.
+    both in a record of format 1, and 0 in a hint. `state`: LIVE, DEAD or EXPIRING, LIVE where it is not
+    known.
     """
 
     birth: Birth

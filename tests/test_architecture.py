@@ -32,7 +32,7 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors memo metrics counters latency status hybrid_clock tail cluster.phi pace
+    errors memo metrics counters latency status hybrid_clock believed_time tail cluster.phi pace
     varint keys strict_toml cursor lane cluster.view hint_keys
     version agreement
     rpc.fields
@@ -40,7 +40,7 @@ RANKS = """
     record stored context rpc.messages cluster.rumour handoff_status
     leaf resolve requests ports cluster_file liveness listing_pages seen known_records
     quorum config readiness properties patience last_write retry_budget
-    property_schema tail stand_ins telling
+    property_schema tail stand_ins telling queues
     property_table hedging write_tally read_tally read_repair write_refusals
     body_requests absences answers
 
@@ -59,7 +59,7 @@ RANKS = """
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     operations
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
-    property_learning cluster.gossip kept_trees
+    property_learning cluster.gossip kept_trees expiry
     bucket_properties cluster.membership
     recovery trees overview bucket_listing replica_listing handoff repair_selection
     replica_trees replica_looks exchange_budget exchange_stuck
@@ -140,6 +140,7 @@ WRITERS = (
     # The replica is these: what it does, and what it does it to, its own records and others'.
     "dynamo.replica",
     "dynamo.own_records",
+    "dynamo.queues",  # what is written beside a record
     "dynamo.hint_store",
     "dynamo.hint_account",
     "dynamo.kept_trees",

@@ -100,13 +100,15 @@ class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `if_match`, `if_none_match`: vtags or record ETags; ("*",) means "any live sibling".
     `unmodified_since_ms`: 0 for none. `unmodified`: a vector that has to cover what is there, which
-    has to be something; () for none.
+    has to be something; () for none. `now_ms`: wall clock of the coordinator, by which expiry is judged;
+    0 for the replica's own.
     """
 
     if_match: Tags = ()
     if_none_match: Tags = ()
     unmodified_since_ms: Milliseconds = 0
     unmodified: Vector = ()
+    now_ms: Milliseconds = 0
 
 
 class Mint(Message, frozen=True, array_like=True, tag=2):

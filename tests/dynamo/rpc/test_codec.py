@@ -74,7 +74,7 @@ LATER = birth_bytes(incarnation_bytes(1, b"12345678"), 2)
 REQUESTS: list[Request] = [
     Ping(1),
     Mint(b"k", 0, 1, 2, 3, ((BIRTH, 4), (LATER, 1)), 1, b"v"),
-    Mint(b"k", 0, 1, 2, 3, (), 0, b"v", 9, b"r", Condition(("*",), ("a", "b"), 4), 7),
+    Mint(b"k", 0, 1, 2, 3, (), 0, b"v", 9, b"r", Condition(("*",), ("a", "b"), 4, now_ms=5), 7),
     Mint(b"k", 0, 1, 2, 3, (), 0, b"v", 9, b"r", Condition(unmodified=((BIRTH, 4), (LATER, 1)))),
     Store(b"k", 0xFFFE, 0xFFFF_FFFF, (1 << 63) - 1, DEADLINE_MS_MAX, b"r", True, 3),
     Fetch(b"k", 0, 0, 0, 0, True),
