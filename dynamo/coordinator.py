@@ -56,7 +56,9 @@ from dynamo.requests import (
     ReadOptions,
     WriteOptions,
     Written,
+    expiry_ms,
     if_covered,
+    judged_at,
     timeout_ms,
 )
 from dynamo.resolve import holds
@@ -327,9 +329,12 @@ class Coordinator:
         merged = b""
         if options.condition is not None:
             record = await self._read(routing, plan, _read_of(options, timeout))
-            self._judge(options, record, lww)
+            options = self._judge(options, record, lww)
             merged = encode_record(record) if record else b""
             timeout = self._left_ms(deadline)
+        expires_ms = options.expires_ms
+        if options.ttl_s is not None and kind == VALUE:
+            expires_ms = expiry_ms(options, self._clock.wall_ms())
         mint = Mint(
             routing,
             plan.class_id,
@@ -339,7 +344,7 @@ class Coordinator:
             seen,
             kind,
             content,
-            options.expires_ms,
+            expires_ms,
             merged,
             options.condition,
             lww=lww,
@@ -368,11 +373,14 @@ class Coordinator:
             # the collector finds them both.
             del done
 
-    def _judge(self, options: WriteOptions, record: Record, lww: bool) -> None:
-        """Raises PreconditionFailed if there is a condition that `record` does not meet."""
+    def _judge(self, options: WriteOptions, record: Record, lww: bool) -> WriteOptions:
+        """Raises PreconditionFailed if there is a condition that `record` does not meet; else returns
+        the same options, which say by what time that was judged."""
+        now_ms = self._clock.wall_ms()
         condition = options.condition
-        if condition is not None and not holds(condition, record, self._clock.wall_ms(), lww):
+        if condition is not None and not holds(condition, record, now_ms, lww):
             raise PreconditionFailed("the condition does not hold")
+        return judged_at(options, now_ms)
 
     def _left_ms(self, deadline: float) -> int:
         """Milliseconds that a read has left for the write after it. Raises Unavailable if none."""

@@ -22,7 +22,7 @@ class BucketProperties(msgspec.Struct, frozen=True, kw_only=True):
 
     `rw`: of a delete, in place of `r` for its read and of `w` for its tombstone; "default" leaves
     those as they are. A number above the replicas that a key has, in a cluster with too few members,
-    stands for all of them.
+    stands for all of them. `ttl`: seconds after which what is written expires, 0 for never.
     """
 
     conflict: Conflict = "siblings"
@@ -35,6 +35,7 @@ class BucketProperties(msgspec.Struct, frozen=True, kw_only=True):
     node_confirms: Count = "default"
     notfound_ok: bool = True
     basic_quorum: bool = False
+    ttl: int = 0
 
 
 DEFAULT_PROPERTIES: Final = BucketProperties()
@@ -70,6 +71,7 @@ def fill_write(asked: WriteOptions, props: BucketProperties, n: int) -> WriteOpt
         node_confirms=_first(asked.node_confirms, props.node_confirms, n),
         r=_first(asked.r, props.r, n),
         pr=_first(asked.pr, props.pr, n),
+        ttl_s=props.ttl if asked.ttl_s is None else asked.ttl_s,
     )
 
 

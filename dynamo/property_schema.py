@@ -29,13 +29,13 @@ type has its say, then the defaults.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
 from dynamo.errors import InvalidArgument, Malformed
 from dynamo.properties import DEFAULT_PROPERTIES, BucketProperties
-from dynamo.requests import Count
+from dynamo.requests import TTL_S_MAX, Count
 
 #: What an encoded `Own` is at most.
 VALUES_BYTES_MAX: Final = 1_024
@@ -56,6 +56,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node_confirms: Count | None = None
     notfound_ok: bool | None = None
     basic_quorum: bool | None = None
+    ttl: int | Literal["default"] | None = None
 
 
 NOTHING: Final = Own()
@@ -89,8 +90,10 @@ _SHOWN: Final[dict[str, Count]] = {
 _FLAGS: Final = ("notfound_ok", "basic_quorum")
 _WORDS: Final = ("one", "quorum", "all", "default")
 _N_VAL: Final = "n_val"
+#: Seconds after which what is written expires, 0 for never.
+_TTL: Final = "ttl"
 #: All that can be set, and is shown.
-PROPERTY_NAMES: Final = (_N_VAL, *_Policy._fields, *_COUNTS, *_FLAGS)
+PROPERTY_NAMES: Final = (_N_VAL, *_Policy._fields, *_COUNTS, *_FLAGS, _TTL)
 
 _NAME_SHOWN_MAX: Final = 64
 
@@ -99,7 +102,8 @@ _NAME_SHOWN_MAX: Final = 64
 
 
 def read_properties(given: Mapping[str, object], n: int) -> Own:
-    """What a request gives; "default" for a count means: no longer any of its own.
+    """What a request gives; "default" for a count or the ttl means: no longer any of its
+    own.
 
     `n`: the replicas of the bucket type. Raises InvalidArgument that names the property.
     """
@@ -110,6 +114,8 @@ def read_properties(given: Mapping[str, object], n: int) -> Own:
             _check_flag(name, value)
         elif name == _N_VAL:
             _check_n_val(value, n)
+        elif name == _TTL:
+            _check_ttl(value)
         else:
             # A name from outside: shown in part, and as ASCII.
             shown = name[:_NAME_SHOWN_MAX].encode("ascii", "backslashreplace").decode("ascii")
@@ -145,6 +151,13 @@ def _check_n_val(value: object, n: int) -> None:
             field=_N_VAL,
             allowed=str(n),
         )
+
+
+def _check_ttl(value: object) -> None:
+    if (type(value) is int and 0 <= value <= TTL_S_MAX) or value == "default":
+        return
+    allowed = f"0 (never) to {TTL_S_MAX} seconds, or default"
+    raise InvalidArgument(f"{_TTL} must be {allowed}", field=_TTL, allowed=allowed)
 
 
 def _check_policy(own: Own) -> None:
@@ -246,6 +259,7 @@ def effective(own: Own, of_type: Own) -> BucketProperties:
         conflict="siblings" if policy(own, of_type).allow_mult else "lww",
         notfound_ok=_nearest(own, of_type, "notfound_ok", DEFAULT_PROPERTIES.notfound_ok),
         basic_quorum=_nearest(own, of_type, "basic_quorum", DEFAULT_PROPERTIES.basic_quorum),
+        ttl=_nearest(own, of_type, _TTL, DEFAULT_PROPERTIES.ttl),
         **counts,
     )
     return DEFAULT_PROPERTIES if props == DEFAULT_PROPERTIES else props
@@ -258,7 +272,7 @@ def show(own: Own, of_type: Own, n: int) -> dict[str, object]:
     for name, default in _SHOWN.items():
         value = getattr(props, name)
         shown[name] = default if value == "default" else value
-    for name in _FLAGS:
+    for name in (*_FLAGS, _TTL):
         shown[name] = getattr(props, name)
     return shown
 

@@ -20,6 +20,8 @@ Count = int | Literal["one", "quorum", "all", "default"]
 
 TIMEOUT_MS_DEFAULT = 10_000
 TIMEOUT_MS_MAX = 300_000
+#: Ten years.
+TTL_S_MAX: Final = 10 * 365 * 86_400
 LIST_TIMEOUT_MS_DEFAULT = 60_000
 #: What one page of a listing with a limit may hold.
 LIST_LIMIT_MAX = 1_000
@@ -51,9 +53,11 @@ class WriteOptions(msgspec.Struct, frozen=True):
     `w`: acknowledgements (default `quorum`); here each of them is synced to disk, so `dw` only raises w.
     `pw`: of them, from primaries (default 0). `node_confirms`: distinct nodes (default 0).
     `r`: for the read that a conditional write or a delete without context makes first.
-    `expires_ms`: absolute wall-clock milliseconds, 0 for never. `returnbody`: also say what the key
-    holds after the write. `unmodified`: a context, which has to cover what is there, or the write fails
-    as if its condition did not hold; b"" for none.
+    `ttl_s`: seconds from now, by the coordinator's clock, after which the value is shown no more, at
+    most TTL_S_MAX; 0 for never, None for what the bucket says. `expires_ms`: when instead, in absolute
+    wall-clock milliseconds, 0 for what `ttl_s` says. Neither has a meaning for a delete.
+    `returnbody`: also say what the key holds after the write. `unmodified`: a context, which has to
+    cover what is there, or the write fails as if its condition did not hold; b"" for none.
     """
 
     w: Count = "default"
@@ -67,12 +71,30 @@ class WriteOptions(msgspec.Struct, frozen=True):
     returnbody: bool = False
     condition: Condition | None = None
     unmodified: bytes = b""
+    ttl_s: int | None = None
 
 
 def if_covered(options: WriteOptions, vector: Vector) -> WriteOptions:
     """The same, on the condition that `vector`, of `options.unmodified`, covers what is there."""
     condition = msgspec.structs.replace(options.condition or Condition(), unmodified=vector)
     return msgspec.structs.replace(options, condition=condition)
+
+
+def judged_at(options: WriteOptions, now_ms: int) -> WriteOptions:
+    """The same, whose condition the minter judges by this wall clock too."""
+    if options.condition is None:
+        return options
+    condition = msgspec.structs.replace(options.condition, now_ms=max(now_ms, 0))
+    return msgspec.structs.replace(options, condition=condition)
+
+
+def expiry_ms(options: WriteOptions, now_ms: int) -> int:
+    """When what is written now expires, milliseconds since 1970; 0 for never. Raises InvalidArgument."""
+    ttl_s = options.ttl_s
+    if ttl_s is not None and not 0 <= ttl_s <= TTL_S_MAX:
+        allowed = f"0 (never) to {TTL_S_MAX} seconds"
+        raise InvalidArgument(f"the time to live must be {allowed}", field="ttl_s", allowed=allowed)
+    return options.expires_ms or (now_ms + ttl_s * 1000 if ttl_s else 0)
 
 
 #: What a request that says nothing asks for. Known by identity: nobody need look what they say.

@@ -21,6 +21,7 @@ TIMEOUT_SECONDS = 310.0
 #: What a node says of itself comes at once, or it is not well.
 FETCH_SECONDS = 2.0
 FETCH_BYTES_MAX = 16 << 20
+EXPIRES = "X-Dynamo-Expires"
 
 
 class Unreachable(DynamoError):
@@ -132,7 +133,7 @@ def siblings_of(answer: Answer) -> list[dict[str, Any]]:
     """The values in an answer of 200 or 300, one or more.
 
     Each is {"vtag", "content_type", "last_modified", "metadata" ([[name, value], ...]), "value"
-    (bytes)}, and "content_encoding" if it has one.
+    (bytes)}, with "content_encoding" if it has one, and "expires" (an HTTP date) if it does.
     """
     if answer.status == http.client.OK:
         return [_only(answer)]
@@ -176,6 +177,8 @@ def _only(answer: Answer) -> dict[str, Any]:
         ],
         "value": answer.body,
     }
+    if EXPIRES in headers:
+        out["expires"] = headers[EXPIRES]
     if "Content-Encoding" in headers:
         out["content_encoding"] = headers["Content-Encoding"]
     return out

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any
 
-from dynamo.cli.client import Answer, ObjectClient, as_json, siblings_of
+from dynamo.cli.client import EXPIRES, Answer, ObjectClient, as_json, siblings_of
 from dynamo.cli.parser import Commands
 from dynamo.errors import ConfigError
 
@@ -60,6 +60,13 @@ def add_commands(commands: Commands) -> None:
         help="(default: text/plain; charset=utf-8; from standard input application/octet-stream)",
     )
     put.add_argument("--context", help="replace exactly what the read that gave it showed")
+    expiry = put.add_mutually_exclusive_group()
+    expiry.add_argument(
+        "--ttl", metavar="SECONDS", help="until the value expires; 0: never (default: the bucket's)"
+    )
+    expiry.add_argument(
+        "--expires", metavar="DATE", help='when it does instead: "Sun, 06 Nov 2033 08:49:37 GMT"'
+    )
     put.add_argument(
         "--blind",
         action="store_true",
@@ -82,6 +89,10 @@ def run_get(arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(answer.body)
         if sys.stdout.isatty() and not answer.body.endswith(b"\n"):
             _tell("")
+        expires = answer.headers.get(EXPIRES)
+        if expires is not None:
+            sys.stdout.flush()
+            _tell(f"expires {expires}")
         return OK
     if answer.status == http.client.MULTIPLE_CHOICES:
         _list_siblings(arguments, answer)
@@ -95,6 +106,7 @@ def run_put(arguments: argparse.Namespace) -> int:
         raise ConfigError("--blind and --context exclude each other")
     context, replaced = _header("--context", arguments.context), 0
     content_type = _header("--content-type", arguments.content_type)
+    expires = _expires(arguments)
     body = _value(arguments.value)
     client = _client(arguments)
     if context is None and not arguments.blind:
@@ -109,6 +121,8 @@ def run_put(arguments: argparse.Namespace) -> int:
     headers = {"Content-Type": content_type or _content_type(arguments.value)}
     if context is not None:
         headers["X-Riak-Vclock"] = context
+    if expires is not None:
+        headers[EXPIRES] = expires
     query = _query(arguments, _WRITE)
     answer = client.request("PUT", query=query, headers=headers, body=body)
     if not http.client.OK <= answer.status < http.client.MULTIPLE_CHOICES:
@@ -190,6 +204,16 @@ def _header(flag: str, value: str | None) -> str | None:
     return value
 
 
+def _expires(arguments: argparse.Namespace) -> str | None:
+    """The header's value, if either flag is given."""
+    ttl: str | None = arguments.ttl
+    if ttl is None:
+        return _header("--expires", arguments.expires)
+    if not (ttl.isascii() and ttl.isdigit()):
+        raise ConfigError(f"--ttl: {ttl!a} is not a whole number of seconds")
+    return ttl
+
+
 def _value(text: str) -> bytes:
     if text != "-":
         return os.fsencode(text)
@@ -225,7 +249,7 @@ def _list_siblings(arguments: argparse.Namespace, answer: Answer) -> None:
         preview = value[: 4 * PREVIEW_CHARACTERS].decode(errors="replace")[:PREVIEW_CHARACTERS]
         _tell(
             f"  {sibling['vtag']}  {len(value)} bytes  {sibling.get('content_type', '')}  "
-            f"{preview!a}"
+            f"{preview!a}" + (f"  expires {sibling['expires']}" if "expires" in sibling else "")
         )
     _tell(f"context: {answer.context}")
 

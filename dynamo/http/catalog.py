@@ -19,6 +19,7 @@ from dynamo.requests import (
     LIST_TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_MAX,
+    TTL_S_MAX,
 )
 
 JSON: Final = "application/json"
@@ -215,6 +216,9 @@ _DATE_SCHEMA: Final = {
     "[0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT$",
 }
 
+_EXPIRES_SCHEMA: Final = {
+    "anyOf": [{"type": "integer", "minimum": 0, "maximum": TTL_S_MAX}, _DATE_SCHEMA]
+}
 _REQUEST_ID_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}
 
 REQUEST_HEADERS: Final = _headers(
@@ -230,6 +234,13 @@ REQUEST_HEADERS: Final = _headers(
         meaning="Stored with the value and given back; never acted on.",
     ),
     Header(name="X-Riak-Meta-*", meaning="Metadata: stored with the value and given back."),
+    Header(
+        name="X-Dynamo-Expires",
+        meaning=f"When the value expires: whole seconds from now, 1 to {TTL_S_MAX} (ten years), or an "
+        "HTTP date, to come and no further ahead. `0`: never, whatever the bucket's `ttl` says, which "
+        "goes for a write without this header.",
+        schema=_EXPIRES_SCHEMA,
+    ),
     Header(
         name="Link",
         meaning='Only rel="up", which clients echo, and which is ignored; any other is refused: '
@@ -305,6 +316,11 @@ REPLY_HEADERS: Final = _headers(
     ),
     Header(name="Content-Encoding", meaning="As it was stored with the value."),
     Header(name="X-Riak-Meta-*", meaning="As they were stored with the value."),
+    Header(
+        name="X-Dynamo-Expires",
+        meaning="When the value expires, as an HTTP date; of a value that does.",
+        schema=_DATE_SCHEMA,
+    ),
     Header(name="Vary", meaning="`Accept`, where that decided the form of the body."),
     Header(name="Location", meaning="Path of the object that was created."),
     Header(

@@ -24,12 +24,13 @@ from dynamo.http.siblings import (
     accepted_form,
     content_fields,
     context_field,
+    expires_field,
     multipart_body,
     siblings_json,
     text_body,
 )
 from dynamo.http.target import decode, encode
-from dynamo.http.write_headers import WriteHeaders, find_contexts
+from dynamo.http.write_headers import WriteHeaders, find_contexts, read_expires
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.latency import DELETE, GET, PUT
 from dynamo.record import Content, Sibling
@@ -71,7 +72,7 @@ async def get_object(request: Request) -> HttpReply:
         if status == 304:
             return HttpReply(304, context_field(found.context) + _etag_field(tag) + fields)
     reply = _values(request, 200, siblings, found.context, tag, fields)
-    if is_plain and len(siblings) == 1:
+    if is_plain and len(siblings) == 1 and not siblings[0].expires_ms:
         _keep(request, found, reply)
     return reply
 
@@ -143,6 +144,9 @@ async def _store(
     if not headers.content_type:
         raise InvalidArgument("a write names its Content-Type", field="Content-Type")
     options = _with_condition(request, given.write, headers.unmodified)
+    if headers.expires:
+        ttl_s, expires_ms = read_expires(headers.expires, request.edge.clock.wall_ms())
+        options = msgspec.structs.replace(options, ttl_s=ttl_s, expires_ms=expires_ms)
     request.operation = PUT
     if is_awaited(request):
         # A body that would be refused all the same is not asked for.
@@ -261,6 +265,8 @@ def _values(
     if len(siblings) == 1:
         sibling = siblings[0]
         content = sibling.read()
+        if sibling.expires_ms:
+            fields = expires_field(sibling) + fields
         head = b'%bETag: "%b"\r\nLast-Modified: %b\r\n%b%b' % (
             context_field(context),
             tag.encode("ascii"),

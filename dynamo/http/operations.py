@@ -27,6 +27,7 @@ _VALUE_HEADERS: Final = (
     "Content-Type",
     "Content-Encoding",
     "X-Riak-Meta-*",
+    "X-Dynamo-Expires",
     "X-Dynamo-Timeout",
 )
 _WRITTEN_HEADERS: Final = ("X-Dynamo-Acks", "X-Dynamo-Timeout", "ETag")
@@ -42,6 +43,7 @@ _WRITE_HEADERS: Final = (
     "Content-Encoding",
     "X-Riak-Meta-*",
     "X-Riak-Vclock",
+    "X-Dynamo-Expires",
     *_WRITE_CONDITIONS,
     "Accept",
     "Expect",

@@ -119,6 +119,28 @@ Any request may meet <<common_errors>>, and on a path or with a method that is n
 
 What is over a limit is refused before it is read where that can be known, and never stored in part.
 
+## Values that expire
+
+    curl -X PUT -H 'Content-Type: text/plain' -H 'X-Dynamo-Expires: 3600' -d 'signed in' \\
+        http://127.0.0.1:8098/buckets/sessions/keys/alice
+    curl -X PUT -H 'Content-Type: application/json' -d '{"props": {"ttl": 86400}}' \\
+        http://127.0.0.1:8098/buckets/sessions/props
+
+A write says when its value expires, or its bucket does, or its bucket type; else it never does. Each
+write decides anew: one without `X-Dynamo-Expires` goes by the bucket's `ttl`, whatever the value that it
+replaces had, and a later change of `ttl` changes nothing that is written. The time is fixed when the
+write is made, by the clock of the node that was asked, and is judged by the clock of the node that is
+asked to read: clocks that differ move it by as much. A time that is past is refused.
+
+- An expired value is gone as a deleted one is: 404, with `X-Riak-Deleted: true` and a context, and no
+  listing has it. Of several siblings only those that have expired are gone. Conditions go by what is
+  left: `If-None-Match: *` holds.
+- Where the last write wins, it does so also once it has expired: what it replaced stays gone.
+- Read the key before you write it, and hand back the context, as for any other: a blind PUT beside a
+  value that has not expired yet makes siblings. What has expired never stands in the way of a write.
+- It is gone for good: no repair, hint or restored disk brings an expired value back. Its bytes leave
+  each disk an hour later.
+
 ## While nodes are down
 
 The n owners of a key are its *primaries*. For each that is down, as the node sees it that was asked,
@@ -212,6 +234,7 @@ member that is down learns the change before it takes requests again.
 | `r`, `w`, `rw` | quorum | as the parameters of these names |
 | `pr`, `pw`, `dw`, `node_confirms` | 0 | as the parameters of these names |
 | `notfound_ok`, `basic_quorum` | true, false | as the parameters of these names |
+| `ttl` | 0 | seconds after which what is written here expires, at most ten years; 0 for never |
 
 `allow_mult`, `last_write_wins` and `dvv_enabled` say one thing together, siblings or the last
 write, and have to fit. Any other property is refused by name, and then nothing is changed.

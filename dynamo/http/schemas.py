@@ -11,6 +11,7 @@ import msgspec
 
 from dynamo.agreement import AntiEntropyStatus, RepairStatus
 from dynamo.keys import BUCKET_BYTES_MAX, TYPE_BYTES_MAX
+from dynamo.requests import TTL_S_MAX
 from dynamo.status import HintsStatus, NodeStatus
 
 _TEXT: Final = {"type": "string"}
@@ -43,6 +44,7 @@ _SIBLING: Final = {
         },
         {
             "content_encoding": _TEXT,
+            "expires": {"description": "As X-Dynamo-Expires.", "type": "string"},
             "metadata": {
                 "description": "Name and value of each X-Riak-Meta-*.",
                 "type": "array",
@@ -144,6 +146,11 @@ def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
         number = {"type": "integer", "minimum": least}
         settable[name] = {"anyOf": [number, {"enum": ["one", "quorum", "all", "default"]}]}
     settable |= dict.fromkeys(("notfound_ok", "basic_quorum"), flag)
+    seconds = {"type": "integer", "minimum": 0, "maximum": TTL_S_MAX}
+    settable["ttl"] = {
+        "description": "Seconds after which what is written expires; 0 for never.",
+        "anyOf": [seconds, {"const": "default"}],
+    }
     names = {
         "name": {"description": "The bucket, if it is UTF-8.", "type": "string"},
         "encoded_name": {"description": "The bucket, if it is not UTF-8.", "type": "string"},

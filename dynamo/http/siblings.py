@@ -27,6 +27,13 @@ def context_field(context: bytes) -> bytes:
     return b"X-Riak-Vclock: %b\r\n" % b2a_base64(context, newline=False)
 
 
+def expires_field(sibling: Sibling) -> bytes:
+    """The header line that says when the value goes, in whole seconds; b"" for never."""
+    if not sibling.expires_ms:
+        return b""
+    return b"X-Dynamo-Expires: %b\r\n" % format_date(sibling.expires_ms // 1000)
+
+
 def content_fields(content: Content) -> bytes:
     """The header lines that a client stored with its value."""
     fields = b"Content-Type: %b\r\n" % field_value(
@@ -84,8 +91,14 @@ def multipart_body(siblings: Sequence[Sibling]) -> tuple[bytes, bytes]:
     out: list[bytes] = []
     for sibling, vtag, content in zip(siblings, vtags, contents, strict=True):
         out.append(
-            b"\r\n--%b\r\n%bEtag: %b\r\nLast-Modified: %b\r\n\r\n"
-            % (boundary, content_fields(content), vtag, format_date(sibling.written_ms // 1000))
+            b"\r\n--%b\r\n%bEtag: %b\r\nLast-Modified: %b\r\n%b\r\n"
+            % (
+                boundary,
+                content_fields(content),
+                vtag,
+                format_date(sibling.written_ms // 1000),
+                expires_field(sibling),
+            )
         )
         out.append(content.value)
     out.append(b"\r\n--%b--\r\n" % boundary)
@@ -117,6 +130,8 @@ def _sibling_json(sibling: Sibling) -> dict[str, Any]:
         "content_type": _text(content.content_type),
         "last_modified": format_date(sibling.written_ms // 1000).decode("ascii"),
     }
+    if sibling.expires_ms:
+        out["expires"] = format_date(sibling.expires_ms // 1000).decode("ascii")
     if content.content_encoding:
         out["content_encoding"] = _text(content.content_encoding)
     if content.metadata:

@@ -30,7 +30,7 @@ from dynamo.property_schema import (
     read_properties,
     show,
 )
-from dynamo.requests import ReadOptions, WriteOptions
+from dynamo.requests import TTL_S_MAX, ReadOptions, WriteOptions
 
 N = 3
 POLICY = ("allow_mult", "last_write_wins", "dvv_enabled")
@@ -151,6 +151,7 @@ def test_siblings_do_not_come_back_without_version_vectors_when_the_type_changes
         *(("n_val", value) for value in (1, 2, 4, 0, -3, True, 3.0, "3", None)),
         *((name, "x") for name in ("precommit", "search_index", "datatype", "consistent")),
         *((name, []) for name in ("precommit", "postcommit", "linkfun", "R", "r ", "")),
+        *(("ttl", value) for value in (-1, TTL_S_MAX + 1, 1.0, True, "60", "never", None, [60])),
         ("claimant", "n1"),
         ("write_once", False),
     ],
@@ -194,6 +195,7 @@ def test_what_nobody_set_is_shown_as_it_works() -> None:
         "node_confirms": 0,
         "notfound_ok": True,
         "basic_quorum": False,
+        "ttl": 0,
     }
 
 
@@ -271,10 +273,23 @@ def test_properties_that_nobody_can_have_set_are_malformed(values: dict[str, obj
 
 
 def test_properties_of_a_later_version_are_passed_over() -> None:
-    assert decode_own(msgspec.msgpack.encode({"r": 2, "ttl": 5}), N) == Own(r=2)
+    assert decode_own(msgspec.msgpack.encode({"r": 2, "later": 5}), N) == Own(r=2)
 
 
 PROPS = BucketProperties(r=1, w="all", pr=1, pw=2, dw=3, node_confirms=2, notfound_ok=False)
+
+
+def test_a_time_to_live_is_the_buckets_then_the_types() -> None:
+    of_type = after({"ttl": 60})
+    assert effective(NOTHING, of_type).ttl == 60
+    assert effective(after({"ttl": TTL_S_MAX}), of_type).ttl == TTL_S_MAX
+    assert effective(after({"ttl": 0}), of_type).ttl == 0
+    assert effective(after({"ttl": 0}, {"ttl": "default"}), of_type).ttl == 60
+    assert decode_own(encode_own(of_type), N) == of_type
+    assert show(of_type, NOTHING, N)["ttl"] == 60
+    props = effective(of_type, NOTHING)
+    assert fill_write(WriteOptions(), props, N).ttl_s == 60
+    assert fill_write(WriteOptions(ttl_s=0), props, N).ttl_s == 0
 
 
 def test_a_request_goes_before_the_bucket() -> None:

@@ -44,6 +44,7 @@ from dynamo.requests import (
     RepairAsked,
     WriteOptions,
     Written,
+    expiry_ms,
     if_covered,
 )
 from dynamo.resolve import holds, view
@@ -341,7 +342,7 @@ class MemoryBackend:
             kind=kind,
             content=content,
             written_ms=self.now_ms,
-            expires_ms=options.expires_ms,
+            expires_ms=expiry_ms(options, self.now_ms) if kind == VALUE else 0,
         )
         if len(minted.siblings) > SIBLINGS_MAX:
             raise RecordFull(

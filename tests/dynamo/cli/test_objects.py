@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -91,6 +93,49 @@ def test_a_put_replaces_what_is_there_unless_it_is_blind(run: Run) -> None:
 
     assert "replacing 2 siblings" in run("put", "b", "replaced", "both").err
     assert run("get", "b", "replaced").out == b"both"
+
+
+def test_a_value_with_an_end_says_so(run: Run) -> None:
+    assert run("put", "--ttl", "600", "b", "ends", "soon").code == 0
+    shown = run("get", "b", "ends", node=1)
+    assert (shown.code, shown.out) == (0, b"soon")
+    assert re.fullmatch(r"expires \w{3}, .* GMT\n", shown.err)
+    (sibling,) = run("get", "--json", "b", "ends").json()["siblings"]
+    assert shown.err == f"expires {sibling['expires']}\n"
+
+    assert run("put", "--expires", "Fri, 01 Jan 2032 00:00:00 GMT", "b", "ends", "later").code == 0
+    assert run("get", "b", "ends").err == "expires Thu, 01 Jan 2032 00:00:00 GMT\n"
+    run("put", "--blind", "b", "ends", "never")
+    several = run("get", "b", "ends")
+    assert (several.code, several.err.count("expires Thu, 01 Jan 2032")) == (4, 1)
+    assert run("put", "--ttl", "0", "b", "ends", "never").code == 0
+    assert run("get", "b", "ends").err == ""
+
+    run("put", "--ttl", "1", "b", "ends", "gone")
+    limit = time.monotonic() + 10
+    while run("get", "b", "ends").code == 0:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    gone = run("get", "--json", "b", "ends")
+    assert (gone.code, gone.json()["deleted"]) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (["--ttl", "-1"], 2, "whole number"),
+        (["--ttl", "1h"], 2, "whole number"),
+        (["--ttl", ""], 2, "whole number"),
+        (["--ttl", "99999999999"], 3, "too far ahead"),
+        (["--expires", "tomorrow"], 3, "neither seconds nor an HTTP date"),
+        (["--expires", "Sun, 06 Nov 1994 08:49:37 GMT"], 3, "past"),
+        (["--expires", "x\ny"], 2, "printable ASCII"),
+    ],
+)
+def test_an_end_that_is_none_is_refused(run: Run, flags: list[str], code: int, says: str) -> None:
+    refused = run("put", *flags, "b", "endless", "v")
+    assert (refused.code, says in refused.err) == (code, True), refused.err
+    assert run("get", "b", "endless").code == 1
 
 
 def test_a_put_with_a_context_replaces_what_that_showed_and_no_more(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What waits for its time has one entry in a queue, written and removed with the record."""
+"""What waits for its time is queued with its record, and goes when that is over; nothing else does."""
 
 from __future__ import annotations
 
