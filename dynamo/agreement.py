@@ -138,7 +138,7 @@ def antientropy_status(
             for pair in shown
         ),
         left_out=len(pairs) - len(shown),
-        repaired=_repaired(exchanges, counters),
+        repaired=_repaired(counters),
     )
 
 
@@ -162,21 +162,22 @@ def _staleness(pair: ExchangePair) -> tuple[float, int, int, str]:
     return -age, pair.cls, pair.partition, pair.peer
 
 
-def _repaired(exchanges: ExchangeStatus, counters: Mapping[str, int]) -> dict[str, RepairedStatus]:
-    def counted(*names: str) -> int:
-        return sum(counters.get(name, 0) for name in names)
+#: Counters of what brought records up to date, by cause: of keys, and of bytes.
+_COUNTED: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "read_repair": (("read_repairs", "read_repairs_blocking"), ("read_repair_bytes",)),
+    "hint": (("hints_delivered",), ("hint_bytes_delivered",)),
+    "exchange": (
+        ("repairs_by_exchange_pulled", "repairs_by_exchange_pushed"),
+        ("repair_bytes_by_exchange_pulled", "repair_bytes_by_exchange_pushed"),
+    ),
+}
 
-    peers = exchanges.peers
+
+def _repaired(counters: Mapping[str, int]) -> dict[str, RepairedStatus]:
     return {
-        "read_repair": RepairedStatus(
-            keys=counted("read_repairs", "read_repairs_blocking"),
-            bytes=counted("read_repair_bytes"),
-        ),
-        "hint": RepairedStatus(
-            keys=counted("hints_delivered"), bytes=counted("hint_bytes_delivered")
-        ),
-        "exchange": RepairedStatus(
-            keys=sum(peer.pulled + peer.pushed for peer in peers),
-            bytes=sum(peer.bytes_pulled + peer.bytes_pushed for peer in peers),
-        ),
+        cause: RepairedStatus(
+            keys=sum(counters.get(name, 0) for name in keys),
+            bytes=sum(counters.get(name, 0) for name in sizes),
+        )
+        for cause, (keys, sizes) in _COUNTED.items()
     }

@@ -282,7 +282,13 @@ class MemoryBackend:
             exchanges,
             classes={0: "default"},
             trees=TreesStatus(ready=7, building=1),
-            counters={"hints_delivered": 3, "hint_bytes_delivered": 300},
+            counters={
+                "hints_delivered": 3,
+                "hint_bytes_delivered": 300,
+                "repairs_by_exchange_pulled": 2,
+                "repairs_by_exchange_pushed": 4,
+                "repair_bytes_by_exchange_pushed": 60,
+            },
             partition=partition,
             limit=limit,
         )

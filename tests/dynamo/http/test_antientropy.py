@@ -28,7 +28,7 @@ async def test_the_oldest_pair_says_since_when_all_agree(
     assert told["left_out"] == 10
     assert told["oldest"][0]["class"] == "default"
     assert told["repaired"]["hint"] == {"keys": 3, "bytes": 300}
-    assert told["repaired"]["exchange"] == {"keys": 3, "bytes": 30}
+    assert told["repaired"]["exchange"] == {"keys": 6, "bytes": 60}
     assert (await http.request("HEAD", PATH)).status == 200
 
 
