@@ -13,19 +13,17 @@ from typing import Final
 
 import msgspec
 
-from dynamo.status import ExchangePair, ExchangePeer, ExchangeStatus, RepairProgress
+from dynamo.status import (
+    ExchangePair,
+    ExchangePeer,
+    ExchangeStatus,
+    RepairProgress,
+    TreesStatus,
+)
 
 #: Pairs that are told one by one unless more are asked for, and at most.
 PAIRS_SHOWN: Final = 20
 PAIRS_SHOWN_MAX: Final = 1_000
-
-
-class TreesStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Hash trees of this node, one a partition and class. `building`: are being built, or wait for it;
-    they are not compared meanwhile."""
-
-    ready: int
-    building: int
 
 
 class PairAgreement(msgspec.Struct, frozen=True, kw_only=True, rename={"cls": "class"}):

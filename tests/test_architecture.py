@@ -68,6 +68,7 @@ RANKS = """
     exchange_round
     exchange_lane repair_run
     listing exchanges
+    repairs
     services
 
     clock cluster_disk rpc.tcp

@@ -140,10 +140,14 @@ def _notes(reports: Sequence[Seen], told: Sequence[AntiEntropyStatus], *, pairs:
             state = status.state.replace("_", " ")
             notes.append(f"{status.node}: no exchange begins by itself: {state}{why}")
         trees = status.trees
-        if trees.building:
+        if building := trees.trees - trees.ready:
             notes.append(
-                f"{status.node}: {trees.building} of {trees.building + trees.ready} hash trees are "
-                "not built yet; their partitions are not compared meanwhile"
+                f"{status.node}: {building} of {trees.trees} hash trees are not built yet; their "
+                "partitions are not compared meanwhile"
+            )
+        if trees.wrong:
+            notes.append(
+                f"{status.node}: {trees.wrong} hash trees were wrong, and are right again; see its log"
             )
         if pairs and status.left_out:
             notes.append(f"{status.node}: {status.left_out} pairs more, which agreed later")

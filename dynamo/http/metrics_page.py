@@ -230,7 +230,7 @@ def _antientropy(status: AntiEntropyStatus) -> dict[str, list[Sample]]:
         ],
         "dynamo_antientropy_paused": _one(int(status.state == "paused")),
         "dynamo_trees_ready": _one(status.trees.ready),
-        "dynamo_trees_building": _one(status.trees.building),
+        "dynamo_trees_building": _one(status.trees.trees - status.trees.ready),
         "dynamo_repaired_keys": [
             Sample(one.keys, {"cause": cause}) for cause, one in repaired.items()
         ],

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreesStatus, antientropy_status
+from dynamo.agreement import AntiEntropyStatus, RepairStatus, antientropy_status
 from dynamo.context import ContextSealer
 from dynamo.cursor import CursorSealer
 from dynamo.errors import (
@@ -59,6 +59,7 @@ from dynamo.status import (
     RefillStatus,
     RepairProgress,
     StorageStatus,
+    TreesStatus,
 )
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
 
@@ -281,7 +282,7 @@ class MemoryBackend:
         return antientropy_status(
             exchanges,
             classes={0: "default"},
-            trees=TreesStatus(ready=7, building=1),
+            trees=TreesStatus(trees=8, ready=7, leaves=1024, built=0, verified=0, wrong=0),
             counters={
                 "hints_delivered": 3,
                 "hint_bytes_delivered": 300,
