@@ -6,54 +6,26 @@ are compared.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from dynamo.agreement import AntiEntropyStatus, RepairStatus, antientropy_status
 from dynamo.errors import InvalidArgument, NotReady, RepairRunning
-from dynamo.exchange_what import RepairWhat
+from dynamo.exchanges import Exchanges
 from dynamo.metrics import Metrics
+from dynamo.repair_run import RepairRun
 from dynamo.repair_selection import what_of
 from dynamo.requests import RepairAsked
-from dynamo.status import ExchangeStatus, RepairProgress
 from dynamo.trees import Trees
 from ring.ring import Ring
-
-
-class Run(Protocol):
-    """A repair on demand, as `RepairRun`."""
-
-    def progress(self) -> RepairProgress:
-        """How far it is, or how it ended."""
-        ...
-
-    def stop(self) -> None:
-        """End it soon; nothing, if it has ended."""
-        ...
-
-    async def ended(self) -> None:
-        """Return once it does nothing any more."""
-        ...
-
-
-class Comparing(Protocol):
-    """What compares this node with its peers, as `Exchanges`."""
-
-    def status(self) -> ExchangeStatus:
-        """All peers and pairs."""
-        ...
-
-    def start_repair(self, what: RepairWhat) -> Run:
-        """It runs."""
-        ...
 
 
 class Repairs:
     """Of one node. One repair at a time; the last is remembered until the node ends."""
 
     def __init__(
-        self, *, node_id: str, exchanges: Comparing, trees: Trees, metrics: Metrics
+        self, *, node_id: str, exchanges: Exchanges, trees: Trees, metrics: Metrics
     ) -> None:
         self._node_id = node_id
         self._exchanges = exchanges
@@ -61,7 +33,7 @@ class Repairs:
         self._count = metrics.count
         self._ring: Ring | None = None
         self._asked = RepairAsked()
-        self._run: Run | None = None
+        self._run: RepairRun | None = None
 
     def adopt(self, ring: Ring) -> None:
         """From now on repairs are held against this ring."""

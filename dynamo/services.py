@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from dynamo.admission import LAG_MAX, Admission
+from dynamo.agreement import AntiEntropyStatus, RepairStatus
 from dynamo.bucket_properties import PropertyStore
 from dynamo.cluster.detector import Detector
 from dynamo.cluster.membership import Membership
@@ -39,6 +40,7 @@ from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
+from dynamo.repairs import Repairs
 from dynamo.replica import Replica
 from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.replica_listing import ReplicaListing
@@ -53,6 +55,7 @@ from dynamo.requests import (
     ListOptions,
     Owner,
     ReadOptions,
+    RepairAsked,
     WriteOptions,
     Written,
 )
@@ -234,6 +237,9 @@ class NodeServices:
             metrics=metrics,
             deadline=self._straggler_deadline,
         )
+        self._repairs = Repairs(
+            node_id=config.node_id, exchanges=self._exchanges, trees=self.trees, metrics=metrics
+        )
         self._coordinator = Coordinator(
             node_id=config.node_id,
             datacenter=config.datacenter,
@@ -389,6 +395,7 @@ class NodeServices:
         self._handoff.adopt(ring)
         self._replica_trees.adopt(ring)
         self._exchanges.adopt(ring)
+        self._repairs.adopt(ring)
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
         self._properties.adopt(ring)
@@ -564,7 +571,7 @@ class NodeServices:
 
     def stats(self) -> dict[str, Any]:
         """Counters and facts of this node."""
-        return self._overview.stats()
+        return {**self._overview.stats(), **self._repairs.stats()}
 
     def status(self) -> NodeStatus:
         """All that this node knows of itself and its peers."""
@@ -574,6 +581,31 @@ class NodeServices:
         """What this node keeps for others, and how its delivery goes."""
         config = self.config
         return self._handoff.status(window_s=config.hint_window, bytes_max=config.hint_bytes_max)
+
+    def antientropy(self, partition: int | None, limit: int) -> AntiEntropyStatus:
+        """As `Repairs.antientropy`."""
+        return self._repairs.antientropy(partition, limit)
+
+    def pause_antientropy(self, reason: str) -> None:
+        """As `Exchanges.pause`."""
+        self._exchanges.pause(reason)
+
+    def resume_antientropy(self) -> None:
+        """As `Exchanges.resume`."""
+        self._exchanges.resume()
+
+    def repair(self) -> RepairStatus:
+        """As `Repairs.status`."""
+        return self._repairs.status()
+
+    def start_repair(self, asked: RepairAsked) -> RepairStatus:
+        """As `Repairs.start`."""
+        self._check_serves()
+        return self._repairs.start(asked)
+
+    async def stop_repair(self) -> RepairStatus:
+        """As `Repairs.stop`."""
+        return await self._repairs.stop()
 
 
 def _refuse_new(request: Request, call: Call) -> None:

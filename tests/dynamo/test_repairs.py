@@ -10,6 +10,7 @@ from memory_backend import repair_progress
 
 from dynamo.errors import InvalidArgument, NotAnOwner, NotReady, RepairRunning
 from dynamo.exchange_what import RepairWhat
+from dynamo.exchanges import Exchanges
 from dynamo.metrics import Metrics
 from dynamo.repairs import Repairs
 from dynamo.requests import RepairAsked
@@ -90,7 +91,7 @@ def told() -> Told:
 def repairs(told: Told) -> Repairs:
     repairs = Repairs(
         node_id="n1",
-        exchanges=told,
+        exchanges=cast(Exchanges, told),
         trees=cast(Trees, SomeTrees()),
         metrics=Metrics(),
     )
@@ -101,7 +102,7 @@ def repairs(told: Told) -> Repairs:
 def test_before_there_is_a_ring_nothing_can_be_repaired(told: Told) -> None:
     repairs = Repairs(
         node_id="n1",
-        exchanges=told,
+        exchanges=cast(Exchanges, told),
         trees=cast(Trees, SomeTrees()),
         metrics=Metrics(),
     )
