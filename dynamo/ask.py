@@ -6,8 +6,9 @@ The hot path uses a `Waiter` of its own instead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from dynamo.flights import NOTHING
 from dynamo.ports import Failure, Transport
 from dynamo.rpc.messages import Reply, Request
 
@@ -78,3 +79,27 @@ async def ask_each(
         transport.request((target,), message, waiter, timeout)
     await waiter.done
     return [answer for _, answer in waiter.answers]
+
+
+class _AskNothing(_Ask):
+    """As `_Ask`, of requests that bring no record anywhere, nor do their answers."""
+
+    __slots__ = ("flight",)
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(expected)
+        self.flight = NOTHING
+
+
+async def ask_of(
+    transport: Transport, messages: Mapping[str, Request], timeout: float
+) -> dict[str, Reply | Failure]:
+    """What each node answered to a message of its own, none of which brings a record anywhere: whoever
+    waits until this node has nothing under way any more (`dynamo.flights`) does not wait for these."""
+    if not messages:
+        return {}
+    waiter = _AskNothing(len(messages))
+    for target, message in messages.items():
+        transport.request((target,), message, waiter, timeout)
+    await waiter.done
+    return dict(waiter.answers)

@@ -24,6 +24,7 @@ from dynamo.errors import (
     ValueTooLarge,
     WriteUncertain,
 )
+from dynamo.flights import Flights
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.metrics import Metrics
 from dynamo.operations import Operations
@@ -97,10 +98,12 @@ class Coordinator:
         heard: dict[str, int] | None = None,
         properties: PropertiesOf = default_properties,
         opinions: Opinions = ALL_WELL,
+        flights: Flights | None = None,
     ) -> None:
         """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
         number that each node has acknowledged with. `properties`: of a bucket, for each request.
-        `opinions`: who is down and who is doubted, now and later."""
+        `opinions`: who is down and who is doubted, now and later. `flights`: of the node."""
+        self._flights = flights or Flights()
         self._node_id = node_id
         self._datacenter = datacenter
         self._clock = clock
@@ -116,6 +119,7 @@ class Coordinator:
             metrics=metrics,
             heard={} if heard is None else heard,
             opinions=opinions,
+            flights=self._flights,
         )
         self._planner: Planner | None = None
         self._answers = Answers(sealer=sealer, clock=clock, metrics=metrics)
@@ -327,8 +331,11 @@ class Coordinator:
         else:
             timeout = self._left_ms(deadline)
         merged = b""
+        flight: int | None = None
         if options.condition is not None:
-            record = await self._read(routing, plan, _read_of(options, timeout))
+            # What is read goes on with the write, which began as early as this.
+            with self._flights.hold() as flight:
+                record = await self._read(routing, plan, _read_of(options, timeout))
             options = self._judge(options, record, lww)
             merged = encode_record(record) if record else b""
             timeout = self._left_ms(deadline)
@@ -351,7 +358,7 @@ class Coordinator:
             above=above,
         )
         done, tally = self._operations.write(
-            mint, plan, w=w, pw=pw, node_confirms=confirms, deadline=deadline
+            mint, plan, w=w, pw=pw, node_confirms=confirms, deadline=deadline, flight=flight
         )
         try:
             return self._answers.written(routing, await done, tally, options.returnbody, lww)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from dynamo.errors import Unavailable
+from dynamo.flights import Flights
 from dynamo.hedging import Hedger
 from dynamo.known_records import KnownRecords
 from dynamo.metrics import Metrics
@@ -46,8 +47,11 @@ class Operations:
         metrics: Metrics,
         heard: dict[str, int],
         opinions: Opinions,
+        flights: Flights | None = None,
     ) -> None:
-        """`heard`: gets the last synced write number that each node has acknowledged with."""
+        """`heard`: gets the last synced write number that each node has acknowledged with. `flights`: of
+        the node."""
+        self._flights = flights or Flights()
         self._node_id = node_id
         self._transport = transport
         self._clock = clock
@@ -115,16 +119,25 @@ class Operations:
             known=self._known,
             hedger=self._hedger,
             stand_ins=() if there is None else there.spare,
+            flight=self._flights.now,
         )
         operation.start()
         return operation
 
     def write(
-        self, mint: Mint, plan: Plan, *, w: int, pw: int, node_confirms: int, deadline: float
+        self,
+        mint: Mint,
+        plan: Plan,
+        *,
+        w: int,
+        pw: int,
+        node_confirms: int,
+        deadline: float,
+        flight: int | None = None,
     ) -> tuple[asyncio.Future[Minted], WriteTally]:
         """What gets the minter's answer, of a write that has begun, and its tally. `w`: `dw` included.
-        `deadline`: monotonic seconds. Raises Unavailable, before anybody is asked, if too few nodes are
-        up."""
+        `deadline`: monotonic seconds. `flight`: when it began, if that was before now. Raises
+        Unavailable, before anybody is asked, if too few nodes are up."""
         nodes = plan.primaries
         n = len(nodes)
         down = self._down
@@ -149,6 +162,7 @@ class Operations:
             heard=self._heard,
             tell=self._tell,
             may_retry=self._may_retry,
+            flight=self._flights.now if flight is None else flight,
         )
         operation.start(absent)
         return done, tally

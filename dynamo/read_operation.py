@@ -67,6 +67,7 @@ class ReadOperation:
         "_transport",
         "deadline",
         "done",
+        "flight",
     )
 
     def __init__(
@@ -85,11 +86,13 @@ class ReadOperation:
         known: KnownRecords,
         hedger: Hedger,
         stand_ins: Sequence[str] = (),
+        flight: int = 0,
     ) -> None:
         """`fetch`: asks for the body. `nodes`: the primaries that are up, best first. `holders_needed`:
         how many must hold the answer before it is given, 0 without blocking repair. `known`: reads the
         records of answers. `hedger`: says when what does not come is asked of another. `stand_ins`: who
-        may hold some for primaries that are down."""
+        may hold some for primaries that are down. `flight`: as of `dynamo.flights`."""
+        self.flight = flight
         self._hedger = hedger
         #: When it began, if it is to say how long it took.
         self._sampled = 0.0

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from dynamo.ask import ask, ask_all, ask_each
 from dynamo.errors import StorageError
+from dynamo.flights import Flights
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
 from dynamo.own_records import Partition, RefillMark
@@ -69,7 +70,10 @@ class Refill:
         transport: Transport,
         clock: Clock,
         metrics: Metrics,
+        flights: Flights | None = None,
     ) -> None:
+        """`flights`: of the node."""
+        self._flights = flights or Flights()
         self._node_id = node_id
         self._replica = replica
         self._transport = transport
@@ -229,13 +233,14 @@ class Refill:
             assert self._ring is not None
             timeout_ms = int(PAGE_TIMEOUT * 1000)
             scan = Scan(*place, self._ring.epoch, timeout_ms, after, PAGE_BYTES)
-            page = await ask(self._transport, peer, scan, PAGE_TIMEOUT)
-            if not isinstance(page, Page):
-                self._count["refill_pages_failed"] += 1
-                damaged = isinstance(page, Refused) and page.code == "corrupt"
-                return UNREADABLE if damaged else FAILED
-            if not await self._store(place, page.entries):
-                return FAILED
+            with self._flights.hold():
+                page = await ask(self._transport, peer, scan, PAGE_TIMEOUT)
+                if not isinstance(page, Page):
+                    self._count["refill_pages_failed"] += 1
+                    damaged = isinstance(page, Refused) and page.code == "corrupt"
+                    return UNREADABLE if damaged else FAILED
+                if not await self._store(place, page.entries):
+                    return FAILED
             self._count["refill_records"] += len(page.entries)
             # Damaged over there; it mends them from the other primaries, so they are asked for again.
             skipped += page.skipped
@@ -256,15 +261,16 @@ class Refill:
         up = tuple(p for p in others if p not in answered and self._is_up(p))
         timeout_ms = int(MEND_TIMEOUT * 1000)
         fetch = Fetch(key, cls, partition, self._ring.epoch, timeout_ms, True)
-        answers = await ask_all(self._transport, up, fetch, MEND_TIMEOUT)
-        for peer, answer in answers.items():
-            if isinstance(answer, Body):
-                entries = ((key, answer.record),) if answer.record else ()
-                if await self._store((cls, partition), entries):
-                    answered[peer] = "copy" if answer.record else "nothing"
-            elif isinstance(answer, Refused) and answer.code == "corrupt":
-                answered[peer] = "nothing"
-            # One that is being refilled is asked again: it may have writes from since it lost its own.
+        with self._flights.hold():
+            answers = await ask_all(self._transport, up, fetch, MEND_TIMEOUT)
+            for peer, answer in answers.items():
+                if isinstance(answer, Body):
+                    entries = ((key, answer.record),) if answer.record else ()
+                    if await self._store((cls, partition), entries):
+                        answered[peer] = "copy" if answer.record else "nothing"
+                elif isinstance(answer, Refused) and answer.code == "corrupt":
+                    answered[peer] = "nothing"
+        # One that is being refilled is asked again: it may have writes from since it lost its own.
         if len(answered) < len(others):
             return
         del self._answered[storage_key]

@@ -31,7 +31,7 @@ class TellWaiter:
 class Debt:
     """A write that some have missed, to be noted by one node that has it: by the next, if one fails."""
 
-    __slots__ = ("_count", "_keepers", "_message", "_timeout", "_transport")
+    __slots__ = ("_count", "_keepers", "_message", "_timeout", "_transport", "flight")
 
     def __init__(
         self,
@@ -41,8 +41,11 @@ class Debt:
         transport: Transport,
         timeout: float,
         metrics: Metrics,
+        flight: int = 0,
     ) -> None:
-        """`message`: tells one of `keepers`, best first, what it owes. `timeout`: seconds for each."""
+        """`message`: tells one of `keepers`, best first, what it owes. `timeout`: seconds for each.
+        `flight`: of the write, as of `dynamo.flights`."""
+        self.flight = flight
         self._message = message
         self._keepers = iter(keepers)
         self._transport = transport

@@ -81,6 +81,7 @@ class WriteOperation:
         "_told",
         "_transport",
         "deadline",
+        "flight",
     )
 
     def __init__(
@@ -99,11 +100,14 @@ class WriteOperation:
         heard: dict[str, int],
         tell: Waiter,
         may_retry: Callable[[], bool],
+        flight: int = 0,
     ) -> None:
         """`candidates`: the primaries that are up, best minter first. `down`: who is down, now and
         later. `done`: gets the minter's first answer. `tell`: gets the answers of a minter that was
         behind, and was sent what it had missed.
-        `may_retry`: asked before another node is, since one has too much to do."""
+        `may_retry`: asked before another node is, since one has too much to do. `flight`: as of
+        `dynamo.flights`."""
+        self.flight = flight
         #: What is to be minted, until it is; and what is said of it to all.
         self._mint: Mint | None = mint
         self._key = mint.key
@@ -373,6 +377,7 @@ class WriteOperation:
             transport=self._transport,
             timeout=TELL_TIMEOUT,
             metrics=self._metrics,
+            flight=self.flight,
         )
 
     # Answers ------------------------------------------------------------------------------------

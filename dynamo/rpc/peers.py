@@ -22,6 +22,7 @@ from dynamo.rpc.links import Gate, Links
 from dynamo.rpc.loopback import Loopback
 from dynamo.rpc.messages import Request
 from dynamo.rpc.network import Listener, Network
+from dynamo.rpc.pending import Pending
 
 #: What waits to be written when the transport closes gets this long to leave.
 LINGER_SECONDS: Final = 1.0
@@ -179,6 +180,12 @@ class PeerTransport:
             return self._loopback.pending.stalled_for()
         channel = self._channels.get(node)
         return channel.pending.stalled_for() if channel is not None else 0.0
+
+    def under_way(self) -> list[Pending]:
+        """The requests that have not ended, of this node to itself and to each connected peer: a request
+        on any other connection has."""
+        channels = self._channels
+        return [self._loopback.pending, *(channels[node].pending for node in sorted(channels))]
 
     # What the detector goes by -------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ is sampled. Knows nothing of bytes; the clock is an argument.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from dynamo.metrics import Metrics
@@ -94,6 +95,17 @@ class Pending:
         if self._timer is None:
             self._timer = self._clock.call_later(SWEEP_SECONDS, self._sweep)
         return stream
+
+    def waiters(self) -> list[tuple[int, Waiter]]:
+        """Who waits now, each with the stream of its request: a stream is not used again as long as any
+        request of today can last."""
+        entries = (*self._unanswered.items(), *self._answered.items())
+        return [(stream, entry[0]) for stream, entry in entries]
+
+    def any_of(self, streams: Collection[int]) -> bool:
+        """True while one of these requests has not ended."""
+        unanswered, answered = self._unanswered, self._answered
+        return any(stream in unanswered or stream in answered for stream in streams)
 
     def reply(self, stream: int, reply: Reply, last: bool | int, now: float = -_NEVER) -> None:
         """Hand a reply to who waits for it. `now`: when it came, if latency is to be sampled."""
