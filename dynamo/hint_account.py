@@ -17,7 +17,7 @@ from typing import Final
 from antientropy.hints import Held, HintBook
 from dynamo.errors import Malformed, StorageError
 from dynamo.hint_keys import HintKeys
-from dynamo.keys import after_prefix, hint_prefix, split_hint_key
+from dynamo.keys import PREFIX_BYTES, after_prefix, hint_prefix, split_hint_key
 from dynamo.metrics import Metrics
 from dynamo.own_records import facts
 from dynamo.ports import Storage, Write
@@ -55,6 +55,10 @@ class HintAccount:
         self._alarm = alarm
         self._book = HintBook(window_ms=window_s * 1000, bytes_max=bytes_max)
         self._keys = HintKeys()
+        #: Hints of each partition, by its storage prefix, as far as they are counted; no others.
+        self._places: dict[bytes, int] = {}
+        #: Hints that were taken for each partition since the start.
+        self._taken_in: dict[bytes, int] = {}
         #: Hint keys whose last write is not known to be on disk, and its number, in that order.
         self.unsynced: dict[bytes, int] = {}
         #: Called with the target when a hint is taken for one that had none.
@@ -82,6 +86,15 @@ class HintAccount:
         """Of all hints, keys and values, as far as they are counted."""
         return self._book.bytes
 
+    def count_in(self, place: bytes) -> int | None:
+        """Hints of the partition with this storage prefix, for whomever; None if nobody can say: they
+        are being counted, or dropped."""
+        return self._places.get(place, 0) if self.counted else None
+
+    def taken_in(self, place: bytes) -> int:
+        """How many hints were taken for this partition since the start."""
+        return self._taken_in.get(place, 0)
+
     def steady(self, target: str) -> None:
         """The target has been up without a break for long enough: once no hint is left for it, its
         window can begin anew. To be said again as long as it is so: each hint that is taken takes it
@@ -103,6 +116,7 @@ class HintAccount:
         """Make up the account anew: of a storage that was opened, or opened again."""
         self._book.clear()
         self._keys.clear()
+        self._places.clear()
         self.unsynced.clear()
         self._position = b""
         self.counted = self._looked = False
@@ -158,6 +172,7 @@ class HintAccount:
                 continue
             created_ms = int.from_bytes(data[:CREATED_BYTES])
             self._book.add(target, len(hint_key) + len(data), created_ms)
+            self._change_place(hint_key, 1)
         if not page:
             self._end_counting()
 
@@ -202,6 +217,7 @@ class HintAccount:
         self._discarding = True
         self._book.clear()
         self._keys.clear()
+        self._places.clear()
         self.unsynced.clear()
         self._position = b""
         self.counted = False
@@ -268,10 +284,24 @@ class HintAccount:
     def _taken(self, target: str, hint_key: bytes, size: int, created_ms: int) -> None:
         self._book.add(target, size, created_ms)
         self._keys.add(target, hint_key)
+        self._change_place(hint_key, 1)
 
     def _gone(self, target: str, hint_key: bytes, size: int, created_ms: int) -> None:
         self._book.remove(target, size, created_ms)
         self._keys.remove(target, hint_key)
+        self._change_place(hint_key, -1)
+
+    def _change_place(self, hint_key: bytes, change: int) -> None:
+        place = _place_of(hint_key)
+        count = self._places.get(place, 0) + change
+        if count > 0:
+            self._places[place] = count
+        else:
+            self._places.pop(place, None)
+
+    def _note_taken(self, hint_key: bytes) -> None:
+        place = _place_of(hint_key)
+        self._taken_in[place] = self._taken_in.get(place, 0) + 1
 
     def _window_entry(self, target: str, now_ms: int) -> Write:
         """What opens the target's window, beside its first hint."""
@@ -310,3 +340,9 @@ class HintAccount:
         if self._is_counted(hint_key):
             created_ms = int.from_bytes(data[:CREATED_BYTES])
             self._gone(target, hint_key, len(hint_key) + len(data), created_ms)
+
+
+def _place_of(hint_key: bytes) -> bytes:
+    """The storage prefix of the partition that a hint's key is of."""
+    start = 1 + hint_key[0]
+    return hint_key[start : start + PREFIX_BYTES]

@@ -346,6 +346,7 @@ class HintStore(HintAccount):
             self._book.open(target, now_ms)
         for target, hint_key, size in new:
             self._book.taken(target)
+            self._note_taken(hint_key)
             is_first = self._book.count(target) == 0
             if self._is_counted(hint_key):
                 self._taken(target, hint_key, size, now_ms)

@@ -22,6 +22,7 @@ from dynamo.memo import Memo
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Storage, Write
 from dynamo.queues import queue_entries
+from dynamo.reap_queue import LONG, Change, ReapQueue
 from dynamo.record import Record, read_record
 from dynamo.refusing import Refusing
 from dynamo.rpc.messages import Synced
@@ -59,6 +60,8 @@ class OwnRecords:
         #: The hash trees of the partitions that this node owns. Every change of a record is noted there.
         self.forest = Forest()
         self._trees = self.forest.trees
+        #: Tombstones that wait to be reaped.
+        self.queue = ReapQueue(storage=storage, metrics=metrics)
         self._commit = commit
         self._count = metrics.count
         #: What is said to who asks for what cannot be had here.
@@ -128,10 +131,8 @@ class OwnRecords:
         position, element, change, state = self.hasher.leaf(storage_key, before, record)
         data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
         try:
-            if state or (before is not None and before.state):
-                entry = Write("records", storage_key, data)
-                queued = queue_entries(storage_key, before, record, state)
-                number = self._storage.write((entry, *queued), reserve=reserve)
+            if state or len(record.vector) > LONG or (before is not None and before.state):
+                number = self._put_queued(storage_key, before, state, record, data, reserve)
             else:
                 number = self._storage.put("records", storage_key, data, reserve=reserve)
         except StorageError as error:
@@ -151,18 +152,22 @@ class OwnRecords:
         record: Record,
         encoded: bytes,
         write: Callable[[Sequence[Write]], int],
+        *,
+        shortened: bool = False,
     ) -> int:
         """As `put`, in a batch with other things: `write` is given these entries of it, and returns the
-        number of the write."""
+        number of the write. `shortened`: the vector has lost entries."""
         position, element, change, state = self.hasher.leaf(storage_key, before, record)
         data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
-        entries = [Write("records", storage_key, data)]
-        if state or (before is not None and before.state):
-            entries += queue_entries(storage_key, before, record, state)
+        entries, queued = self._entries(
+            storage_key, before, state, record, data, shortened=shortened
+        )
         try:
             number = write(entries)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
+        if queued is not None:
+            self.queue.written(queued)
         self.unsynced[storage_key] = number
         tree = self._trees.get(storage_key[:PREFIX_BYTES])
         if tree is not None:
@@ -177,12 +182,100 @@ class OwnRecords:
         birth, counter = stored.birth, stored.counter
         data = encode_stored(storage_key, birth, counter, stored.record, position, element, state)
         self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
-        entries = [Write("records", storage_key, data)]
-        entries += queue_entries(storage_key, stored, record, state)
         try:
-            self._storage.write(entries)
+            # One of the first format may be a tombstone that is in no queue yet.
+            self._put_queued(storage_key, stored, state, record, data, False)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
+
+    def _put_queued(
+        self,
+        storage_key: bytes,
+        before: Stored | None,
+        state: int,
+        record: Record,
+        data: bytes,
+        reserve: bool,
+    ) -> int:
+        """Write a record together with what that changes in the queue; raises as `Storage.write`."""
+        entries, queued = self._entries(storage_key, before, state, record, data)
+        number = self._storage.write(entries, reserve=reserve)
+        if queued is not None:
+            self.queue.written(queued)
+        return number
+
+    def _entries(
+        self,
+        storage_key: bytes,
+        before: Stored | None,
+        state: int,
+        record: Record,
+        data: bytes,
+        *,
+        shortened: bool = False,
+    ) -> tuple[list[Write], Change | None]:
+        """The record's entry in its batch, those in the queues, and what the batch does to the queue of
+        those that wait to be reaped."""
+        entries = [Write("records", storage_key, data)]
+        entries += queue_entries(storage_key, before, record, state)
+        queued = self.queue.change(storage_key, before, state, record, shortened=shortened)
+        if queued is not None:
+            entries.append(queued.write)
+        return entries, queued
+
+    def shorten(
+        self,
+        storage_key: bytes,
+        before: Stored,
+        birth: bytes,
+        counter: int,
+        record: Record,
+        encoded: bytes,
+    ) -> int:
+        """As `put`, of a record whose vector has lost entries."""
+
+        def write(entries: Sequence[Write]) -> int:
+            return self._storage.write(entries, reserve=True)
+
+        return self.put_beside(
+            storage_key, before, birth, counter, record, encoded, write, shortened=True
+        )
+
+    def drop(self, doomed: Sequence[tuple[bytes, Stored]]) -> int:
+        """Delete records that are as they were just read, each with its birth and with its place in the
+        queue, unsynced; returns the write number. Raises as `Storage.write`."""
+        if not doomed:
+            return self._storage.write_number
+        queued = [self.queue.removal(storage_key) for storage_key, _ in doomed]
+        entries = [Write("records", storage_key, None) for storage_key, _ in doomed]
+        entries += [change.write for change in queued]
+        try:
+            # A disk that is nearly full must be able to let go of them.
+            number = self._storage.write(entries, reserve=True)
+        except StorageError as error:
+            for storage_key, _ in doomed:
+                failed = self._failed(storage_key, error)
+            raise failed from error
+        for (storage_key, stored), change in zip(doomed, queued, strict=True):
+            self.queue.written(change)
+            self.unsynced[storage_key] = number
+            tree = self._trees.get(storage_key[:PREFIX_BYTES])
+            if tree is not None:
+                tree.note(storage_key, stored.position, stored.element)
+        return number
+
+    def leave_queue(self, storage_key: bytes) -> None:
+        """What the queue says of this key is not so. Raises as `Storage.write`."""
+        queued = self.queue.removal(storage_key)
+        self._storage.write((queued.write,), reserve=True)
+        self.queue.written(queued)
+
+    def synced(self, storage_keys: Iterable[bytes], number: int) -> None:
+        """All writes up to `number` are on disk: forget that those of these keys were not."""
+        unsynced = self.unsynced
+        for storage_key in storage_keys:
+            if unsynced.get(storage_key, number + 1) <= number:
+                del unsynced[storage_key]
 
     def unqueue(self, entry: bytes) -> int:
         """Drop an entry of a queue that no record wants any more; returns the write number. Raises as
@@ -243,10 +336,12 @@ class OwnRecords:
         # What stood for it cannot be known any more.
         self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
         try:
+            queued = self.queue.removal(storage_key)
             self._storage.write(
                 (
                     Write("facts", QUARANTINE_PREFIX + storage_key, data),
                     Write("records", storage_key, None),
+                    queued.write,
                 )
             )
         except StorageError as error:
@@ -254,6 +349,7 @@ class OwnRecords:
             self._unmarked.add(storage_key)
             log.warning("a damaged record could not be put aside: %s", error.message)
         else:
+            self.queue.written(queued)
             self._unmarked.discard(storage_key)
         self.on_damage()
 

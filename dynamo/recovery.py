@@ -134,6 +134,7 @@ class Recovery:
         # They have the writes that may be gone, and changes of what was read before.
         self._replica.forest.doubt_all()
         self._replica.hints.recount()
+        self._replica.queue.recount()
         opening = self._storage.opening
         if opening.state != "clean":
             self._why = opening.why or opening.state
