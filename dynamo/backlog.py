@@ -8,17 +8,22 @@ here, is refused. Knows nothing of what the requests do.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Handler, Timer
-from dynamo.rpc.messages import Refused, Request
+from dynamo.rpc.messages import NO_HINT, Mint, Owe, Refused, Request, Store
 
 RETRY_SECONDS: Final = 0.005
 REQUESTS_MAX: Final = 1024
 BYTES_MAX: Final = 32 << 20
 
 BUSY: Final = "this node's storage is behind with its writes; try again"
+
+
+#: (class, partition, routing key).
+RecordName = tuple[int, int, bytes]
 
 
 class _Waiting(NamedTuple):
@@ -50,6 +55,22 @@ class Backlog:
     def bytes(self) -> int:
         """What those that wait hold."""
         return self._bytes
+
+    def keys(self) -> Iterator[RecordName]:
+        """What the messages that wait are about: (class, partition, routing key)."""
+        for message in self._messages():
+            yield message.cls, message.partition, message.key
+
+    def hinted(self) -> Iterator[tuple[int, int]]:
+        """The (class, partition) of those that are to become hints."""
+        for message in self._messages():
+            if not isinstance(message, Owe) and message.hint_for != NO_HINT:
+                yield message.cls, message.partition
+
+    def _messages(self) -> Iterator[Mint | Store | Owe]:
+        for one in self._waiting:
+            assert isinstance(one.message, Mint | Store | Owe), "nothing else is put off"
+            yield one.message
 
     def wait(
         self, handler: Handler, message: Request, call: Call, size: int, *, share: float = 1.0

@@ -92,6 +92,17 @@ COUNTERS: Final[Mapping[str, str]] = {
     "hint_scans_failed": "Times that the hints could not be read through, to count or drop them.",
     "fetches_hinted": "Records of absent members that this node was asked for.",
     "deliveries_stored": "Records that this node had missed, and merged in.",
+    # Reaping
+    "tombstones_reaped": "Tombstones that this node saw to be dropped by all owners.",
+    "tombstones_dropped": "Tombstones that are gone here, whoever saw to it.",
+    "births_dropped": "Records whose vectors have lost births that no member has any more.",
+    "drops_refused": "Tombstones and births that were to go, and were not what they were to be.",
+    "hints_looked_at": "Times that this node said what it owes of partitions, for reaping.",
+    "settles": "Times that this node said that all had ended which it had under way.",
+    "settles_failed": "Times that it could not say so in time.",
+    "reaps_interrupted": "Times that the queue of tombstones could not be gone over.",
+    "reap_scans_failed": "Times that the queue of tombstones could not be read, to count it.",
+    "reap_facts_void": "Places in that queue that stood for nothing, and were removed.",
     # Listings
     "listings": "Lists of keys or buckets that this node began.",
     "listings_refused": "Lists refused, since the node made as many as it does at a time.",

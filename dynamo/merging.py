@@ -102,6 +102,11 @@ class Merging(OwnRecords):
         #: Called when a dot shows that someone else runs under this incarnation.
         self.on_foreign_dot: Callable[[], None] = lambda: None
 
+    @property
+    def incarnation(self) -> bytes:
+        """What the births that it takes begin with."""
+        return self._incarnation
+
     def renew_incarnation(self, incarnation: bytes) -> None:
         """From now on mint under another incarnation; the births of the old one are left alone."""
         self._incarnation = incarnation

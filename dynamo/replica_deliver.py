@@ -7,6 +7,7 @@ the replica, which alone writes. Knows nothing of who owed the records, nor for 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from dynamo.commit import GroupCommit
@@ -48,6 +49,12 @@ class ReplicaDeliver:
     def __len__(self) -> int:
         """Deliveries that are being merged."""
         return len(self._under_way)
+
+    def keys(self) -> Iterator[tuple[int, int, bytes]]:
+        """What is still to be merged of those: (class, partition, routing key)."""
+        for merging in self._under_way:
+            for delivery in merging.message.entries[merging.at :]:
+                yield delivery.cls, delivery.partition, delivery.key
 
     def on_deliver(self, message: Deliver, call: Call) -> None:
         """Merge the records, answer Delivered once those that were taken are on disk."""

@@ -27,6 +27,7 @@ from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
 from dynamo.exchanges import STRAGGLER_DEADLINE, Exchanges
 from dynamo.expiry import Expiry
+from dynamo.flights import Flights
 from dynamo.handoff import Handoff
 from dynamo.keys import partition_prefix
 from dynamo.leaf import LeafHasher
@@ -37,6 +38,7 @@ from dynamo.own_records import Partition
 from dynamo.ports import Call, Handler, Prompt
 from dynamo.properties import PropertiesOf, with_defaults
 from dynamo.readiness import Readiness
+from dynamo.reaper import Reaper
 from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
@@ -47,6 +49,7 @@ from dynamo.replica_listing import ReplicaListing
 from dynamo.replica_looks import ReplicaLooks
 from dynamo.replica_reads import ReplicaReads
 from dynamo.replica_trees import ReplicaTrees
+from dynamo.replica_reap import ReplicaReap
 from dynamo.requests import (
     LIST_TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_MAX,
@@ -72,7 +75,9 @@ from dynamo.rpc.messages import (
     Store,
 )
 from dynamo.rpc.peers import PeerTransport
-from dynamo.status import HintsStatus, NodeStatus
+from dynamo.rpc.reap_messages import Drop, Holds, LookHints, SettleUp
+from dynamo.settling import Settling, Standing
+from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
 from dynamo.trees import Trees
 from dynamo.version import incarnation_bytes
 from dynamo.world import Directory, NodeStorage, World
@@ -131,6 +136,7 @@ class NodeServices:
         config, world, metrics = self.config, self._world, self.metrics
         self._failed = asyncio.get_running_loop().create_future()
         clock = world.clock
+        self._flights = flights = Flights()
         self._directory = directory = world.open_directory()
         is_new = not directory.has_database
         self._storage = storage = await world.open_storage(existed=not is_new, metrics=metrics)
@@ -162,6 +168,9 @@ class NodeServices:
             node_id=config.node_id, replica=replica, reads=reads, storage=storage, metrics=metrics
         )
         looks = ReplicaLooks(replica=replica, commit=commit, metrics=metrics)
+        reap = ReplicaReap(
+            replica=replica, deliver=deliver, storage=storage, commit=commit, metrics=metrics
+        )
         self._reads: dict[type, Handler] = {
             Fetch: Prompt(reads.fetch_at_once, reads.on_fetch),
             ListKeys: listing.on_list_keys,
@@ -197,6 +206,8 @@ class NodeServices:
             Scan: reads.on_scan,
             **replica_trees.handlers(),
             **looks.handlers(),
+            Holds: reap.on_holds,
+            Drop: reap.on_drop,
             **properties.handlers(),
             **membership.handlers(),
         }
@@ -209,6 +220,34 @@ class NodeServices:
             transport=transport,
             clock=clock,
             metrics=metrics,
+            flights=flights,
+        )
+        self._settling = settling = Settling(
+            node_id=config.node_id,
+            replica=replica,
+            storage=storage,
+            commit=commit,
+            transport=transport,
+            flights=flights,
+            standing=lambda: Standing(directory.start, replica.incarnation),
+            keep_shown=topology.keep_shown,
+            clock=clock,
+            sleep=world.sleep,
+            metrics=metrics,
+            later_epoch=membership.later_epoch,
+        )
+        self._handlers |= {LookHints: settling.on_look_hints, SettleUp: settling.on_settle_up}
+        self._reaper = Reaper(
+            node_id=config.node_id,
+            own=reap,
+            queue=replica.queue,
+            transport=transport,
+            down=detector.down,
+            clock=clock,
+            chance=world.chance,
+            metrics=metrics,
+            after_s=config.reap_after,
+            later_epoch=membership.later_epoch,
         )
         self._handoff = Handoff(
             node_id=config.node_id,
@@ -251,6 +290,7 @@ class NodeServices:
             heard=topology.acknowledged,
             properties=properties_of,
             opinions=detector,
+            flights=flights,
         )
         self._listing = Listing(
             node_id=config.node_id,
@@ -310,6 +350,7 @@ class NodeServices:
             self._adopt(topology.ring)
         self._own("storage watch", recovery.watch(world.sleep))
         self._own("hints", replica.hints.run(world.sleep))
+        self._own("tombstones", replica.queue.run(world.sleep))
         for name, work in membership.tasks(world.sleep).items():
             self._own(name, work)
         for name, run in properties.tasks().items():
@@ -321,6 +362,9 @@ class NodeServices:
         self._own("hash trees", self.trees.run(world.sleep))
         self._own("exchanges", self._exchanges.run())
         self._own("expiry", self._expiry.run(world.sleep))
+        self._own("settling", settling.run())
+        self._own("looks at hints", settling.run_looks())
+        self._own("reaper", self._reaper.run())
 
     async def settled(self, patience: float) -> None:
         """Return once every peer that is there is connected, or this node would hold it for down, and
@@ -355,6 +399,7 @@ class NodeServices:
         if self._transport is not None:
             self._replica.close()
             self._deliver.close()
+            self._settling.close()
             await self._transport.close()
         for task in self._tasks:
             task.cancel()
@@ -396,6 +441,8 @@ class NodeServices:
         self._replica_trees.adopt(ring)
         self._exchanges.adopt(ring)
         self._repairs.adopt(ring)
+        self._settling.adopt(ring)
+        self._reaper.adopt(ring)
         self._coordinator.adopt(ring)
         self._listing.adopt(ring)
         self._properties.adopt(ring)
@@ -419,6 +466,7 @@ class NodeServices:
         self._refill.wake()
         self._handoff.on_connected(node_id)
         self._exchanges.on_connected(node_id)
+        self._reaper.wake()
         self._properties.on_connected(node_id)
 
     def _in_delivery(self, peer: str, place: Partition) -> bool:
@@ -565,6 +613,8 @@ class NodeServices:
             "batches of hints under way": self._handoff.in_flight,
             "records under way in exchanges": self._exchanges.in_flight,
             "waits for sync points": self._handoff.waiting,
+            "waits until all has ended": self._settling.waiting,
+            "tombstones that are being reaped": self._reaper.trying,
             "answers about damaged records": self._refill.unsettled,
             "changes of properties that are not on disk yet": self._properties.unwritten,
         }
@@ -576,6 +626,10 @@ class NodeServices:
     def status(self) -> NodeStatus:
         """All that this node knows of itself and its peers."""
         return self._overview.status()
+
+    def tombstones(self) -> TombstonesStatus:
+        """As `Reaper.status`."""
+        return self._reaper.status()
 
     def hints(self) -> HintsStatus:
         """What this node keeps for others, and how its delivery goes."""

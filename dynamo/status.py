@@ -250,3 +250,35 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     storage: StorageStatus
     requests: dict[str, int]
     alarms: dict[str, int]
+
+
+class WaitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """So many records wait for the same."""
+
+    why: str
+    records: int
+
+
+class TombstonesStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node knows of the tombstones that it keeps, and of records with long vectors.
+
+    `counted`: False while those of an earlier start are still being counted. `tombstones`: records that
+    nothing can be shown of any more. `births`: other records whose vectors are looked at for what may
+    leave them. `oldest_s`: since the oldest tombstone was written, as of the last pass over them; None
+    if none was met. `after_s`: for so long a tombstone is left alone. `trying`: records of the batch
+    under way. `reaped`: tombstones that this node saw to be dropped everywhere, since its start;
+    `dropped`: of its own copies, whoever saw to it; `shortened`: records that births have left here.
+    `waiting`: of the records that this node is to see to, what those that were tried wait for.
+    """
+
+    node: str
+    counted: bool
+    tombstones: int
+    births: int
+    oldest_s: float | None
+    after_s: int
+    trying: int
+    reaped: int
+    dropped: int
+    shortened: int
+    waiting: tuple[WaitStatus, ...]

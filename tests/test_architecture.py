@@ -32,7 +32,7 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors memo metrics counters latency status hybrid_clock believed_time tail cluster.phi pace
+    errors memo metrics counters latency status hybrid_clock believed_time tail cluster.phi pace flights
     varint keys strict_toml cursor lane cluster.view hint_keys
     version agreement
     rpc.fields
@@ -51,17 +51,17 @@ RANKS = """
     rpc.links rpc.dial
     rpc.peers
 
-    commit ask backlog sync_point admission
-    refusing cluster.later_ring
+    commit ask backlog sync_point admission reap_queue
+    refusing cluster.later_ring reap_batch
     own_records
     merging hint_account exchange_what
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     operations
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
-    property_learning cluster.gossip kept_trees expiry
+    property_learning cluster.gossip kept_trees expiry replica_reap settling
     bucket_properties cluster.membership
-    recovery trees overview bucket_listing replica_listing handoff repair_selection
+    recovery trees overview bucket_listing replica_listing handoff repair_selection reaper
     replica_trees replica_looks exchange_budget exchange_stuck
     exchange_moves
     exchange_keys
@@ -141,7 +141,7 @@ WRITERS = (
     # The replica is these: what it does, and what it does it to, its own records and others'.
     "dynamo.replica",
     "dynamo.own_records",
-    "dynamo.queues",  # what is written beside a record
+    "dynamo.queues",  # what is written beside a record "dynamo.reap_queue",
     "dynamo.hint_store",
     "dynamo.hint_account",
     "dynamo.kept_trees",

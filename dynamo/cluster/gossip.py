@@ -118,6 +118,8 @@ class GossipService:
         self.on_behind: Callable[[int], None] = lambda start: None
         #: Called with a peer that has another ring of the same epoch.
         self.on_stranger: Callable[[str], None] = lambda node: None
+        #: Called with a peer that has a ring of a later epoch, and that.
+        self.on_later_epoch: Callable[[str, int], None] = lambda node, epoch: None
 
     def __repr__(self) -> str:
         return f"GossipService({self._node_id} {self.view!r})"
@@ -265,6 +267,8 @@ class GossipService:
             call.reply(Refused("stale_epoch", True, detail, epoch=ring.epoch))
             if message.epoch == ring.epoch:
                 self.on_stranger(call.peer)
+            elif message.epoch > ring.epoch:
+                self.on_later_epoch(call.peer, message.epoch)
             return
         try:
             digest = decode_digest(message.digest)

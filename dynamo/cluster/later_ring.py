@@ -49,6 +49,13 @@ class LaterRing:
         asked = " ".join(f"{peer}@{epoch}" for peer, (epoch, _) in self._asked.items())
         return f"LaterRing({self._node_id} asked=[{asked}])"
 
+    @property
+    def epoch(self) -> int:
+        """The latest that any peer has named, if it is later than the ring's; else 0."""
+        ring = self._ring()
+        named = max((epoch for epoch, _ in self._asked.values()), default=0)
+        return named if ring is not None and named > ring.epoch else 0
+
     def note(self, peer: str, epoch: int) -> None:
         """A request of the peer names this epoch."""
         ring = self._ring()

@@ -45,6 +45,7 @@ class Membership:
         self._detector = detector
         self._clock = clock
         self._metrics = metrics
+        self._later: LaterRing | None = None
         book = AddressBook(blobs=directory, metrics=metrics)
         self.topology = Topology(
             own=_member(config),
@@ -88,13 +89,19 @@ class Membership:
         topology.on_disconnected = detector.disconnected
         topology.on_stranger = transport.disconnect
         topology.on_heartbeat = detector.heartbeat
-        return LaterRing(
+        later = self._later = LaterRing(
             node_id=self._node_id,
             ring=lambda: topology.ring,
             transport=transport,
             clock=self._clock,
             metrics=self._metrics,
-        ).note
+        )
+        gossip.on_later_epoch = later.note
+        return later.note
+
+    def later_epoch(self) -> int:
+        """As `LaterRing.epoch`."""
+        return 0 if self._later is None else self._later.epoch
 
     def adopt(self, ring: Ring) -> None:
         """Its members are those to watch and to talk to."""

@@ -296,6 +296,25 @@ class Topology:
             self._known[name] = msgspec.structs.replace(known, write_number=write_number)
             self._heard = True
 
+    async def keep_shown(self, shown: Iterable[tuple[str, int, int]]) -> str:
+        """Note on disk what members have shown of themselves, (id, start, synced write number): from
+        then on one that comes back with less is found out. "" once it is there, else why it cannot be:
+        a member has not been met in that start, or the disk takes nothing."""
+        for name, start, number in shown:
+            known = self._last_known(name)
+            if name == self._own.id or (known is not None and known.start > start):
+                continue
+            if known is None or known.start < start:
+                return f"it has not met {name} as it is now"
+            self._hear(name, number)
+        try:
+            # All that is known, once more: what was heard before may not be there yet.
+            await self._blobs.keep_blob(PEERS_BLOB, msgspec.msgpack.encode(self._known))
+        except StorageError as error:
+            self._heard = True
+            return f"what members have shown cannot be kept: {error.message}"
+        return ""
+
     def _write_known(self) -> None:
         """On disk when this returns: who greets is let in after it."""
         self._heard = False

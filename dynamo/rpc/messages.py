@@ -65,7 +65,16 @@ from dynamo.rpc.fields import (
     Targets,
     WriteNumber,
 )
-from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds, Settled, SettleUp, StillSettled
+from dynamo.rpc.reap_messages import (
+    Drop,
+    Dropped,
+    Held,
+    HintsSeen,
+    Holds,
+    LookHints,
+    Settled,
+    SettleUp,
+)
 from dynamo.version import Counter, Vector
 
 __all__ = (
@@ -460,7 +469,7 @@ Request = (
     | Pull
     | Holds
     | SettleUp
-    | StillSettled
+    | LookHints
     | Drop
 )
 Reply = (
@@ -485,4 +494,5 @@ Reply = (
     | Held
     | Settled
     | Dropped
+    | HintsSeen
 )

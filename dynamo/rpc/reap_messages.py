@@ -60,26 +60,6 @@ class Holds(Message, frozen=True, array_like=True, tag=19):
     entries: Annotated[tuple[Doomed, ...], Meta(max_length=REAPED_MAX)]
 
 
-class SettleUp(Message, frozen=True, array_like=True, tag=20):
-    """Step two: ask any member to answer once all that it had under way when asked has ended, and every
-    other member has answered a ping on the connection that was used. Answered by Settled, or Refused."""
-
-    deadline_ms: DeadlineMs
-    epoch: Epoch
-    places: _Places
-
-
-class StillSettled(Message, frozen=True, array_like=True, tag=21):
-    """Step two, once all have settled: has the receiver, in the `start` in which it answered, taken no
-    hint for these partitions since (`taken`, from its answer), and has it none? Answered by Settled."""
-
-    deadline_ms: DeadlineMs
-    epoch: Epoch
-    places: _Places
-    start: Annotated[int, Meta(ge=0, le=INT64_MAX)]
-    taken: _Taken
-
-
 class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a member showed in step two: `member`, its index in the ring; its start number; its last
     synced write."""
@@ -89,15 +69,34 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
     write_number: WriteNumber
 
 
+class LookHints(Message, frozen=True, array_like=True, tag=21):
+    """Step two and step four: ask any member what it still owes of these partitions to anybody, and how
+    many hints it has taken for each. Answered by HintsSeen once all that it has written so far is on
+    disk, or Refused. `known`: what every member has shown in step two, noted on disk before the answer;
+    () in step two itself."""
+
+    deadline_ms: DeadlineMs
+    epoch: Epoch
+    places: _Places
+    known: Annotated[tuple[Shown, ...], Meta(max_length=4_096)] = ()
+
+
+class SettleUp(Message, frozen=True, array_like=True, tag=20):
+    """Step three: ask any member to answer once all that it had under way when asked has ended, and
+    every other member has answered a ping on the connection that was used. Answered by Settled, or
+    Refused."""
+
+    deadline_ms: DeadlineMs
+    epoch: Epoch
+
+
 class Drop(Message, frozen=True, array_like=True, tag=22):
-    """Step three: drop each of these records, if it is still the very one; where `births` are named, put
-    the same record without them in its place. `known`: of every other member, noted on disk before.
-    Answered by Dropped, or Refused."""
+    """Step five: drop each of these records, if it is still the very one; where `births` are named, put
+    the same record without them in its place. Answered by Dropped, or Refused."""
 
     deadline_ms: DeadlineMs
     epoch: Epoch
     entries: Annotated[tuple[Doomed, ...], Meta(max_length=REAPED_MAX)]
-    known: Annotated[tuple[Shown, ...], Meta(max_length=4_096)]
 
 
 class Held(Message, frozen=True, array_like=True, tag=82):
@@ -107,18 +106,9 @@ class Held(Message, frozen=True, array_like=True, tag=82):
 
 
 class Settled(Message, frozen=True, array_like=True, tag=83):
-    """All has ended that was under way. `blocked`: positions of places for which the sender still owes
-    something, each with why. `start`, `write_number`: of the sender, synced. `incarnation`: under which
-    it mints. `taken`: hints it has taken for each place since its start."""
+    """All has ended that was under way. `start`: of the sender."""
 
-    blocked: Annotated[
-        tuple[tuple[Annotated[int, Meta(ge=0, lt=PLACES_MAX)], _Reason], ...],
-        Meta(max_length=PLACES_MAX),
-    ]
     start: Annotated[int, Meta(ge=0, le=INT64_MAX)]
-    write_number: WriteNumber
-    incarnation: Annotated[bytes, Meta(max_length=32)]
-    taken: _Taken
 
 
 class Dropped(Message, frozen=True, array_like=True, tag=84):
@@ -128,3 +118,18 @@ class Dropped(Message, frozen=True, array_like=True, tag=84):
         tuple[tuple[Annotated[int, Meta(ge=0, lt=REAPED_MAX)], _Reason], ...],
         Meta(max_length=REAPED_MAX),
     ]
+
+
+class HintsSeen(Message, frozen=True, array_like=True, tag=85):
+    """What the sender still owes. `blocked`: positions of places for which it owes something, or cannot
+    say, each with why. `start`, `write_number`: of the sender, synced. `incarnation`: under which it
+    mints. `taken`: hints it has taken for each place since its start."""
+
+    blocked: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=0, lt=PLACES_MAX)], _Reason], ...],
+        Meta(max_length=PLACES_MAX),
+    ]
+    start: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    write_number: WriteNumber
+    incarnation: Annotated[bytes, Meta(max_length=32)]
+    taken: _Taken

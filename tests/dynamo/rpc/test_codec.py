@@ -60,11 +60,12 @@ from dynamo.rpc.reap_messages import (
     Drop,
     Dropped,
     Held,
+    HintsSeen,
     Holds,
+    LookHints,
     Settled,
     SettleUp,
     Shown,
-    StillSettled,
 )
 from dynamo.version import birth_bytes, incarnation_bytes
 
@@ -92,9 +93,10 @@ REQUESTS: list[Request] = [
     LookKeys(0, 1, 2, 3, (b"k", b"l")),
     Pull(0, 1, 2, 3, (b"k",)),
     Holds(1, 2, (Doomed(b"k", 0, 1, b"digest"),)),
-    SettleUp(1, 2, ((0, 1), (0, 2))),
-    StillSettled(1, 2, ((0, 1),), 3, (4,)),
-    Drop(1, 2, (Doomed(b"k", 0, 1, b"digest", (BIRTH,)),), (Shown(0, 1, 2),)),
+    SettleUp(1, 2),
+    LookHints(1, 2, ((0, 1), (0, 2))),
+    LookHints(1, 2, ((0, 1),), (Shown(0, 1, 2),)),
+    Drop(1, 2, (Doomed(b"k", 0, 1, b"digest", (BIRTH,)),)),
 ]
 REPLIES: list[Reply] = [
     Pong(),
@@ -119,7 +121,8 @@ REPLIES: list[Reply] = [
     ),
     Pulled((b"r", b""), (1,)),
     Held((0, 2)),
-    Settled(((0, "a hint for n2"),), 1, 2, b"incarnation", (3,)),
+    Settled(1),
+    HintsSeen(((0, "a hint for n2"),), 1, 2, b"incarnation", (3,)),
     Dropped(((1, "changed"),)),
 ]
 
