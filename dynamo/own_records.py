@@ -183,8 +183,7 @@ class OwnRecords:
         data = encode_stored(storage_key, birth, counter, stored.record, position, element, state)
         self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
         try:
-            # One of the first format may be a tombstone that is in no queue yet.
-            self._put_queued(storage_key, stored, state, record, data, False)
+            self._storage.put("records", storage_key, data)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
 

@@ -40,12 +40,13 @@ PAGE: Final = 500
 PAGES_MAX: Final = 10
 #: Births that leave one record at a time.
 BIRTHS: Final = 128
-#: Seconds between two batches, less and more by a quarter; beside clients; after so many in vain, at
-#: most; while a member is missing.
+#: Seconds between two batches, less and more by a quarter; beside clients; after some in vain, at most;
+#: while a member is missing; while other owners see to what is due.
 ROUND_INTERVAL: Final = 1.0
 BESIDE_CLIENTS_INTERVAL: Final = 4.0
 INTERVAL_MAX: Final = 30.0
 MISSING_INTERVAL: Final = 2.0
+OTHERS_INTERVAL: Final = 10.0
 JITTER: Final = 0.25
 
 
@@ -97,6 +98,8 @@ class Reaper:
         #: Why nothing is tried now; "" if something is.
         self._hindrance = ""
         self._trying = 0
+        #: This pass has tried something.
+        self._tried = False
         queue.on_queued = self._wake.set
 
     def __repr__(self) -> str:
@@ -159,6 +162,7 @@ class Reaper:
         doomed, is_over = await self._collect(batch, up, BATCH_BESIDE_CLIENTS if busy else BATCH)
         gone = 0
         if doomed:
+            self._tried = True
             self._trying = len(doomed)
             try:
                 became = await batch.run(doomed)
@@ -184,10 +188,12 @@ class Reaper:
         pause = min(pause * float(1 << min(self._in_vain, 10)), INTERVAL_MAX)
         if not is_over:
             return pause
-        waiting, due_ms = self._tally.waiting, self._due_ms
+        tried, waiting, due_ms = self._tried, self._tally.waiting, self._due_ms
         self._end_pass()
-        if waiting or due_ms is None:
+        if tried:
             return pause
+        if waiting or due_ms is None:
+            return OTHERS_INTERVAL  # others see to them
         # Nothing can be due before.
         left = (due_ms - self._clock.wall_ms()) / 1000
         return min(max(left, pause), INTERVAL_MAX)
@@ -196,6 +202,7 @@ class Reaper:
         self._last, self._tally = self._tally, Tally()
         self._last_oldest, self._oldest = self._oldest, None
         self._due_ms = None
+        self._tried = False
         self._after = b""
 
     def _members(self) -> list[str]:
@@ -245,7 +252,9 @@ class Reaper:
             cls, partition, _ = split_storage_key(queued.storage_key)
         except Malformed:
             return None
-        if reaper_of(self._owners_of((cls, partition)), up) != self._node_id:
+        reaper = reaper_of(self._owners_of((cls, partition)), up)
+        if reaper != self._node_id:
+            self._tally.wait(f"{reaper} sees to it" if reaper else "no owner of it is up")
             return None
         candidate = self._own.candidate(queued.storage_key)
         if candidate is None:
