@@ -48,8 +48,8 @@ from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.replica_listing import ReplicaListing
 from dynamo.replica_looks import ReplicaLooks
 from dynamo.replica_reads import ReplicaReads
-from dynamo.replica_trees import ReplicaTrees
 from dynamo.replica_reap import ReplicaReap
+from dynamo.replica_trees import ReplicaTrees
 from dynamo.requests import (
     LIST_TIMEOUT_MS_DEFAULT,
     TIMEOUT_MS_MAX,

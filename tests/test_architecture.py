@@ -84,7 +84,7 @@ RANKS = """
     http.operations http.route
     http.siblings
     http.errors
-    http.body http.node http.admin
+    http.body http.node http.admin http.tombstones
     http.json_body
     http.codes
     http.openapi
@@ -119,9 +119,9 @@ RANKS = """
     node
 
     cli.parser cli.logs cli.client cli.supervisor cli.tables cli.live
-    cli.cluster_view cli.top_view cli.hints_view cli.antientropy_view cli.repair_view
+    cli.cluster_view cli.top_view cli.hints_view cli.antientropy_view cli.repair_view cli.tombstones_view
     cli.cluster cli.init cli.serve cli.objects cli.status
-    cli.top cli.hints cli.antientropy cli.repair
+    cli.top cli.hints cli.antientropy cli.repair cli.tombstones
     cli
     __main__
 

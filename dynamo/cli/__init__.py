@@ -14,7 +14,18 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from dynamo.cli import antientropy, cluster, hints, init, objects, repair, serve, status, top
+from dynamo.cli import (
+    antientropy,
+    cluster,
+    hints,
+    init,
+    objects,
+    repair,
+    serve,
+    status,
+    tombstones,
+    top,
+)
 from dynamo.errors import ConfigError, DynamoError
 
 USAGE = 2
@@ -61,7 +72,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(failure=FAILED)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (cluster, init, serve, status, hints, antientropy, repair, top, objects):
+    for module in (
+        cluster,
+        init,
+        serve,
+        status,
+        hints,
+        tombstones,
+        antientropy,
+        repair,
+        top,
+        objects,
+    ):
         module.add_commands(commands)
     return parser
 

@@ -18,7 +18,7 @@ from dynamo.requests import (
     WriteOptions,
     Written,
 )
-from dynamo.status import HintsStatus, NodeStatus
+from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
 
 
 class Backend(Protocol):
@@ -105,6 +105,10 @@ class Backend(Protocol):
 
     def hints(self) -> HintsStatus:
         """What the node keeps for others. Costs no I/O."""
+        ...
+
+    def tombstones(self) -> TombstonesStatus:
+        """What waits to be reaped at the node. Costs no I/O."""
         ...
 
     async def sync_hints(self, timeout_ms: int) -> dict[str, int]:

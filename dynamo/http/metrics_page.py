@@ -28,7 +28,7 @@ from dynamo.http.process import ProcessFacts, read_process
 from dynamo.http.reply import HttpReply
 from dynamo.http.request import Load, Request
 from dynamo.latency import OPERATIONS, STATUS_CLASSES, RequestTimes
-from dynamo.status import HintsStatus, NodeStatus
+from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
 
 PREFIX: Final = "dynamo_"
 #: Families that are no counters of `dynamo.counters`: name, kind, help.
@@ -62,6 +62,14 @@ OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
         "Age of the oldest hint not delivered yet, by target.",
     ),
     ("dynamo_hints_bytes_max", "gauge", "Bytes that all hints together may take."),
+    ("dynamo_tombstones_kept", "gauge", "Tombstones on this node's disk, which wait to be reaped."),
+    (
+        "dynamo_tombstones_oldest_seconds",
+        "gauge",
+        "Since the oldest of them was written, as of the last time they were gone over.",
+    ),
+    ("dynamo_tombstones_blocked", "gauge", "Of those this node sees to, those tried in vain."),
+    ("dynamo_vectors_long", "gauge", "Records with more births than are left alone."),
     (
         "dynamo_antientropy_oldest_clean_seconds",
         "gauge",
@@ -116,6 +124,7 @@ async def get_metrics(request: Request) -> HttpReply:
     metrics = page(
         edge.backend.status(),
         hints=edge.backend.hints(),
+        tombstones=edge.backend.tombstones(),
         antientropy=edge.backend.antientropy(None, 1),
         counters=edge.metrics.snapshot(),
         times=edge.times,
@@ -131,6 +140,7 @@ def page(
     status: NodeStatus,
     *,
     hints: HintsStatus,
+    tombstones: TombstonesStatus,
     antientropy: AntiEntropyStatus,
     counters: Mapping[str, int],
     times: RequestTimes,
@@ -141,6 +151,7 @@ def page(
     samples = {
         **_gauges(status, load, process),
         **_hints(hints),
+        **_tombstones(tombstones),
         **_antientropy(antientropy),
         "dynamo_request_duration_seconds": _times(times),
     }
@@ -213,6 +224,16 @@ def _hints(hints: HintsStatus) -> dict[str, list[Sample]]:
             Sample(one.oldest_s, {label: one.target}) for one in hints.targets
         ],
         "dynamo_hints_bytes_max": _one(hints.bytes_max),
+    }
+
+
+def _tombstones(tombstones: TombstonesStatus) -> dict[str, list[Sample]]:
+    oldest = tombstones.oldest_s
+    return {
+        "dynamo_tombstones_kept": _one(tombstones.tombstones),
+        "dynamo_tombstones_oldest_seconds": _one(0.0 if oldest is None else oldest),
+        "dynamo_tombstones_blocked": _one(sum(wait.records for wait in tombstones.waiting)),
+        "dynamo_vectors_long": _one(tombstones.births),
     }
 
 

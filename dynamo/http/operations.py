@@ -310,6 +310,11 @@ SYNC_HINTS: Final[Resource] = {
         errors=("invalid_argument", "hints_undelivered", "too_many_syncs", "not_ready"),
     )
 }
+TOMBSTONES: Final = _get(
+    "What waits to be reaped here, how old it is, and what it waits for.",
+    "One JSON object; also of a node that is not ready.",
+    _json("Tombstones"),
+)
 ANTIENTROPY: Final[Resource] = {
     "GET": Operation(
         section=REPAIRS,

@@ -23,6 +23,7 @@ from dynamo.http.repair import get_repair, start_repair, stop_repair
 from dynamo.http.reply import JSON_TYPE, HttpReply, json_reply, to_json
 from dynamo.http.request import Request
 from dynamo.http.route import Handler, Route, Router
+from dynamo.http.tombstones import get_tombstones
 
 
 def _read(handler: Handler) -> dict[str, Handler]:
@@ -202,6 +203,14 @@ ROUTES: Final = (
         "/admin/hints/sync",
         "Waits until others have what the node keeps for them.",
         operations.SYNC_HINTS,
+    ),
+    Route(
+        "/admin/tombstones",
+        _read(get_tombstones),
+        "dynamo_admin_tombstones",
+        "/admin/tombstones",
+        "What waits to be reaped at the node, and what for.",
+        operations.TOMBSTONES,
     ),
     Route(
         "/admin/antientropy",

@@ -12,7 +12,7 @@ import msgspec
 from dynamo.agreement import AntiEntropyStatus, RepairStatus
 from dynamo.keys import BUCKET_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.requests import TTL_S_MAX
-from dynamo.status import HintsStatus, NodeStatus
+from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
 
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
@@ -162,8 +162,11 @@ def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
 
 _GIVEN, _SHOWN = _properties()
 
-(_STATUS, _HINTS, _ANTIENTROPY, _REPAIR), _PARTS_OF_STATUS = msgspec.json.schema_components(
-    [NodeStatus, HintsStatus, AntiEntropyStatus, RepairStatus],
+(
+    (_STATUS, _HINTS, _TOMBSTONES, _ANTIENTROPY, _REPAIR),
+    _PARTS_OF_STATUS,
+) = msgspec.json.schema_components(
+    [NodeStatus, HintsStatus, TombstonesStatus, AntiEntropyStatus, RepairStatus],
     ref_template="#/components/schemas/{name}",
 )
 
@@ -210,6 +213,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             "delivered": {"type": "object", "additionalProperties": _COUNT},
         }
     ),
+    "Tombstones": _TOMBSTONES,
     "AntiEntropy": _ANTIENTROPY,
     "PauseGiven": _object({}, {"reason": {"description": "For people.", **_short(200)}}),
     "Paused": _object({"paused": {"type": "boolean"}}),

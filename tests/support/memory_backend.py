@@ -59,7 +59,9 @@ from dynamo.status import (
     RefillStatus,
     RepairProgress,
     StorageStatus,
+    TombstonesStatus,
     TreesStatus,
+    WaitStatus,
 )
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
 
@@ -257,6 +259,24 @@ class MemoryBackend:
             window_s=10_800,
             rate_max=16 << 20,
             targets=self.targets,
+        )
+
+    def tombstones(self) -> TombstonesStatus:
+        return TombstonesStatus(
+            node="n1",
+            counted=True,
+            tombstones=7,
+            births=2,
+            oldest_s=90.5,
+            after_s=60,
+            trying=1,
+            reaped=11,
+            dropped=30,
+            shortened=4,
+            waiting=(
+                WaitStatus(why="n3 cannot be reached", records=5),
+                WaitStatus(why="n2: it owes writes of the partition to others (hints)", records=1),
+            ),
         )
 
     async def sync_hints(self, timeout_ms: int) -> dict[str, int]:

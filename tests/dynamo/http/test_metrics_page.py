@@ -87,6 +87,7 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
     families = page(
         MemoryBackend().status(),
         hints=MemoryBackend().hints(),
+        tombstones=MemoryBackend().tombstones(),
         antientropy=MemoryBackend().antientropy(None, 1),
         counters=metrics.snapshot(),
         times=RequestTimes(lambda: 0.0),

@@ -8,12 +8,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
-import pytest
 
 from dynamo.ports import Call, Handler
 from dynamo.requests import Found, ReadOptions, WriteOptions
-from dynamo.rpc.messages import Store
-from dynamo.rpc.reap_messages import Drop, Dropped, Holds
+from dynamo.rpc.reap_messages import Drop, Dropped
 from dynamo.sim import Cluster, run_virtual
 from dynamo.sim.chance import stream
 
