@@ -78,13 +78,23 @@ class _Answer:
 @dataclass(slots=True)
 class _Key:
     """What there is of one key. `on_disk`: what the copies of its owners hold at rest; `final`: all that
-    these, or what is held for an owner that is down, hold or cover."""
+    these, or what is held for an owner that is down, hold or cover, and what was reaped. `reaped`: when
+    records of it went, and all that they covered."""
 
     key: bytes
     operations: list[Operation] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    reaped: list[tuple[float, int]] = field(default_factory=list)
     on_disk: int = 0
     final: int = 0
+
+    def gone(self, until: float = FOREVER) -> int:
+        """What went for good up to then."""
+        found = 0
+        for at, covered in self.reaped:
+            if at <= until:
+                found |= covered
+        return found
 
 
 class Case:
@@ -110,12 +120,17 @@ class Case:
             self._key(operation.key).operations.append(operation)
         for key in rest.copies:
             self._key(key)
+        for reaped in history.reaped:
+            covered = self.bits(reaped.covered)
+            if covered & ~self._key(reaped.key).gone():
+                self._key(reaped.key).reaped.append((reaped.at, covered))
         for one in self.keys.values():
             losses = [loss for loss in history.losses if loss.key == one.key]
             one.losses = sorted(losses, key=lambda loss: loss.at)
             for copy in rest.copies.get(one.key, {}).values():
                 one.on_disk |= self.bits(copy.ids or ())
-            one.final = self.closure(one.on_disk) | self.bits(rest.hints.get(one.key, ()))
+            held = self.bits(rest.hints.get(one.key, ()))
+            one.final = self.closure(one.on_disk) | held | one.gone()
 
     def _order_writes(self, key: bytes) -> None:
         """Where the last write wins, each covers all below it."""
@@ -331,7 +346,7 @@ class Case:
             if _answers_behind(read) < 1:
                 continue
             before = bisect_left(ends, read.start)
-            seen = self.closure(self.seen[read.id])
+            seen = self.closure(self.seen[read.id]) | key.gone(read.end)
             if totals[before] & ~seen:
                 found = self._missed_by(read, seen, promises[:before], masks)
                 yield from _first_of_each(found)
@@ -516,6 +531,31 @@ def check_i4(case: Case) -> Iterator[Finding]:
                 )
 
 
+def check_reaped(case: Case) -> Iterator[Finding]:
+    """No resurrection: a record goes for good on proof alone, and nothing that it covered is shown by a
+    read that starts after that."""
+    for line in case.history.broken_reaps:
+        yield Finding("I4", line)
+    for key in case.keys.values():
+        said = 0
+        if not key.reaped:
+            continue
+        at_rest = [
+            (f"a read at {node} at rest", case.bits(one.values), FOREVER)
+            for node, one in case.rest.reads.get(key.key, {}).items()
+        ]
+        shown = [
+            (f"[{one}]", case.bits(one.shown), one.start)
+            for one in key.operations
+            if one.kind == "get" and one.outcome == "ok" and one.shown
+        ]
+        for where, values, start in (*shown, *at_rest):
+            risen = values & key.gone(start) & ~said
+            if risen:
+                said |= risen
+                yield Finding("I4", f"{where} shows {some(ids_of(risen))}, which had been reaped")
+
+
 def check_i5(case: Case) -> Iterator[Finding]:
     """Honest context: a write removes what its context covers, nothing else, and one of another key
     is refused."""
@@ -542,6 +582,8 @@ def check_i5(case: Case) -> Iterator[Finding]:
             vanished = needed & ~case.closure(answer.seen)
             known = judged[answer.seen] = list(_beside(case, answer.seen)), vanished
         beside, vanished = known
+        if vanished:
+            vanished &= ~_gone_before(case, answer)
         if isinstance(answer.where, Operation):  # at rest it is I2
             for write, covered in beside:
                 yield Finding(
@@ -563,12 +605,14 @@ def check_i6(case: Case) -> Iterator[Finding]:
         forms: dict[bytes, list[str]] = {}
         for node, copy in copies.items():
             if copy.ids is not None:
-                forms.setdefault(copy.record, []).append(f"{node} {some(copy.ids)}")
+                forms.setdefault(copy.form, []).append(f"{node} {some(copy.ids)}")
         if len(forms) > 1:
             told = " / ".join(", ".join(nodes) for nodes in forms.values())
             yield Finding("I6", f"at rest the copies of {key!r} differ: {told}")
     for line in case.rest.undelivered:
         yield Finding("I6", f"at rest {line}")
+    for line in case.rest.apart:
+        yield Finding("I6", line)
     if case.rest.repairs:
         yield Finding("I6", f"{case.rest.repairs} repairs were sent at rest")
 
@@ -693,6 +737,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     check_i2,
     check_i3,
     check_i4,
+    check_reaped,
     check_i5,
     check_i6,
     check_i7,
@@ -787,6 +832,13 @@ def _deleted_by(case: Case, delete: Operation) -> int:
         seen = case.seen[delete.id]
         covered = (covered | case.closure(seen)) & ~seen
     return covered & case.puts
+
+
+def _gone_before(case: Case, answer: _Answer) -> int:
+    """What went for good before the answer, of its key."""
+    first = case.operations[next(ids_of(answer.seen))]
+    until = answer.where.end if isinstance(answer.where, Operation) else FOREVER
+    return case.keys[first.key].gone(until)
 
 
 def _shown_after(case: Case, key: _Key) -> list[tuple[str, int]]:

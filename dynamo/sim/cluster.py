@@ -44,6 +44,7 @@ from dynamo.sim.network import Network
 from dynamo.sim.node import SimNode
 from dynamo.sim.points import Point, Witness
 from dynamo.sim.trace import Trace
+from dynamo.sim.upkeep import IDLE, Upkeep
 from dynamo.sim.world import SimWorld
 from dynamo.stored import decode_stored
 from ring.member import Member
@@ -82,8 +83,9 @@ class Cluster:
     `replicas`: n of every key. `formed`: whether the members are in the cluster file, or found out by
     the first handshakes. `apart`: nodes start within so many seconds, and nobody waits until they are
     ready. `hint_window`: seconds for which nodes take hints for one that is down; `hint_bytes`: what
-    hints may take at some nodes. Requests go to bucket `b` of the default type, and those of keys that
-    begin with `lww` to the bucket `lww`, where the last write wins.
+    hints may take at some nodes. `upkeep`: what nodes do unasked, nothing if nothing is said. Requests
+    go to bucket `b` of the default type, and those of keys that begin with `lww` to the bucket `lww`,
+    where the last write wins.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Cluster:
         sheds: bool = True,
         hint_window: int | None = None,
         hint_bytes: Mapping[str, int] | None = None,
+        upkeep: Upkeep = IDLE,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop), "a simulated cluster needs a simulated loop: run_virtual"
@@ -108,6 +111,7 @@ class Cluster:
         self.trace = Trace(now=loop.time) if trace is None else trace
         self.network = Network(loop=loop, seed=seed, trace=self.trace)
         self.replicas = replicas
+        self.upkeep = upkeep
         self._apart = apart
         # Where handling takes no time nobody is late, and nobody has to look.
         self._lag_max = LAG_MAX if sheds and costs is not None else math.inf
@@ -138,6 +142,7 @@ class Cluster:
                     sheds=sheds,
                     hint_window=HINT_WINDOW_DEFAULT if hint_window is None else hint_window,
                     hint_bytes_max=(hint_bytes or {}).get(member.id, HINT_BYTES_DEFAULT),
+                    upkeep=upkeep,
                 ),
                 disk=Disk(name=member.id, seed=seed),
                 messages=MessageFaults(
@@ -146,6 +151,7 @@ class Cluster:
                     loop=loop,
                     clock=SimClock(loop),
                     trace=self.trace,
+                    in_order=upkeep.reaps,
                 ),
                 cpu=None if costs is None else Cpu(costs),
             )
@@ -158,9 +164,15 @@ class Cluster:
         for name, node in self.nodes.items():
             node.disk.on_sync = functools.partial(self._at_point, name)
             node.disk.on_hint = functools.partial(self._hint_changed, name)
+            node.disk.on_gone = functools.partial(self._record_gone, name)
         #: Told when a node has put, replaced or removed a hint, unsynced: its key, what lay there and
         #: what lies there now.
         self.on_hint: Callable[[str, bytes, bytes | None, bytes | None], None] = _unheard
+        #: Told when a node has removed a record, unsynced: what it lay under, and what lay there.
+        self.on_gone: Callable[[str, bytes, bytes], None] = _unheard_of
+        #: How many requests of each kind that moves records nodes have carried out, for each other and
+        #: for themselves.
+        self.moved: Counter[str] = Counter()
         #: Told when a node has ended by itself, and why.
         self.on_end: Callable[[str, Exception], None] = lambda name, error: None
         #: Called with each new start of a node, before anything of it runs.
@@ -321,6 +333,9 @@ class Cluster:
         self.on_hint(name, key, before, after)
         self.on_point(name, "hint_removed" if after is None else "hinted")
 
+    def _record_gone(self, name: str, key: bytes, before: bytes) -> None:
+        self.on_gone(name, key, before)
+
     # Nodes --------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
@@ -334,7 +349,7 @@ class Cluster:
         node.metrics = Metrics()
         node.process = process = self.loop.new_process(f"{name}#{node.starts}")
         node.clock = clock = SimClock(self.loop, rate=node.rate, offset_ms=node.offset_ms)
-        node.messages.clock = clock
+        node.messages.restarted(clock)
         world = SimWorld(
             config=node.config,
             clock=clock,
@@ -344,6 +359,7 @@ class Cluster:
             on_point=functools.partial(self._at_point, name),
             on_peer=self._at_point,
             witness=self.witness,
+            moved=self.moved,
             sieve=functools.partial(self._before, node),
             chance=stream(self.seed, "start", name, node.starts),
         )
@@ -717,6 +733,10 @@ def _unheard(name: str, key: bytes, before: bytes | None, after: bytes | None) -
     """Nobody wants to know."""
 
 
+def _unheard_of(name: str, key: bytes, before: bytes) -> None:
+    """Nobody wants to know."""
+
+
 def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:
     """Nothing is lost."""
     return handlers
@@ -730,6 +750,7 @@ def _config(
     sheds: bool,
     hint_window: int,
     hint_bytes_max: int,
+    upkeep: Upkeep,
 ) -> NodeConfig:
     return NodeConfig(
         node_id=member.id,
@@ -751,6 +772,9 @@ def _config(
         request_bytes_max=REQUEST_BYTES_DEFAULT if sheds else BYTES_MAX,
         hint_window=hint_window,
         hint_bytes_max=hint_bytes_max,
+        exchange_interval=upkeep.exchange,
+        exchange_interval_remote=upkeep.exchange,
+        reap_after=upkeep.config_reap_after,
     )
 
 

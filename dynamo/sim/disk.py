@@ -92,6 +92,8 @@ class Disk:
         self.on_sync: Callable[[Literal["before_sync", "after_sync"]], None] = _nothing
         #: Told when a hint was written or removed: its key, what lay there, and what lies there now.
         self.on_hint: Callable[[bytes, bytes | None, bytes | None], None] | None = None
+        #: Told when a record was removed: its key, and what lay there.
+        self.on_gone: Callable[[bytes, bytes], None] | None = None
         #: Around a rebuild of the database, which loses what lies beside the damage too.
         self.around_rebuild: Callable[[], AbstractContextManager[object]] = nullcontext
         self._factor = 1.0
@@ -132,14 +134,26 @@ class Disk:
         if self._is_busy:
             self.stalls += 1
             raise BlockingIOError(errno.EAGAIN, "Write stall")
-        hints = [write for write in writes if write.family == "hints"]
-        if not hints or self.on_hint is None:
+        watched = [
+            write
+            for write in writes
+            if write.family == "hints" or (write.value is None and write.family == "records")
+        ]
+        if not watched:
             return self.database.append(writes)
-        before = [self.database.families["hints"].get(hint.key) for hint in hints]
+        before = [self.database.families[write.family].get(write.key) for write in watched]
         sequence = self.database.append(writes)
-        for hint, value in zip(hints, before, strict=True):
-            self.on_hint(hint.key, value, hint.value)
+        for write, value in zip(watched, before, strict=True):
+            self._tell(write, value)
         return sequence
+
+    def _tell(self, write: Write, before: bytes | None) -> None:
+        """Whoever watches hints and records that go."""
+        if write.family == "hints":
+            if self.on_hint is not None:
+                self.on_hint(write.key, before, write.value)
+        elif before is not None and self.on_gone is not None:
+            self.on_gone(write.key, before)
 
     def sync(self, sequence: int) -> None:
         """Put on disk what was written up to that number. Raises OSError."""

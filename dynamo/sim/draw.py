@@ -28,6 +28,20 @@ HINT_WINDOWS: Final = (0, 0, 0, 0, 0, 0, 1, 3)
 #: One or two hints, or a few; 0: all that there are.
 HINT_BYTES: Final = (0, 0, 0, 0, 0, 0, 300, 2000)
 
+#: Seconds between two exchanges of a node, and between two looks.
+EXCHANGES: Final = (0, 1, 1, 1, 2, 2)
+STRAGGLERS: Final = (0.2, 0.5, 2.0)
+REAP_AFTER: Final = (-1, 0, 1, 1, 2)
+#: Percent of the puts.
+EXPIRED: Final = (0, 0, 0, 10, 30)
+
+
+class _Upkeep(TypedDict):
+    exchange: int
+    straggler: float
+    reap_after: int
+    expired: int
+
 
 class _HintBytes(TypedDict):
     hint_bytes: int
@@ -79,7 +93,18 @@ def draw_plan(seed: int) -> Plan:
         lww=_draw_lww(stream(seed, "lww"), keys),
         hint_window=stream(seed, "hint window").choice(HINT_WINDOWS),
         **_draw_hint_bytes(stream(seed, "hint bytes"), names),
+        **_draw_upkeep(stream(seed, "upkeep")),
     )
+
+
+def _draw_upkeep(rng: random.Random) -> _Upkeep:
+    """In most runs nodes exchange, and reap; where they do not, reads have to repair."""
+    return {
+        "exchange": rng.choice(EXCHANGES),
+        "straggler": rng.choice(STRAGGLERS),
+        "reap_after": rng.choice(REAP_AFTER),
+        "expired": rng.choice(EXPIRED),
+    }
 
 
 def _draw_hint_bytes(rng: random.Random, names: tuple[str, ...]) -> _HintBytes:

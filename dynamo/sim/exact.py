@@ -14,7 +14,7 @@ from typing import Final
 from dynamo.requests import Count
 from dynamo.rpc.messages import Condition
 from dynamo.sim.history import Operation, OperationKind, some
-from dynamo.sim.workload import Client, Kept
+from dynamo.sim.workload import EARLY_MS, Client, Kept
 
 NOT_THERE: Final = Condition(if_none_match=("*",))
 #: A write that was acknowledged has reached the other replicas, too, after so long.
@@ -136,7 +136,7 @@ class Exam:
 
     async def _expiring(self) -> None:
         """What has expired by any clock is not shown, and what has not by any, is."""
-        gone = await self._ask("put", self._client.last(self._key), None, expires_ms=1)
+        gone = await self._ask("put", self._client.last(self._key), None, expires_ms=EARLY_MS)
         self._expect_code(gone, "")
         self._expect(await self._get(), {gone.id}, set())
         self._expect_code(await self._put(None, THERE), "precondition_failed")

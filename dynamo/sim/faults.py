@@ -92,8 +92,10 @@ class Injector:
             cluster.resume(name)
             if node.is_up and (name in self._plan.dead or self._is_stopped(name)):
                 cluster.crash(name)
-            # What a clock far ahead stamps is refused for as long as it is: it is set right.
-            cluster.skew(name, ms=-node.offset_ms if self._plan.lww else 0, rate=1.0)
+            # What a clock far ahead stamps is refused for as long as it is, and one that is behind shows
+            # what has expired: then it is set right.
+            judged = self._plan.lww or self._plan.expired
+            cluster.skew(name, ms=-node.offset_ms if judged else 0, rate=1.0)
         for name in cluster.nodes:
             if name in self._plan.dead:
                 self._history.lose(cluster.loop.time(), name, why="dead")

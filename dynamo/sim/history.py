@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from dynamo.errors import Malformed, StorageCorrupt
-from dynamo.record import TOMBSTONE, Record, Sibling, decode_record
+from dynamo.record import TOMBSTONE, Record, Sibling, decode_record, record_digest
 from dynamo.stored import decode_stored
 from dynamo.version import Dot
 
@@ -39,6 +39,10 @@ FOREVER: Final = float("inf")
 #: a little less than it waits, as its clock may be fast.
 REFILL_PATIENCE: Final = 4.5
 LOOK_SECONDS: Final = 0.01
+#: Of a value whose body went, its expiry is all that tells which write it is: an early one is the id
+#: itself, of a later one the id is what is left over.
+EXPIRY_EARLY_MS: Final = 1_000_000
+EXPIRY_STEP_MS: Final = 1_000
 _DIGITS_MAX: Final = 9
 _FILLER: Final = b"."
 
@@ -55,11 +59,19 @@ def write_of(sibling: Sibling) -> int:
     """Id of the write that a sibling is. Raises Malformed if its value is none that a run writes."""
     if sibling.kind == TOMBSTONE:
         return sibling.expires_ms - TOMBSTONE_TAG
+    if sibling.content is None:
+        expires_ms = sibling.expires_ms
+        return expires_ms if expires_ms < EXPIRY_EARLY_MS else expires_ms % EXPIRY_STEP_MS
     value = sibling.read().value
     digits = value.rstrip(_FILLER)
     if not digits.isdigit() or len(digits) > _DIGITS_MAX:
         raise Malformed(f"a sibling's value is no operation's: {value[:20]!r}")
     return int(digits)
+
+
+def expiry_of(id: int, at_ms: int) -> int:
+    """An expiry about then that names the write, or 0 if none can."""
+    return at_ms // EXPIRY_STEP_MS * EXPIRY_STEP_MS + id if 0 < id < EXPIRY_STEP_MS else 0
 
 
 def writes_in(record: Record) -> frozenset[int]:
@@ -83,6 +95,14 @@ class Copy:
     ids: frozenset[int] | None = NOTHING
     record: bytes = b""
     wrong: str = ""
+
+    @property
+    def form(self) -> bytes:
+        """What is equal for two copies of one record, though a body of one may have gone."""
+        try:
+            return record_digest(decode_record(self.record)) if self.record else b""
+        except Malformed:
+            return self.record
 
     @property
     def damaged(self) -> bool:
@@ -257,12 +277,25 @@ class Handed:
     taken: frozenset[int] = NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """A node has removed a record for good. `ids`: what was in it; `covered`: that, and all that it
+    covers."""
+
+    at: float
+    node: str
+    key: bytes
+    ids: frozenset[int]
+    covered: frozenset[int]
+
+
 @dataclass(slots=True)
 class History:
     """All operations of a run, and the copies lost on the way. `n`: replicas of each key.
 
     `owners`: the nodes that keep a key, for all keys from the start.
     `handed`: hints that have left, in order; `broken_hints`: what is wrong with that, a line each.
+    `reaped`: records that went for good, in order; `broken_reaps`: what is wrong with that.
     `lww`: the keys where the last write wins. `orders`: by write of such a key, what decides.
     `unreadable`: answers with a record or a value that nobody wrote, a line each.
     `two_writes`: a dot and the writes that it named. `two_dots`: a write and the dots it had.
@@ -273,6 +306,8 @@ class History:
     losses: list[Loss] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     broken_hints: list[str] = field(default_factory=list)
+    reaped: list[Reaped] = field(default_factory=list)
+    broken_reaps: list[str] = field(default_factory=list)
     owners: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
     lww: frozenset[bytes] = frozenset()
     orders: dict[int, Order] = field(default_factory=dict)
@@ -311,6 +346,10 @@ class History:
         """A node that does not own the key has lost what it held of it for others, for good."""
         if node not in self.owners.get(key, ()):
             self.losses.append(Loss(at, node, key, why))
+
+    def gone(self, key: bytes) -> frozenset[int]:
+        """What was reaped of the key so far, and all that it covered."""
+        return NOTHING.union(*(one.covered for one in self.reaped if one.key == key))
 
     def past_of(self, ids: Iterable[int]) -> frozenset[int]:
         """The writes themselves, and all that they cover."""
@@ -441,7 +480,9 @@ class AtRest:
     `copies`: what each owner's disk has, durably. `reads`: what a read at r = n showed at each node.
     `hints`: what nodes that are up hold for others then, by key. `undelivered`: of it, what is for nodes
     that are up, a line each.
-    `repairs`: how many were sent after `at`. `errors`: what could not be done, a line each.
+    `repairs`: how many were sent after `at`. `apart`: where nodes exchange, what they did not agree on
+    by themselves in their time, or did not leave alone then, a line each; `agreed`: after how many
+    seconds they did agree. `errors`: what could not be done, a line each.
     `breaches`: what a disk saw that no process may do, a line each. `ends_met`: how often a process met
     the very end of a disk.
     """
@@ -455,6 +496,8 @@ class AtRest:
     hints: dict[bytes, frozenset[int]] = field(default_factory=dict)
     undelivered: list[str] = field(default_factory=list)
     repairs: int = 0
+    apart: list[str] = field(default_factory=list)
+    agreed: float = FOREVER
     errors: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
     ends_met: int = 0

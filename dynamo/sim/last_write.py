@@ -77,6 +77,8 @@ def _wrongly_acknowledged(
         highest = max(left, key=orders.__getitem__, default=None)
         if highest is None or orders[highest] <= order:
             continue
+        if case.keys[write.key].gone(write.end) >> highest & 1:
+            continue  # nobody knows of it any more
         count, blank = case.could_take_without(earlier, write)
         # Who holds it for another cannot know what that has.
         others = len(write.hinted)

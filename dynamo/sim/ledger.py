@@ -44,7 +44,7 @@ class Ledger:
                 continue
             if not certain:
                 continue
-            missing = covered - self._taken(name, storage_key)
+            missing = covered - self._taken(name, storage_key) - history.gone(key)
             if missing and not self._excused(node, name, key):
                 history.broken_hints.append(
                     f"{node} says that it owes {name} its record of {key!r}, keeps nothing of that,"
@@ -90,7 +90,7 @@ class Ledger:
             return
         had |= self._owed.pop((name, hint), NOTHING)
         taken = self._taken(target, storage_key)
-        missing = had - taken
+        missing = had - taken - history.gone(key)
         if missing and not self._excused(name, target, key):
             history.broken_hints.append(
                 f"{name} has removed its hint of {key!r} for {target}, which has not got"

@@ -2,14 +2,17 @@
 
 What a byte stream cannot do, a node must stand all the same: a peer that is restored from a copy
 says old things again, a scheduler lets one message overtake another. A Mint is at most done late:
-the transport promises not to do it twice. What a node says to itself is left alone.
+the transport promises not to do it twice. What a node says to itself is left alone. Where the proof
+rests on it that frames are carried out in order and once (`in_order`, reaping), a Ping waits for what
+came before it, however late that is, and nothing of before comes again after it.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from dynamo.ports import Call, Clock, Handler
@@ -66,8 +69,16 @@ class MessageFaults:
     """
 
     def __init__(
-        self, *, seed: int, node: str, loop: SimLoop, clock: Clock, trace: Trace | None = None
+        self,
+        *,
+        seed: int,
+        node: str,
+        loop: SimLoop,
+        clock: Clock,
+        trace: Trace | None = None,
+        in_order: bool = False,
     ) -> None:
+        self.in_order = in_order
         self.node = node
         self.loop = loop
         self.clock = clock
@@ -79,6 +90,8 @@ class MessageFaults:
         self._links: dict[str, _Link] = {}
         #: False if there is nothing to do.
         self.active = False
+        #: Messages that are late, of all peers.
+        self.late = 0
 
     def __repr__(self) -> str:
         peers = "".join(f", {peer}: {chances}" for peer, chances in self._of_peers.items())
@@ -97,6 +110,14 @@ class MessageFaults:
         self._of_peers.clear()
         self.set(Chances())
 
+    def restarted(self, clock: Clock) -> None:
+        """The node has another process: what was late died with the one before."""
+        self.clock = clock
+        self.late = 0
+        for link in self._links.values():
+            link.late = 0
+            link.pings.clear()
+
     def chances(self, peer: str) -> Chances:
         """The chances of a peer's messages."""
         return self._of_peers.get(peer, self._chances)
@@ -112,6 +133,21 @@ class MessageFaults:
             link = self._links[peer] = _Link(stream(self._seed, "messages", peer, self.node))
         return link
 
+    def later(self, peer: str, delay: float, do: Callable[[], None]) -> None:
+        """Carry out a message of a peer after so many seconds; then Pings that came behind it."""
+        link = self.link(peer)
+
+        def done() -> None:
+            do()
+            link.late -= 1
+            self.late -= 1
+            while link.pings and not link.late:
+                link.pings.popleft()()
+
+        link.late += 1
+        self.late += 1
+        self.loop.call_later(delay, done)
+
     def took_effect(self, fault: str, peer: str, message: object) -> None:
         """Count a fault."""
         self.counts[fault] += 1
@@ -125,6 +161,9 @@ class _Link:
     def __init__(self, chance: random.Random) -> None:
         self.random = chance
         self.kept: deque[Request] = deque(maxlen=REPLAY_MESSAGES)
+        #: How many of them are late, and Pings that wait for those.
+        self.late = 0
+        self.pings: deque[Callable[[], None]] = deque()
 
 
 class _Faulty(Mapping[type, Handler]):
@@ -136,7 +175,8 @@ class _Faulty(Mapping[type, Handler]):
 
     def __getitem__(self, kind: type) -> Handler:
         handler = self._handlers[kind]
-        return handler if not self._faults.active else self._receive
+        faults = self._faults
+        return self._receive if faults.active or (faults.late and faults.in_order) else handler
 
     def __iter__(self) -> Iterator[type]:
         return iter(self._handlers)
@@ -150,6 +190,11 @@ class _Faulty(Mapping[type, Handler]):
             self._handlers[type(request)](request, call)
             return
         chances, link = faults.chances(peer), faults.link(peer)
+        if faults.in_order and type(request) is Ping:
+            link.kept.clear()
+            if link.late:
+                link.pings.append(partial(self._execute_late, request, call))
+                return
         draw = link.random.random
         if draw() < chances.replay and link.kept:
             old = link.kept[link.random.randrange(len(link.kept))]
@@ -167,7 +212,7 @@ class _Faulty(Mapping[type, Handler]):
         if drawn < chances.delay:
             faults.took_effect("delay", peer, request)
             delay = draw() * chances.delay_seconds_max
-            faults.loop.call_later(delay, self._execute_late, request, call)
+            faults.later(peer, delay, partial(self._execute_late, request, call))
             return
         drawn -= chances.delay
         if repeatable and drawn < chances.duplicate:
@@ -177,7 +222,7 @@ class _Faulty(Mapping[type, Handler]):
     def _again(self, fault: str, request: Request, peer: str, delay: float) -> None:
         """Do it once more, later: in this process, so not if it dies first."""
         self._faults.took_effect(fault, peer, request)
-        self._faults.loop.call_later(delay, self._execute_late, request, _MuteCall(peer))
+        self._faults.later(peer, delay, partial(self._execute_late, request, _MuteCall(peer)))
 
     def _execute_late(self, request: Request, call: Call) -> None:
         """Do it as if it came now: its time counts from its arrival."""

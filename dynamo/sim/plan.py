@@ -15,6 +15,7 @@ import msgspec
 from dynamo.errors import Malformed
 from dynamo.sim.kinds import DRAWN, Kind
 from dynamo.sim.points import HINT_POINTS, POINTS, Point
+from dynamo.sim.upkeep import Upkeep
 
 #: Faults that crash a node at a point, and which they draw from.
 CRASH_POINTS: Final[dict[Kind, tuple[Point, ...]]] = {"crash_at": POINTS, "hint_crash": HINT_POINTS}
@@ -81,6 +82,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anything happens. `ballast`: large keys that are written once. `lww`: numbers of the keys whose last
     write wins. `hint_window`: seconds for which hints are taken for a node that is down, `hint_bytes`:
     bytes that hints may take at the nodes of `hint_bytes_at`; 0: as a node has them by itself.
+    `exchange`, `straggler`, `reap_after`: as of `dynamo.sim.upkeep.Upkeep`; by themselves nodes neither
+    exchange nor reap. `expired`: percent of the puts that expire about when their body may go.
     """
 
     seed: int
@@ -101,6 +104,15 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hint_window: int = 0
     hint_bytes: int = 0
     hint_bytes_at: tuple[str, ...] = ()
+    exchange: int = 0
+    straggler: float = 0.0
+    reap_after: int = -1
+    expired: int = 0
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What nodes do unasked."""
+        return Upkeep(self.exchange, self.straggler, self.reap_after)
 
     @property
     def operations(self) -> int:
@@ -123,6 +135,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             head += f"; hints are taken for {self.hint_window} s"
         if self.hint_bytes_at:
             head += f"; {' '.join(self.hint_bytes_at)} hold {self.hint_bytes} bytes of them"
+        if self.exchange:
+            head += f"; an exchange every {self.exchange} s, looks {self.straggler:g} s apart"
+        if self.reap_after >= 0:
+            head += f"; reaped after {self.reap_after} s"
+        if self.expired:
+            head += f"; {self.expired} % of the puts have expired"
         if self.dead:
             head += f"; {' '.join(self.dead)} stay dead"
         lines = sorted(
@@ -161,6 +179,10 @@ def _impossible(plan: Plan) -> Iterator[str]:
         yield f"{plan.seconds} s, nodes that start within {plan.apart} s"
     if not (0 <= plan.hint_window <= HINT_WINDOW_MAX and 0 <= plan.hint_bytes <= HINT_BYTES_MAX):
         yield f"hints for {plan.hint_window} s, of {plan.hint_bytes} bytes"
+    if not (0 <= plan.exchange <= SECONDS_MAX and 0 <= plan.straggler <= SECONDS_MAX):
+        yield f"an exchange every {plan.exchange} s, looks {plan.straggler} s apart"
+    if not (-1 <= plan.reap_after <= SECONDS_MAX and 0 <= plan.expired <= 100):
+        yield f"reaped after {plan.reap_after} s; {plan.expired} % of the puts have expired"
     if not set(plan.hint_bytes_at) <= names:
         yield f"hints are few at none of these nodes: {' '.join(plan.hint_bytes_at)}"
     if not set(plan.dead) <= names or len(set(plan.dead)) > (plan.replicas - 1) // 2:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dynamo.ports import Call, Handler
+from dynamo.rpc.exchange_messages import Pull
 from dynamo.rpc.messages import (
     Body,
     Deliver,
@@ -23,9 +24,13 @@ from dynamo.rpc.messages import (
     Owe,
     Refused,
     Reply,
+    Scan,
     Store,
     Synced,
 )
+
+#: What moves records from node to node.
+MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
 
 #: After a mint was written and before anybody is told; once the minted record has left; after a store
 #: was written; as a sync begins and when it is done; before a client's answer. Then those of hints: one
@@ -56,6 +61,9 @@ class Witness:
     def answered(self, node: str, asker: str, fetch: Fetch, *, something: bool) -> None:
         """A node answers a read, with something or with nothing."""
 
+    def stored(self, node: str, key: bytes, record: bytes) -> None:
+        """A node has been given this record to merge, of the (routing) key."""
+
     def owed(self, node: str, key: bytes, targets: Sequence[int], *, certain: bool) -> None:
         """A node says that it owes other owners its record of the (routing) key, which is on disk; not
         `certain`: it has noted that beside a mint, if it could."""
@@ -73,7 +81,10 @@ class WatchedHandlers(Mapping[type, Handler]):
         node: str = "",
         on_peer: Callable[[str, Point], None] = lambda peer, point: None,
         witness: Witness | None = None,
+        moved: Counter[str] | None = None,
     ) -> None:
+        """`moved`: counts what is carried out of those that move records."""
+        self._moved: Counter[str] = Counter() if moved is None else moved
         self._handlers = handlers
         self._on_point = on_point
         self._node = node
@@ -101,9 +112,15 @@ class WatchedHandlers(Mapping[type, Handler]):
 
     def _other(self, message: Any, call: Call) -> None:
         kind = type(message)
+        if kind in MOVES:
+            self._moved[kind.__name__] += 1
         self._handlers[kind](message, _CountedCall(call, self.unanswered, kind.__name__))
 
     def _mint(self, message: Any, call: Call) -> None:
+        self._moved["Mint"] += 1
+        if message.seen:
+            self._witness.stored(self._node, message.key, message.seen)
+
         def heard(reply: Reply) -> None:
             if type(reply) is Minted:
                 self._witness.minted(self._node, message, reply)
@@ -119,6 +136,8 @@ class WatchedHandlers(Mapping[type, Handler]):
         self._handlers[Mint](message, _HeardCall(counted, heard, left))
 
     def _store(self, message: Any, call: Call) -> None:
+        self._moved["Store"] += 1
+        self._witness.stored(self._node, message.key, message.record)
         refused = False
 
         def heard(reply: Reply) -> None:
@@ -141,6 +160,8 @@ class WatchedHandlers(Mapping[type, Handler]):
         self._handlers[Fetch](message, _HeardCall(counted, heard))
 
     def _owe(self, message: Any, call: Call) -> None:
+        self._moved["Owe"] += 1
+
         def heard(reply: Reply) -> None:
             if type(reply) is Synced:
                 self._witness.owed(self._node, message.key, message.targets, certain=True)
@@ -149,6 +170,10 @@ class WatchedHandlers(Mapping[type, Handler]):
         self._handlers[Owe](message, _HeardCall(counted, heard))
 
     def _deliver(self, message: Any, call: Call) -> None:
+        self._moved["Deliver"] += 1
+        for entry in message.entries:
+            self._witness.stored(self._node, entry.key, entry.record)
+
         def heard(reply: Reply) -> None:
             if type(reply) is Delivered:
                 self._on_point("delivered")

@@ -1,8 +1,9 @@
 """One run: a plan carried out on a cluster, then healing, then judgement.
 
 Two phases. Safety: clients and faults, everything at once. Liveness: a core is healed, the rest stays
-dead; then operations must succeed, each key is read once from all its primaries (no background
-repair is built yet), and the replicas must agree and be quiet. Knows nothing of how plans are made.
+dead. Where nodes exchange they have to agree by themselves, before anybody asks them anything, and be
+quiet then. Then operations must succeed, each key is read once from all its primaries, and the replicas
+must agree and be quiet. Knows nothing of how plans are made.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dynamo.requests import ReadOptions
 from dynamo.sim.chance import stream
 from dynamo.sim.checks import Finding, check_all
 from dynamo.sim.cluster import LWW_BUCKET, Cluster, bucket_of
+from dynamo.sim.convergence import look_whether_they_agree
 from dynamo.sim.exact import Exam
 from dynamo.sim.exact_lww import KEYS as LWW_KEYS
 from dynamo.sim.exact_lww import LastWriteExam
@@ -147,6 +149,7 @@ class _Run:
             trace=trace,
             hint_window=plan.hint_window or None,
             hint_bytes=dict.fromkeys(plan.hint_bytes_at, plan.hint_bytes),
+            upkeep=plan.upkeep,
         )
         cluster.network.timing(None, None, _timing(plan))
         for node in cluster.nodes.values():
@@ -195,6 +198,8 @@ class _Run:
         rest.healed_at = loop.time()
         dead = self.plan.dead
         rest.reachable = cluster.replicas - len(dead) if dead else 0
+        if self.plan.exchange:
+            await look_whether_they_agree(cluster, self.history, rest)
         await self._last_operations(cluster, workload)
         if not await self._settled(cluster):
             return

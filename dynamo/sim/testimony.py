@@ -15,6 +15,7 @@ from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Operation, left_by
 from dynamo.sim.ledger import Ledger
 from dynamo.sim.points import Witness
+from dynamo.sim.reaps import Reaps
 
 
 class _Answer(NamedTuple):
@@ -31,6 +32,7 @@ class Testimony(Witness):
         self._cluster = cluster
         self._history = history
         self._ledger = ledger
+        self._reaps = Reaps(cluster, history)
         self._keys = {cluster.routing_key(key): key for key in history.owners}
         #: By who asked, and key.
         self._answers: dict[tuple[str, bytes], list[_Answer]] = {}
@@ -57,6 +59,10 @@ class Testimony(Witness):
             held = self._ledger.held(node, key)
         answer = _Answer(self._cluster.loop.time(), node, held)
         self._answers.setdefault((asker, key), []).append(answer)
+
+    def stored(self, node: str, key: bytes, record: bytes) -> None:
+        """Note that nothing comes back."""
+        self._reaps.stored(node, key, record)
 
     def owed(self, node: str, key: bytes, targets: Sequence[int], *, certain: bool) -> None:
         """Note what the node owes."""

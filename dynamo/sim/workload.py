@@ -14,12 +14,13 @@ from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple
 
 from dynamo.errors import DynamoError
-from dynamo.record import VALUE, Record
+from dynamo.record import EXPIRED_BODY_KEPT_MS, VALUE, Record
 from dynamo.requests import Count, Found, ReadOptions, WriteOptions, Written
 from dynamo.resolve import etag, view
 from dynamo.rpc.messages import Condition
 from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
+from dynamo.sim.clock import EPOCH_MS
 from dynamo.sim.cluster import BUCKET_TYPE, Cluster, NodeGone, bucket_of
 from dynamo.sim.history import (
     FOREVER,
@@ -28,6 +29,7 @@ from dynamo.sim.history import (
     History,
     Operation,
     OperationKind,
+    expiry_of,
     value_of,
     values_in,
 )
@@ -46,6 +48,9 @@ KEPT_MAX: Final = 6
 BALLAST_BYTES: Final = 30_000
 #: An answer may come so much later (seconds) than the operation's time: the store says so itself.
 LATE_MAX: Final = 1.0
+
+#: Long ago: of a put this is made the id of the write, which is long ago too.
+EARLY_MS: Final = 1
 
 #: Told what the read within a delete without context has shown.
 _read_inside: ContextVar[Callable[[Record], None]] = ContextVar("_read_inside")
@@ -70,8 +75,10 @@ class Client:
         *,
         looks: Looks,
         value_bytes: int = 0,
+        expired: int = 0,
     ) -> None:
-        """`looks`: at the disks, and at who answers."""
+        """`looks`: at the disks, and at who answers. `expired`: as of a plan."""
+        self._expired = expired
         self._cluster = cluster
         self._looks = looks
         self._value_bytes = value_bytes
@@ -159,6 +166,7 @@ class Client:
             operation.w = number
             operation.expires = expires_ms > 0
             operation.past = NOTHING if operation.foreign_context else past
+            expires_ms = operation.id if expires_ms == EARLY_MS else expires_ms
             options = WriteOptions(
                 w=count,
                 r=count,
@@ -311,6 +319,9 @@ class Client:
             assert clock is not None
             expires_ms = clock.wall_ms() + rng.choice((-5, 50, 500, 5000))
             operation.expires = True
+        else:
+            expires_ms = self._expired_ms(operation)
+            operation.expires = expires_ms > 0
         condition = None
         if rng.random() < 0.15:
             condition = self._condition(rng, operation, context)
@@ -332,6 +343,14 @@ class Client:
             condition=condition,
             returnbody=rng.random() < 0.7,
         )
+
+    def _expired_ms(self, operation: Operation) -> int:
+        """Of some puts an expiry of so long ago that their body may go now, or soon; else 0."""
+        chance = stream(self._cluster.seed, "expired", operation.id)
+        if chance.random() * 100 >= self._expired:
+            return 0
+        ago = EXPIRED_BODY_KEPT_MS - chance.choice((-5000, 0, 1000, 2000, 5000))
+        return expiry_of(operation.id, EPOCH_MS + int(self._cluster.loop.time() * 1000) - ago)
 
     def _tag(self, operation: Operation, context: bytes) -> str:
         kept = self._kept.get(operation.key, ())
@@ -423,11 +442,11 @@ class Workload:
         self.ballast = ballast_names(plan)
         self.keys = key_names(plan)
         self._history = history
-        self._clients = [self.client() for _ in range(most)]
+        self._clients = [self.client(expired=plan.expired) for _ in range(most)]
         self._loader = self.client(value_bytes=BALLAST_BYTES)
         cluster.on_start = spy
 
-    def client(self, *, value_bytes: int = 0) -> Client:
+    def client(self, *, value_bytes: int = 0, expired: int = 0) -> Client:
         """Another one, who knows nothing yet."""
         return Client(
             self._cluster,
@@ -435,6 +454,7 @@ class Workload:
             self.problems,
             looks=self.looks,
             value_bytes=value_bytes,
+            expired=expired,
         )
 
     async def run(self, start: float) -> None:

@@ -27,7 +27,8 @@ from dynamo.sim.storage import SimStorage
 class SimWorld:
     """`chance`: nonces, incarnations and jitter of this start, and of no other. `on_point`: told where
     mints, stores and deliveries are, `on_peer` where peers are with theirs; `witness`: what is said.
-    `sieve`: the handlers without what is lost on the way to or from them."""
+    `moved`: counts requests that move records. `sieve`: the handlers without what is lost on the way to
+    or from them."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class SimWorld:
         on_point: OnPoint,
         on_peer: Callable[[str, Point], None],
         witness: Witness,
+        moved: Counter[str],
         sieve: Callable[[Mapping[type, Handler]], Mapping[type, Handler]],
         chance: random.Random,
     ) -> None:
@@ -51,6 +53,7 @@ class SimWorld:
         self._on_point = on_point
         self._on_peer = on_peer
         self._witness = witness
+        self._moved = moved
         self._sieve = sieve
         self.chance = chance
         #: By kind: requests of peers, and of its own, that have got no last reply.
@@ -93,6 +96,7 @@ class SimWorld:
             node=self._config.node_id,
             on_peer=self._on_peer,
             witness=self._witness,
+            moved=self._moved,
         )
         self.unanswered = watched.unanswered
         return PeerTransport(

@@ -1,0 +1,71 @@
+"""Do the nodes of a run agree by themselves, in their time, and leave it at that? I6.
+
+Looks at the disks only, and asks no node anything: no read may do what exchanges have to. Knows nothing
+of how they agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from dynamo.sim.cluster import Cluster
+from dynamo.sim.history import AtRest, Copy, History, copy_on_disk, some
+
+#: Seconds between two looks.
+_LOOK_SECONDS: Final = 0.2
+#: What is held for others is delivered in so many: a target that had no room is tried once a minute.
+HINT_SECONDS: Final = 70.0
+#: What the last look found is carried out in so many, and answered.
+_CALM_SECONDS: Final = 1.0
+#: All of them are watched for so many rounds over all peers.
+_QUIET_ROUNDS: Final = 1.5
+
+
+async def look_whether_they_agree(cluster: Cluster, history: History, rest: AtRest) -> None:
+    """Wait until the copies of each key are the same and nothing is held for anybody; then watch that
+    nothing moves any more. What is wrong is noted at rest."""
+    start, upkeep = cluster.loop.time(), cluster.upkeep
+    peers = len(cluster.up) - 1
+    within = HINT_SECONDS + upkeep.agreed_within(peers)
+    while apart := list(_apart(cluster, history)):
+        if cluster.loop.time() >= start + within:
+            rest.apart += [f"{within:g} s after all was healed, unasked, {one}" for one in apart]
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+    rest.agreed = cluster.loop.time() - start
+    await asyncio.sleep(_CALM_SECONDS + 2 * upkeep.straggler)
+    before = cluster.moved.copy()
+    seconds = _QUIET_ROUNDS * upkeep.round_seconds(peers)
+    await asyncio.sleep(seconds)
+    moved = cluster.moved - before
+    if moved:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(moved.items()))
+        rest.apart.append(f"all agree, nobody asks, and in {seconds:g} s there were: {counts}")
+
+
+def _apart(cluster: Cluster, history: History) -> Iterator[str]:
+    """What they do not agree on yet, a line each, and what is held for those that are up."""
+    for key in history.owners:
+        forms: dict[bytes, list[str]] = {}
+        storage_key = cluster.storage_key(key)
+        for name in cluster.owners(key):
+            if not cluster.nodes[name].is_up:
+                continue
+            copy = _copy(cluster, name, storage_key)
+            if copy is not None:
+                forms.setdefault(copy.form, []).append(f"{name} {some(copy.ids or ())}")
+        if len(forms) > 1:
+            told = " / ".join(", ".join(nodes) for nodes in forms.values())
+            yield f"the copies of {key!r} differ: {told}"
+    yield from cluster.undelivered()
+
+
+def _copy(cluster: Cluster, name: str, storage_key: bytes) -> Copy | None:
+    """What a node has on disk; None for damage that nobody has met: nobody reads it."""
+    disk = cluster.nodes[name].disk
+    if disk.is_unreadable("records", storage_key):
+        return None
+    copy = copy_on_disk(disk.durable("records", storage_key), storage_key)
+    return None if copy.ids is None else copy

@@ -1,0 +1,106 @@
+"""Which records went for good in a run, and whether they might: I4, judged from the disks.
+
+A record may go once nothing in it can be shown any more, every owner has it on disk, nobody holds for
+another anything that it covers, and nothing older is under way: none of that is asked of the nodes.
+What was removed so must never be seen again (`dynamo.sim.checks`). Knows nothing of how nodes prove it.
+"""
+
+from __future__ import annotations
+
+from dynamo.errors import Malformed, StorageCorrupt
+from dynamo.record import VALUE, decode_record
+from dynamo.sim.cluster import Cluster
+from dynamo.sim.hints import hint_copy
+from dynamo.sim.history import NOTHING, History, Reaped, some, writes_in
+from dynamo.stored import decode_stored
+
+
+class Reaps:
+    """The records of one run that went. It is told of every removal from its making on."""
+
+    def __init__(self, cluster: Cluster, history: History) -> None:
+        self._cluster = cluster
+        self._history = history
+        self._keys = {cluster.storage_key(key): key for key in history.owners}
+        self._routing = {cluster.routing_key(key): key for key in history.owners}
+        #: By key: of the records that went, what they covered beside what was in them.
+        self._under: dict[bytes, frozenset[int]] = {}
+        #: Records that went before, with what they lay under: what was proved once holds for ever.
+        self._proved: set[tuple[bytes, bytes]] = set()
+        cluster.on_gone = self._gone
+
+    def stored(self, node: str, routing_key: bytes, record: bytes) -> None:
+        """A node is given this record to merge: nothing may be in it that went for good."""
+        key = self._routing.get(routing_key)
+        under = self._under.get(key, NOTHING) if key is not None else NOTHING
+        if not under or not record:
+            return
+        try:
+            late = writes_in(decode_record(record)) & under
+        except Malformed:
+            return  # what it is instead is found where it lies
+        if late:
+            self._history.broken_reaps.append(
+                f"{node} is given {some(late)} of {key!r} at {self._cluster.loop.time():.4f} s,"
+                " after what covers it was reaped"
+            )
+
+    def _gone(self, name: str, storage_key: bytes, before: bytes) -> None:
+        """A node has removed a record, unsynced."""
+        key = self._keys.get(storage_key)
+        if key is None:
+            return
+        try:
+            encoded = decode_stored(storage_key, before).record
+            record = decode_record(encoded)
+            ids = writes_in(record)
+        except (StorageCorrupt, Malformed):
+            return  # it was damaged, and is put aside
+        history, now = self._history, self._cluster.loop.time()
+        covered = history.covers(before, storage_key)
+        values = [one for one in record.siblings if one.kind == VALUE and one.content is not None]
+        if values:
+            history.broken_reaps.append(
+                f"{name} has removed its record of {key!r} at {now:.4f} s, which shows {some(ids)}"
+            )
+            return
+        if (storage_key, encoded) not in self._proved:
+            self._proved.add((storage_key, encoded))
+            why = self._unproved(name, key, storage_key, ids, covered - ids)
+            if why:
+                history.broken_reaps.append(
+                    f"{name} has reaped {some(ids)} of {key!r} at {now:.4f} s, {why}"
+                )
+        self._under[key] = self._under.get(key, NOTHING) | (covered - ids)
+        history.reaped.append(Reaped(now, name, key, ids, covered))
+
+    def _unproved(
+        self,
+        name: str,
+        key: bytes,
+        storage_key: bytes,
+        ids: frozenset[int],
+        under: frozenset[int],
+    ) -> str:
+        """Why it might not go yet; "" if it might."""
+        cluster, history = self._cluster, self._history
+        for owner in cluster.owners(key):
+            data = cluster.nodes[owner].disk.durable("records", storage_key)
+            missing = ids - history.covers(data, storage_key)
+            if missing and not self._has_lost(owner, key):
+                return f"though {owner} has not got {some(missing)} on disk"
+        for node in cluster.nodes:
+            for synced in (True, False):
+                for target, hint, value in cluster.hints(node, key, synced=synced):
+                    held = hint_copy(value, hint).ids or NOTHING
+                    if held & under:
+                        return f"though {node} holds {some(held & under)} for {target}"
+        return ""
+
+    def _has_lost(self, owner: str, key: bytes) -> bool:
+        """The owner's copy is lost, and not whole again."""
+        now = self._cluster.loop.time()
+        return any(
+            loss.node == owner and loss.key == key and loss.at <= now <= loss.whole_at
+            for loss in self._history.losses
+        )
