@@ -25,7 +25,7 @@ from dynamo.config import (
     NodeConfig,
 )
 from dynamo.errors import DynamoError, NotReady, StorageCorrupt
-from dynamo.keys import partition_prefix, routing_key
+from dynamo.keys import partition_prefix, partition_range, routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Handler
 from dynamo.properties import DEFAULT_PROPERTIES, BucketProperties
@@ -559,6 +559,11 @@ class Cluster:
         plan = self.plan(key)
         routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
         return partition_prefix(plan.class_id, plan.partition) + routing
+
+    def partition_range(self, key: bytes) -> tuple[bytes, bytes]:
+        """Where in storage the records of the key's partition lie: from the one up to the other."""
+        plan = self.plan(key)
+        return partition_range(plan.class_id, plan.partition)
 
     def routing_key(self, key: bytes) -> bytes:
         """What nodes call the key."""

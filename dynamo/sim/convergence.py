@@ -7,7 +7,7 @@ of how they agree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from dynamo.sim.cluster import Cluster
@@ -29,25 +29,30 @@ async def look_whether_they_agree(cluster: Cluster, history: History, rest: AtRe
     start, upkeep = cluster.loop.time(), cluster.upkeep
     peers = len(cluster.up) - 1
     within = HINT_SECONDS + upkeep.agreed_within(peers)
-    while apart := list(_apart(cluster, history)):
+    while apart := list(differences(cluster, history.owners)):
         if cluster.loop.time() >= start + within:
             rest.apart += [f"{within:g} s after all was healed, unasked, {one}" for one in apart]
             return
         await asyncio.sleep(_LOOK_SECONDS)
     rest.agreed = cluster.loop.time() - start
     await asyncio.sleep(_CALM_SECONDS + 2 * upkeep.straggler)
-    before = cluster.moved.copy()
     seconds = _QUIET_ROUNDS * upkeep.round_seconds(peers)
+    moved = await moved_within(cluster, seconds)
+    if moved:
+        rest.apart.append(f"all agree, nobody asks, and in {seconds:g} s there were {moved}")
+
+
+async def moved_within(cluster: Cluster, seconds: float) -> str:
+    """What nodes send each other of records meanwhile, for people; "" for nothing."""
+    before = cluster.moved.copy()
     await asyncio.sleep(seconds)
     moved = cluster.moved - before
-    if moved:
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(moved.items()))
-        rest.apart.append(f"all agree, nobody asks, and in {seconds:g} s there were: {counts}")
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(moved.items()))
 
 
-def _apart(cluster: Cluster, history: History) -> Iterator[str]:
-    """What they do not agree on yet, a line each, and what is held for those that are up."""
-    for key in history.owners:
+def differences(cluster: Cluster, keys: Iterable[bytes]) -> Iterator[str]:
+    """On which keys the nodes that are up do not agree, and what is held for one of them, a line each."""
+    for key in keys:
         forms: dict[bytes, list[str]] = {}
         storage_key = cluster.storage_key(key)
         for name in cluster.owners(key):

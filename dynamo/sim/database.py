@@ -174,6 +174,16 @@ class Database:
             self.hole = found
         return lost
 
+    def lose_range(self, family: Family, start: bytes, end: bytes) -> list[bytes]:
+        """What is synced with start <= key < end is gone, and no log has it. Returns the keys."""
+        assert not self._pending
+        self._log.clear()
+        keys = sorted(key for key in self._durable[family] if start <= key < end)
+        for key in keys:
+            del self._durable[family][key]
+            self.families[family].pop(key, None)
+        return keys
+
     def is_pending(self, family: Family, key: bytes) -> bool:
         """True if a write of the key is not on disk yet, one that nobody has seen included."""
         return any(

@@ -300,6 +300,11 @@ class Disk:
             self.database.damage(family, start, end)
         return keys
 
+    def lose_range(self, family: Family, start: bytes, end: bytes) -> list[bytes]:
+        """What was on disk with start <= key < end is gone, untold. Returns the keys."""
+        self._check_idle()
+        return self.database.lose_range(family, start, end) if self.database is not None else []
+
     def lose_log(self, count: int, *, found: OpeningState = "point_in_time") -> int:
         """Damage to the log: its last `count` synced writes, and all after them, are not found by the
         next open, which says so, unless a clean close comes first. Returns how many there were."""

@@ -14,7 +14,6 @@ from errno import ENOSPC
 from functools import partial
 from typing import Final
 
-from dynamo.keys import partition_range
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Why
@@ -508,12 +507,27 @@ class Injector:
         self.losses.lost_hints(name, held, "rot")
         return True
 
+    async def _lose_partition(self, fault: Fault) -> bool:
+        """A node crashes, and one partition's records are gone when it starts: nothing tells it so."""
+        key = self._key_to_damage(fault)
+        if key is None:
+            return False
+        (name,) = fault.nodes
+        self._crash_now(name)
+        beside = [one for one in self._cluster.keys if self._place(one) == self._place(key)]
+        had = {one: self.losses.covered(name, one) for one in beside}
+        self._cluster.nodes[name].disk.lose_range("records", *self._cluster.partition_range(key))
+        self.losses.lost(name, had, "partition", noticed=False)
+        await self._for(fault)
+        self._restart(name)
+        return True
+
     async def _rot_block(self, fault: Fault) -> bool:
         (name,) = fault.nodes
         key = self._key_to_damage(fault)
         if key is None:
             return False
-        start, end = partition_range(*self._place(key))
+        start, end = self._cluster.partition_range(key)
         # Whoever meets the damage at one key must think of the others.
         beside = [one for one in self._cluster.keys if self._place(one) == self._place(key)]
         if any(self.losses.is_pending(name, one) for one in beside):

@@ -23,8 +23,8 @@ from dynamo.version import Dot
 Outcome = Literal["ok", "none", "unknown"]
 OperationKind = Literal["put", "delete", "get"]
 #: Disk replaced; a value's checksum fails; an old copy of the disk put back; the end of the log gone;
-#: the database gone; the node stays down for good.
-Why = Literal["wipe", "rot", "restore", "log", "database", "dead"]
+#: the database gone; the records of one partition gone; the node stays down for good.
+Why = Literal["wipe", "rot", "restore", "log", "database", "partition", "dead"]
 #: By node, what it covers.
 Covers = dict[str, frozenset[int]]
 

@@ -47,6 +47,7 @@ Kind = Literal[
     "rot_block",
     "lose_log",
     "lose_database",
+    "lose_partition",
     "slow_sync",
     "fail_sync",
     "fail_write",
@@ -66,6 +67,7 @@ LOSING: Final[tuple[Kind, ...]] = (
     "rot_block",
     "lose_log",
     "lose_database",
+    "lose_partition",
     "hint_rot",
 )
 
@@ -119,6 +121,7 @@ DRAWN: Final[dict[Kind, Drawn]] = {
     "rot_block": Drawn(0.25, 1, (0.0,), RANDOM),
     "lose_log": Drawn(0.15, 1, BRIEF, (1, 3, 10)),
     "lose_database": Drawn(0.1, 1, BRIEF),
+    "lose_partition": Drawn(0.2, 1, BRIEF, RANDOM),
     "slow_sync": Drawn(0.4, 1, LONG, (10, 50)),
     "fail_sync": Drawn(0.25, 1, BRIEF),
     "fail_write": Drawn(0.15, 1, BRIEF),

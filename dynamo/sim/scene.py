@@ -17,6 +17,7 @@ from dynamo.own_records import QUARANTINE_PREFIX
 from dynamo.record import TOMBSTONE, Sibling, decode_record
 from dynamo.requests import Found, Written
 from dynamo.sim.cluster import Cluster
+from dynamo.sim.convergence import differences, moved_within
 from dynamo.sim.disk import Image
 from dynamo.sim.hints import hint_key, read_place
 from dynamo.sim.line import (
@@ -31,6 +32,7 @@ from dynamo.sim.line import (
 from dynamo.sim.node import SimNode
 from dynamo.sim.points import ALL_POINTS, SOON, Point
 from dynamo.sim.sieve import KINDS, Sieve
+from dynamo.sim.upkeep import IDLE, Upkeep
 from dynamo.stored import decode_hint, decode_stored
 from dynamo.version import RANDOM_BYTES, birth_sequence
 
@@ -45,6 +47,8 @@ ALARMS: Final = (
     "rpc_handlers_failed",
 )
 _NODES_MAX: Final = 26
+#: Seconds between two looks at what differs, where nodes exchange.
+STRAGGLER_SECONDS: Final = 0.5
 #: Seconds between two looks whether a node has started: it is asked at once.
 _LOOK_INTERVAL: Final = 0.001
 #: Seconds that `restart` waits for the connections of a node that has started.
@@ -91,11 +95,15 @@ class ClusterLine(NamedTuple):
     formed: Literal["file", "peers"]
     hint_window: int | None = None
     hint_bytes: int | None = None
+    upkeep: Upkeep = IDLE
 
 
 def parse_cluster(where: str, text: str) -> ClusterLine:
     """The cluster that `text` asks for. Raises ScriptError."""
-    usage = "cluster nodes= [n=] [seed=] [partitions=] [formed=] [hint_window=] [hint_bytes=]"
+    usage = (
+        "cluster nodes= [n=] [seed=] [partitions=] [formed=] [hint_window=] [hint_bytes=]"
+        " [exchange=] [reap_after=]"
+    )
     line = take_apart(usage, where, text)
     nodes = number(line, "nodes", 3)
     if not 1 <= nodes <= _NODES_MAX:
@@ -111,6 +119,11 @@ def parse_cluster(where: str, text: str) -> ClusterLine:
         formed=cast('Literal["file", "peers"]', formed),
         hint_window=number(line, "hint_window", 0) if "hint_window" in line.options else None,
         hint_bytes=number(line, "hint_bytes", 0) if "hint_bytes" in line.options else None,
+        upkeep=Upkeep(
+            exchange=number(line, "exchange", 0),
+            straggler=STRAGGLER_SECONDS,
+            reap_after=number(line, "reap_after", -1),
+        ),
     )
 
 
@@ -400,6 +413,14 @@ class Scene:
         self._node(line, name, up=False).disk.lose_log(int(count))
         return []
 
+    def lose_partition(self, line: Line) -> list[str]:
+        """Of a node that is down all records of a key's partition are gone from the disk; nothing tells
+        it so."""
+        name, key = line.words
+        start, end = self._cluster.partition_range(key.encode())
+        self._node(line, name, up=False).disk.lose_range("records", start, end)
+        return []
+
     def fail_sync(self, line: Line) -> list[str]:
         """The next sync fails."""
         self._node(line, line.words[0]).disk.fail_sync()
@@ -457,6 +478,22 @@ class Scene:
         except TimeoutError:
             return ["not drained", *(f"  {left}" for left in self._cluster.undelivered())]
         return []
+
+    async def agree(self, line: Line) -> list[str]:
+        """Until the nodes that are up have the same of each key and hold nothing for each other, without
+        a read; or what differs after so many seconds."""
+        cluster = self._cluster
+        try:
+            await cluster.until(
+                lambda: not any(differences(cluster, cluster.keys)), "", patience=seconds(line)
+            )
+        except TimeoutError:
+            return ["not agreed", *(f"  {one}" for one in differences(cluster, cluster.keys))]
+        return []
+
+    async def quiet(self, line: Line) -> list[str]:
+        """What nodes send each other of records in so many seconds."""
+        return [await moved_within(self._cluster, seconds(line)) or "nothing moved"]
 
     # What is there ------------------------------------------------------------------------------
 
@@ -650,6 +687,7 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
     ("free NODE", Scene.free, True),
     ("meet-end NODE", Scene.meet_end, True),
     ("lose-log NODE COUNT", Scene.lose_log, True),
+    ("lose-partition NODE KEY", Scene.lose_partition, True),
     ("fail-sync NODE", Scene.fail_sync, True),
     ("busy NODE [off]", Scene.busy, True),
     ("slow-sync NODE FACTOR", Scene.slow_sync, True),
@@ -657,6 +695,8 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
     ("wait SECONDS", Scene.wait, False),
     ("settle", Scene.settle, False),
     ("drain SECONDS", Scene.drain, False),
+    ("agree SECONDS", Scene.agree, False),
+    ("quiet SECONDS", Scene.quiet, False),
     ("owners KEY", Scene.owners, False),
     ("hints NODE", Scene.hints, False),
     ("show KEY [dots]", Scene.show, False),

@@ -187,6 +187,7 @@ async def _play(asked: ClusterLine, blocks: list[Block]) -> list[list[str]]:
         hint_bytes=None
         if asked.hint_bytes is None
         else dict.fromkeys(asked.nodes, asked.hint_bytes),
+        upkeep=asked.upkeep,
     )
     scene = Scene(cluster)
     outputs = []

@@ -56,6 +56,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(1.3, "rot_block", ("a",), 0.0, 1),
     Fault(1.2, "lose_log", ("a",), 0.1, 3),
     Fault(1.2, "lose_database", ("a",), 0.1),
+    Fault(1.2, "lose_partition", ("a",), 0.1, 1),
     Fault(1.0, "slow_sync", ("a",), 0.5, 20),
     Fault(1.1, "fail_sync", ("a",), 0.3),
     Fault(1.1, "fail_write", ("a",), 0.3),
