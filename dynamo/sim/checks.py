@@ -507,7 +507,11 @@ def check_i3(case: Case) -> Iterator[Finding]:
 
 
 def check_i4(case: Case) -> Iterator[Finding]:
-    """No resurrection: once converged, nothing that an acknowledged delete covers is shown."""
+    """No resurrection: once converged, nothing that an acknowledged delete covers is shown. A record
+    goes for good on proof alone, and from then on no read shows anything that it covered."""
+    for line in case.history.broken_reaps:
+        yield Finding("I4", line)
+    yield from _back_after_reaping(case)
     for key in case.keys.values():
         said = 0
         for one in key.operations:
@@ -529,31 +533,6 @@ def check_i4(case: Case) -> Iterator[Finding]:
                     f"{some(ids_of(found))} of {key.key!r} is shown by {'; '.join(places)},"
                     f" though deleted by [{one}]",
                 )
-
-
-def check_reaped(case: Case) -> Iterator[Finding]:
-    """No resurrection: a record goes for good on proof alone, and nothing that it covered is shown by a
-    read that starts after that."""
-    for line in case.history.broken_reaps:
-        yield Finding("I4", line)
-    for key in case.keys.values():
-        said = 0
-        if not key.reaped:
-            continue
-        at_rest = [
-            (f"a read at {node} at rest", case.bits(one.values), FOREVER)
-            for node, one in case.rest.reads.get(key.key, {}).items()
-        ]
-        shown = [
-            (f"[{one}]", case.bits(one.shown), one.start)
-            for one in key.operations
-            if one.kind == "get" and one.outcome == "ok" and one.shown
-        ]
-        for where, values, start in (*shown, *at_rest):
-            risen = values & key.gone(start) & ~said
-            if risen:
-                said |= risen
-                yield Finding("I4", f"{where} shows {some(ids_of(risen))}, which had been reaped")
 
 
 def check_i5(case: Case) -> Iterator[Finding]:
@@ -737,7 +716,6 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     check_i2,
     check_i3,
     check_i4,
-    check_reaped,
     check_i5,
     check_i6,
     check_i7,
@@ -839,6 +817,28 @@ def _gone_before(case: Case, answer: _Answer) -> int:
     first = case.operations[next(ids_of(answer.seen))]
     until = answer.where.end if isinstance(answer.where, Operation) else FOREVER
     return case.keys[first.key].gone(until)
+
+
+def _back_after_reaping(case: Case) -> Iterator[Finding]:
+    """What a record covered that went for good, shown by a read that started after that."""
+    for key in case.keys.values():
+        said = 0
+        if not key.reaped:
+            continue
+        at_rest = [
+            (f"a read at {node} at rest", case.bits(one.values), FOREVER)
+            for node, one in case.rest.reads.get(key.key, {}).items()
+        ]
+        shown = [
+            (f"[{one}]", case.bits(one.shown), one.start)
+            for one in key.operations
+            if one.kind == "get" and one.outcome == "ok" and one.shown
+        ]
+        for where, values, start in (*shown, *at_rest):
+            risen = values & key.gone(start) & ~said
+            if risen:
+                said |= risen
+                yield Finding("I4", f"{where} shows {some(ids_of(risen))}, which had been reaped")
 
 
 def _shown_after(case: Case, key: _Key) -> list[tuple[str, int]]:

@@ -51,7 +51,7 @@ async def moved_within(cluster: Cluster, seconds: float) -> str:
 
 
 def differences(cluster: Cluster, keys: Iterable[bytes]) -> Iterator[str]:
-    """On which keys the nodes that are up do not agree, and what is held for one of them, a line each."""
+    """Where the nodes that are up do not agree, and what is held for one of them, a line each."""
     for key in keys:
         forms: dict[bytes, list[str]] = {}
         storage_key = cluster.storage_key(key)

@@ -18,6 +18,7 @@ from dynamo.sim.history import (
     Operation,
     OperationKind,
     Outcome,
+    Reaped,
     Shown,
     Why,
 )
@@ -105,6 +106,12 @@ class Scene:
         self.history.handed.append(
             Handed(at, node, target, K, held, taken=held if taken else frozenset())
         )
+
+    def reap(self, *ids: int, covers: Iterable[int] = ()) -> None:
+        """A record with these goes for good between the last operation and the next."""
+        held = frozenset(ids)
+        at = self.history.next_id() - 0.2
+        self.history.reaped.append(Reaped(at, "a", K, held, held.union(covers)))
 
     def at_rest(self, *ids: int, values: Iterable[int] | None = None) -> None:
         """All copies and all reads have these siblings."""
@@ -208,6 +215,45 @@ def a_read_after_convergence_shows_what_is_deleted(s: Scene) -> None:
     s.delete(past={0})
     s.at_rest(1)
     s.get(0, r=1)
+
+
+def reaped_without_proof(s: Scene) -> None:
+    s.history.broken_reaps.append("a has reaped {1} of b'k', though b has not got {1} on disk")
+
+
+def a_reaped_value_is_back(s: Scene) -> None:
+    s.put()
+    s.delete(past={0})
+    s.reap(1, covers={0})
+    s.get(0, r=1)
+    s.get()
+    s.at_rest()
+
+
+def a_reaped_value_is_back_at_rest(s: Scene) -> None:
+    s.put()
+    s.delete(past={0}, outcome="unknown")
+    s.reap(1, covers={0})
+    s.at_rest(0)
+
+
+def an_expired_value_is_back(s: Scene) -> None:
+    s.put().expires = True
+    s.reap(0)
+    s.get(0)
+    s.at_rest()
+
+
+def a_write_beside_a_reaped_one_is_lost(s: Scene) -> None:
+    s.put()
+    s.delete(past={0})
+    s.put(seen={1})
+    s.reap(1, covers={0})
+    s.at_rest()
+
+
+def they_do_not_agree_by_themselves(s: Scene) -> None:
+    s.rest.apart.append("40 s after all was healed, unasked, the copies of b'k' differ")
 
 
 def a_foreign_context_is_taken(s: Scene) -> None:
@@ -519,6 +565,12 @@ BROKEN: tuple[tuple[str, Story], ...] = (
     ("I4", a_deleted_value_is_back),
     ("I4", a_value_is_back_that_a_needless_delete_found_gone),
     ("I4", a_read_after_convergence_shows_what_is_deleted),
+    ("I4", reaped_without_proof),
+    ("I4", a_reaped_value_is_back),
+    ("I4", a_reaped_value_is_back_at_rest),
+    ("I4", an_expired_value_is_back),
+    ("I1", a_write_beside_a_reaped_one_is_lost),
+    ("I6", they_do_not_agree_by_themselves),
     ("I5", a_foreign_context_is_taken),
     ("I5", a_foreign_context_has_an_effect),
     ("I5", a_context_of_this_key_is_refused),
@@ -916,7 +968,38 @@ def one_without_it_answers_and_dies_in_the_same_instant(s: Scene) -> None:
     s.at_rest(0)
 
 
+def a_reaped_delete_is_on_no_disk(s: Scene) -> None:
+    s.put()
+    s.delete(past={0})
+    s.get(1)
+    s.reap(1, covers={0})
+    s.get()
+    s.at_rest()
+
+
+def a_read_that_began_before_the_reap_may_show_it(s: Scene) -> None:
+    s.put()
+    s.delete(past={0}, outcome="unknown")
+    get = s.get(0, r=1)
+    s.reap(1, covers={0})
+    get.end = s.history.reaped[0].at + 0.1
+    s.at_rest()
+
+
+def a_sibling_of_a_write_is_reaped(s: Scene) -> None:
+    s.put()
+    s.put(seen={0})
+    s.delete(past={0, 1})
+    s.put(past={0, 1}, seen={2})
+    s.reap(2, covers={0, 1})
+    s.get(3)
+    s.at_rest(3)
+
+
 NEAR_MISSES: tuple[Story, ...] = (
+    a_reaped_delete_is_on_no_disk,
+    a_read_that_began_before_the_reap_may_show_it,
+    a_sibling_of_a_write_is_reaped,
     one_without_it_answers_and_dies_in_the_same_instant,
     enough_had_it_but_one_lost_it_meanwhile,
     lost_with_the_only_disk,
