@@ -194,6 +194,70 @@ def _written_while_delivered(
     ]
 
 
+def _late_fallback(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """One that holds writes for a node that was away goes away itself as that returns, and comes back
+    when what covers them may have been reaped."""
+    away, holder = rng.sample(names, 2)
+    seconds = round(burst.seconds * rng.uniform(0.3, 1.2) + 0.1, 3)
+    gone: Kind = rng.choice(("crash", "power_cut", "isolate", "pause"))
+    start = round(burst.at + seconds * rng.choice((0.7, 0.95, 1.0)), 3)
+    return [
+        Fault(burst.at, "crash", (away,), seconds, rng.choice(RANDOM)),
+        Fault(start, gone, (holder,), rng.choice((2.0, 4.0, 8.0)), 0),
+    ]
+
+
+def _missed_and_compared(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """A node misses writes, and is compared with the others while writes go on and messages are late."""
+    missing = rng.choice(names)
+    half = round(burst.seconds / 2, 3)
+    messages: Kind = rng.choice(("late_messages", "double_messages", "lose_messages"))
+    return [
+        Fault(burst.at, "isolate", (missing,), half),
+        Fault(round(burst.at + half, 3), messages, (), 3.0, 20),
+    ]
+
+
+def _trees_kept_then_crashed(
+    rng: random.Random, names: tuple[str, ...], burst: Burst
+) -> list[Fault]:
+    """A node is stopped as it should be, so that it keeps what it knows of its records, and crashes soon
+    after it has started."""
+    name = rng.choice(names)
+    at = round(burst.at + burst.seconds * rng.random(), 3)
+    later = round(at + 0.05 + rng.choice((0.12, 0.2, 0.5, 1.5)), 3)
+    return [
+        Fault(at, "stop", (name,), 0.05, 1),
+        Fault(later, rng.choice(("crash", "lose_partition")), (name,), 0.1, rng.choice(RANDOM)),
+    ]
+
+
+def _crash_while_reaping(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """Nodes crash somewhere on the way of what is reaped, soon after a burst."""
+    return [
+        Fault(
+            round(burst.at + burst.seconds, 3),
+            "reap_crash",
+            (name,),
+            6.0,
+            rng.choice((0, 0, 1, 3)),
+            rng.choice(CRASH_POINTS["reap_crash"]),
+        )
+        for name in names
+        if rng.random() < 0.5
+    ]
+
+
+def _set_back_after_reaping(
+    rng: random.Random, names: tuple[str, ...], burst: Burst
+) -> list[Fault]:
+    """An image of a disk is put back that was taken before what is on it was deleted and reaped."""
+    seconds = rng.choice((3.0, 6.0, 10.0))
+    return [
+        Fault(round(burst.at + burst.seconds * 0.5, 3), "restore", (rng.choice(names),), seconds)
+    ]
+
+
 SCENES: Final = (
     (_missed_then_lost, 0.35),
     (_power_cut_while_syncing, 0.15),
@@ -210,4 +274,9 @@ SCENES: Final = (
     (_owners_away_again, 0.35),
     (_crash_while_delivering, 0.3),
     (_written_while_delivered, 0.25),
+    (_late_fallback, 0.3),
+    (_missed_and_compared, 0.3),
+    (_trees_kept_then_crashed, 0.2),
+    (_crash_while_reaping, 0.25),
+    (_set_back_after_reaping, 0.2),
 )

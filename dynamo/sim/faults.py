@@ -346,6 +346,8 @@ class Injector:
         return self._armed.pop(name, None) is None
 
     _hint_crash = _crash_at
+    _exchange_crash = _crash_at
+    _reap_crash = _crash_at
 
     async def _flap_node(self, fault: Fault) -> bool:
         """The node is killed and started again so many times."""

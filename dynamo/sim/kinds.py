@@ -39,6 +39,8 @@ Kind = Literal[
     "slow_node",
     "flap_node",
     "hint_crash",
+    "exchange_crash",
+    "reap_crash",
     "owners_away",
     # Disks.
     "wipe",
@@ -114,6 +116,8 @@ DRAWN: Final[dict[Kind, Drawn]] = {
     "slow_node": Drawn(0.25, 1, LONG, (10, 100)),
     "flap_node": Drawn(0.25, 1, (1.0, 3.0), (2, 4, 8)),
     "hint_crash": Drawn(0.8, 1, (0.3, 2.0, 5.0), (0, 0, 1, 3)),
+    "exchange_crash": Drawn(0.4, 1, (1.0, 3.0, 8.0), (0, 0, 1, 3, 10)),
+    "reap_crash": Drawn(0.8, 1, (1.0, 3.0, 8.0), (0, 0, 1, 3)),
     "owners_away": Drawn(0.3, 0, (0.2, 0.5, 2.0), RANDOM),
     "wipe": Drawn(0.4, 1, BRIEF),
     "restore": Drawn(0.3, 1, (0.3, 1.0, 3.0, 6.0)),

@@ -14,11 +14,16 @@ import msgspec
 
 from dynamo.errors import Malformed
 from dynamo.sim.kinds import DRAWN, Kind
-from dynamo.sim.points import HINT_POINTS, POINTS, Point
+from dynamo.sim.points import EXCHANGE_POINTS, HINT_POINTS, POINTS, REAP_POINTS, Point
 from dynamo.sim.upkeep import Upkeep
 
 #: Faults that crash a node at a point, and which they draw from.
-CRASH_POINTS: Final[dict[Kind, tuple[Point, ...]]] = {"crash_at": POINTS, "hint_crash": HINT_POINTS}
+CRASH_POINTS: Final[dict[Kind, tuple[Point, ...]]] = {
+    "crash_at": POINTS,
+    "hint_crash": HINT_POINTS,
+    "exchange_crash": EXCHANGE_POINTS,
+    "reap_crash": REAP_POINTS,
+}
 #: What an edited plan may have at most: a run must end.
 NODES_MAX: Final = 26
 PARTITIONS: Final = (1, 2, 4, 8, 16, 32, 64)
@@ -36,7 +41,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """One thing that goes wrong at `at` (seconds from the start) and is undone `seconds` later.
 
     `nodes`: whom it befalls (for a partition: one side). `number`: what else it needs: a factor, a
-    chance in percent, milliseconds, how many. `point`: of `crash_at` and `hint_crash`.
+    chance in percent, milliseconds, how many. `point`: of those of CRASH_POINTS.
     """
 
     at: float
@@ -83,7 +88,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write wins. `hint_window`: seconds for which hints are taken for a node that is down, `hint_bytes`:
     bytes that hints may take at the nodes of `hint_bytes_at`; 0: as a node has them by itself.
     `exchange`, `straggler`, `reap_after`: as of `dynamo.sim.upkeep.Upkeep`; by themselves nodes neither
-    exchange nor reap. `expired`: percent of the puts that expire about when their body may go.
+    exchange nor reap; where they do, some bursts end with deletes of all there is. `expired`: percent of
+    the puts whose time was so long ago that their body may go about now.
     """
 
     seed: int

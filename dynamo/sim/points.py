@@ -1,5 +1,5 @@
-"""Points in the path of a write, and of a hint, at which a node can be made to crash: INVARIANTS "crash
-at any await"; and which requests have got no last reply.
+"""Points in the path of a write, of a hint, of an exchange and of what is reaped, at which a node can be
+made to crash: INVARIANTS "crash at any await"; and which requests have got no last reply.
 
 Watches the requests of one node from between its transport and those who execute them. Knows nothing
 of what happens at a point.
@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dynamo.ports import Call, Handler
-from dynamo.rpc.exchange_messages import Pull
+from dynamo.rpc.exchange_messages import (
+    CompareRoots,
+    Looked,
+    LookKeys,
+    Pull,
+    Pulled,
+    RootsDiffer,
+)
 from dynamo.rpc.messages import (
     Body,
     Deliver,
@@ -28,6 +35,7 @@ from dynamo.rpc.messages import (
     Store,
     Synced,
 )
+from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds, Settled, SettleUp, StillSettled
 
 #: What moves records from node to node.
 MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
@@ -35,7 +43,10 @@ MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
 #: After a mint was written and before anybody is told; once the minted record has left; after a store
 #: was written; as a sync begins and when it is done; before a client's answer. Then those of hints: one
 #: was written, not synced; a delivery has reached its target, which has not begun; it has merged it, not
-#: synced; it has synced it, and says so; the hint was removed, not synced.
+#: synced; it has synced it, and says so; the hint was removed, not synced. Of an exchange: who was asked
+#: has compared roots, has looked at keys, has read records. Of what is reaped: who was asked has looked
+#: whether it holds it, has settled; the order to drop it has reached an owner, which has not begun; it
+#: has dropped it, not synced; it has synced that, and says so.
 Point = Literal[
     "minted",
     "minted_left",
@@ -48,6 +59,14 @@ Point = Literal[
     "delivering",
     "delivered",
     "hint_removed",
+    "compared",
+    "looked",
+    "pulled",
+    "held",
+    "settled",
+    "drop_left",
+    "dropping",
+    "dropped",
 ]
 OnPoint = Callable[[Point], None]
 
@@ -96,6 +115,8 @@ class WatchedHandlers(Mapping[type, Handler]):
             Fetch: self._fetch,
             Owe: self._owe,
             Deliver: self._deliver,
+            Drop: self._drop,
+            **dict.fromkeys(_ASKED, self._asked),
         }
         #: By kind: how many requests have been executed and not answered, or not to the end.
         self.unanswered: Counter[str] = Counter()
@@ -115,6 +136,29 @@ class WatchedHandlers(Mapping[type, Handler]):
         if kind in MOVES:
             self._moved[kind.__name__] += 1
         self._handlers[kind](message, _CountedCall(call, self.unanswered, kind.__name__))
+
+    def _asked(self, message: Any, call: Call) -> None:
+        kind = type(message)
+        point, answer = _ASKED[kind]
+
+        def heard(reply: Reply) -> None:
+            if type(reply) is answer:
+                self._on_point(point)
+
+        if kind in MOVES:
+            self._moved[kind.__name__] += 1
+        counted = _CountedCall(call, self.unanswered, kind.__name__)
+        self._handlers[kind](message, _HeardCall(counted, heard))
+
+    def _drop(self, message: Any, call: Call) -> None:
+        def heard(reply: Reply) -> None:
+            if type(reply) is Dropped:
+                self._on_point("dropped")
+
+        self._on_peer(call.peer, "drop_left")
+        counted = _CountedCall(call, self.unanswered, "Drop")
+        self._handlers[Drop](message, _HeardCall(counted, heard))
+        self._on_point("dropping")
 
     def _mint(self, message: Any, call: Call) -> None:
         self._moved["Mint"] += 1
@@ -229,7 +273,17 @@ class _HeardCall:
             self._left(reply)
 
 
-#: Those of the path of a write, and of what is held for others.
+#: What says that who is asked is at a point, by what asks it.
+_ASKED: Final[dict[type, tuple[Point, type]]] = {
+    CompareRoots: ("compared", RootsDiffer),
+    LookKeys: ("looked", Looked),
+    Pull: ("pulled", Pulled),
+    Holds: ("held", Held),
+    SettleUp: ("settled", Settled),
+    StillSettled: ("settled", Settled),
+}
+
+#: Those of the path of a write, of what is held for others, of an exchange, and of what is reaped.
 POINTS: Final[tuple[Point, ...]] = (
     "minted",
     "minted_left",
@@ -245,6 +299,11 @@ HINT_POINTS: Final[tuple[Point, ...]] = (
     "delivered",
     "hint_removed",
 )
+EXCHANGE_POINTS: Final[tuple[Point, ...]] = ("compared", "looked", "pulled")
+REAP_POINTS: Final[tuple[Point, ...]] = ("held", "settled", "drop_left", "dropping", "dropped")
 #: The node is in the middle of what it does there: it crashes a moment later.
 SOON: Final[tuple[Point, ...]] = ("minted_left", "hinted", "hint_removed")
-ALL_POINTS: Final[tuple[Point, ...]] = (*POINTS, *HINT_POINTS)
+ALL_POINTS: Final[tuple[Point, ...]] = (
+    *(*POINTS, *HINT_POINTS),
+    *(*EXCHANGE_POINTS, *REAP_POINTS),
+)

@@ -49,6 +49,8 @@ BALLAST_BYTES: Final = 30_000
 #: An answer may come so much later (seconds) than the operation's time: the store says so itself.
 LATE_MAX: Final = 1.0
 
+#: How likely a burst is to end with a delete of what is there.
+TIDY: Final = 0.6
 #: Long ago: of a put this is made the id of the write, which is long ago too.
 EARLY_MS: Final = 1
 
@@ -480,6 +482,16 @@ class Workload:
             count = each + (number < more)
             runs.append(self._clients[number].run(rng, keys, count, burst.seconds))
         await asyncio.gather(*runs)
+        if self._plan.upkeep.reaps:
+            await self._tidy(burst, keys)
+
+    async def _tidy(self, burst: Burst, keys: list[bytes]) -> None:
+        """Some bursts leave nothing but tombstones, which can be reaped."""
+        rng = stream(self._plan.seed, "tidy", burst.number)
+        for key in keys:
+            up = self._cluster.up
+            if up and rng.random() < TIDY:
+                await self.client().ask("delete", key, rng.choice((0.3, 1.0)), node=rng.choice(up))
 
 
 def spy(node: SimNode) -> None:
