@@ -78,15 +78,21 @@ class _Answer:
 @dataclass(slots=True)
 class _Key:
     """What there is of one key. `on_disk`: what the copies of its owners hold at rest; `final`: all that
-    these, or what is held for an owner that is down, hold or cover, and what was reaped. `reaped`: when
-    records of it went, and all that they covered."""
+    these, or what is held for an owner that is down, hold or cover, and what need not be there.
+    `reaped`: when records of it went, and all that they covered. `fading`: what any write may have
+    replaced."""
 
     key: bytes
     operations: list[Operation] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     reaped: list[tuple[float, int]] = field(default_factory=list)
+    fading: int = 0
     on_disk: int = 0
     final: int = 0
+
+    def excused(self, until: float = FOREVER) -> int:
+        """What nobody need have had then."""
+        return self.fading | self.gone(until)
 
     def gone(self, until: float = FOREVER) -> int:
         """What went for good up to then."""
@@ -129,8 +135,9 @@ class Case:
             one.losses = sorted(losses, key=lambda loss: loss.at)
             for copy in rest.copies.get(one.key, {}).values():
                 one.on_disk |= self.bits(copy.ids or ())
+            one.fading = self.bits(history.fading(one.key))
             held = self.bits(rest.hints.get(one.key, ()))
-            one.final = self.closure(one.on_disk) | held | one.gone()
+            one.final = self.closure(one.on_disk) | held | one.excused()
 
     def _order_writes(self, key: bytes) -> None:
         """Where the last write wins, each covers all below it."""
@@ -346,7 +353,7 @@ class Case:
             if _answers_behind(read) < 1:
                 continue
             before = bisect_left(ends, read.start)
-            seen = self.closure(self.seen[read.id]) | key.gone(read.end)
+            seen = self.closure(self.seen[read.id]) | key.excused(read.end)
             if totals[before] & ~seen:
                 found = self._missed_by(read, seen, promises[:before], masks)
                 yield from _first_of_each(found)
@@ -562,7 +569,7 @@ def check_i5(case: Case) -> Iterator[Finding]:
             known = judged[answer.seen] = list(_beside(case, answer.seen)), vanished
         beside, vanished = known
         if vanished:
-            vanished &= ~_gone_before(case, answer)
+            vanished &= ~_excused_before(case, answer)
         if isinstance(answer.where, Operation):  # at rest it is I2
             for write, covered in beside:
                 yield Finding(
@@ -812,11 +819,11 @@ def _deleted_by(case: Case, delete: Operation) -> int:
     return covered & case.puts
 
 
-def _gone_before(case: Case, answer: _Answer) -> int:
-    """What went for good before the answer, of its key."""
+def _excused_before(case: Case, answer: _Answer) -> int:
+    """What need not have been there at the time of the answer, of its key."""
     first = case.operations[next(ids_of(answer.seen))]
     until = answer.where.end if isinstance(answer.where, Operation) else FOREVER
-    return case.keys[first.key].gone(until)
+    return case.keys[first.key].excused(until)
 
 
 def _back_after_reaping(case: Case) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from dynamo.errors import Malformed, StorageCorrupt
-from dynamo.record import TOMBSTONE, Record, Sibling, decode_record, record_digest
+from dynamo.record import SIBLINGS_WARN, TOMBSTONE, Record, Sibling, decode_record, record_digest
 from dynamo.stored import decode_stored
 from dynamo.version import Dot
 
@@ -154,6 +154,8 @@ class Operation:
     `answerers`: owners that answered a read of the key to its node while it went on: no other can have
     counted. None if that was not looked at: then all may have. `stood_in`: other nodes that answered
     so with something that they held for others, and what certainly was in that.
+    `expires`: it is not shown for ever. `fades`: its body may go in the run's time; then any other write
+    may take its place, as if it covered it.
     `minter`: who gave the write its dot; `stand_in`: and did so for another, in a hint.
     """
 
@@ -170,6 +172,7 @@ class Operation:
     blocking: bool = False
     foreign_context: bool = False
     expires: bool = False
+    fades: bool = False
     past: frozenset[int] = NOTHING
     seen: frozenset[int] = NOTHING
     shown: frozenset[int] = NOTHING
@@ -298,6 +301,7 @@ class History:
     `reaped`: records that went for good, in order; `broken_reaps`: what is wrong with that.
     `lww`: the keys where the last write wins. `orders`: by write of such a key, what decides.
     `unreadable`: answers with a record or a value that nobody wrote, a line each.
+    `crowded`: keys with so many siblings that a write takes the place of all that have expired.
     `two_writes`: a dot and the writes that it named. `two_dots`: a write and the dots it had.
     """
 
@@ -312,6 +316,7 @@ class History:
     lww: frozenset[bytes] = frozenset()
     orders: dict[int, Order] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    crowded: set[bytes] = field(default_factory=set)
     two_writes: list[tuple[Dot, int, int]] = field(default_factory=list)
     two_dots: list[tuple[int, Dot, Dot]] = field(default_factory=list)
     _write_of: dict[Dot, int] = field(default_factory=dict)
@@ -351,6 +356,15 @@ class History:
         """What was reaped of the key so far, and all that it covered."""
         return NOTHING.union(*(one.covered for one in self.reaped if one.key == key))
 
+    def fading(self, key: bytes) -> frozenset[int]:
+        """Writes of the key whose place any other may take, and all that they cover."""
+        crowded = key in self.crowded
+        return self.past_of(
+            one.id
+            for one in self.operations
+            if one.key == key and (one.fades or (crowded and one.expires))
+        )
+
     def past_of(self, ids: Iterable[int]) -> frozenset[int]:
         """The writes themselves, and all that they cover."""
         found: set[int] = set()
@@ -375,6 +389,8 @@ class History:
             if before != dot and (id, before, dot) not in self.two_dots:
                 self.two_dots.append((id, before, dot))
         self._note_orders(record)
+        if len(ids) >= SIBLINGS_WARN and 0 <= ids[0] < len(self.operations):
+            self.crowded.add(self.operations[ids[0]].key)
         return frozenset(ids)
 
     def _note_orders(self, record: Record) -> None:

@@ -44,7 +44,7 @@ class Ledger:
                 continue
             if not certain:
                 continue
-            missing = covered - self._taken(name, storage_key) - history.gone(key)
+            missing = covered - self._taken(name, storage_key) - self._excused_writes(key)
             if missing and not self._excused(node, name, key):
                 history.broken_hints.append(
                     f"{node} says that it owes {name} its record of {key!r}, keeps nothing of that,"
@@ -76,7 +76,7 @@ class Ledger:
             return
         had = history.covers(before, hint, hint_copy)
         if after is not None:
-            missing = had - history.covers(after, hint, hint_copy)
+            missing = had - history.covers(after, hint, hint_copy) - history.fading(key)
             if missing:
                 history.broken_hints.append(
                     f"{name} has replaced its hint of {key!r} for {target} by one without"
@@ -90,7 +90,7 @@ class Ledger:
             return
         had |= self._owed.pop((name, hint), NOTHING)
         taken = self._taken(target, storage_key)
-        missing = had - taken - history.gone(key)
+        missing = had - taken - self._excused_writes(key)
         if missing and not self._excused(name, target, key):
             history.broken_hints.append(
                 f"{name} has removed its hint of {key!r} for {target}, which has not got"
@@ -107,6 +107,10 @@ class Ledger:
                 taken=taken,
             )
         )
+
+    def _excused_writes(self, key: bytes) -> frozenset[int]:
+        """What nobody need have any more."""
+        return self._history.gone(key) | self._history.fading(key)
 
     def _taken(self, target: str, storage_key: bytes) -> frozenset[int]:
         """What the disk of an owner certainly has."""

@@ -121,7 +121,7 @@ class Losses:
         and have to this day."""
         has, now = self.covered(loss.node, loss.key), self._cluster.loop.time()
         for owner, had in elsewhere.items():
-            missing = had & self.covered(owner, loss.key) - has
+            missing = had & self.covered(owner, loss.key) - has - self._history.fading(loss.key)
             if missing:
                 self.incomplete.append(
                     f"after the {loss}, {loss.node} takes itself for complete at {now:.4f} s"

@@ -86,7 +86,9 @@ class Reaps:
         cluster, history = self._cluster, self._history
         for owner in cluster.owners(key):
             data = cluster.nodes[owner].disk.durable("records", storage_key)
-            missing = ids - history.covers(data, storage_key)
+            missing = ids - (there := history.covers(data, storage_key))
+            if there - under - ids:
+                missing -= history.fading(key)  # something newer has taken their place
             if missing and not self._has_lost(owner, key):
                 return f"though {owner} has not got {some(missing)} on disk"
         for node in cluster.nodes:

@@ -168,7 +168,8 @@ class Client:
             operation.w = number
             operation.expires = expires_ms > 0
             operation.past = NOTHING if operation.foreign_context else past
-            expires_ms = operation.id if expires_ms == EARLY_MS else expires_ms
+            operation.fades = expires_ms == EARLY_MS
+            expires_ms = operation.id if operation.fades else expires_ms
             options = WriteOptions(
                 w=count,
                 r=count,
@@ -323,7 +324,7 @@ class Client:
             operation.expires = True
         else:
             expires_ms = self._expired_ms(operation)
-            operation.expires = expires_ms > 0
+            operation.expires = operation.fades = expires_ms > 0
         condition = None
         if rng.random() < 0.15:
             condition = self._condition(rng, operation, context)
