@@ -83,9 +83,10 @@ class Cluster:
     `replicas`: n of every key. `formed`: whether the members are in the cluster file, or found out by
     the first handshakes. `apart`: nodes start within so many seconds, and nobody waits until they are
     ready. `hint_window`: seconds for which nodes take hints for one that is down; `hint_bytes`: what
-    hints may take at some nodes. `upkeep`: what nodes do unasked, nothing if nothing is said. Requests
-    go to bucket `b` of the default type, and those of keys that begin with `lww` to the bucket `lww`,
-    where the last write wins.
+    hints may take at some nodes. `upkeep`: what nodes do unasked, nothing if nothing is said.
+    `datacenters`: of nodes that are not all in one; each has n replicas of every key. Requests go to
+    bucket `b` of the default type, and those of keys that begin with `lww` to the bucket `lww`, where
+    the last write wins.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Cluster:
         hint_window: int | None = None,
         hint_bytes: Mapping[str, int] | None = None,
         upkeep: Upkeep = IDLE,
+        datacenters: Mapping[str, str] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop), "a simulated cluster needs a simulated loop: run_virtual"
@@ -115,7 +117,11 @@ class Cluster:
         self._apart = apart
         # Where handling takes no time nobody is late, and nobody has to look.
         self._lag_max = LAG_MAX if sheds and costs is not None else math.inf
-        members = tuple(Member(id=name, address=f"{name}:{PORT}") for name in nodes)
+        places = {} if datacenters is None else datacenters
+        members = tuple(
+            Member(id=name, address=f"{name}:{PORT}", datacenter=places.get(name, "dc1"))
+            for name in nodes
+        )
         cluster = ClusterFile(
             id="simulated",
             secret=b"what only simulated nodes know..",
@@ -131,7 +137,7 @@ class Cluster:
             seed=cluster.seed,
             classes=(ReplicationClass(name=BUCKET_TYPE.decode(), id=0, replicas=replicas),),
         )
-        self._planner = Planner(self.ring, members[0].datacenter)
+        self._planners = {name: Planner(self.ring, name) for name in self.ring.datacenters}
         self.nodes: dict[str, SimNode] = {
             member.id: SimNode(
                 member.id,
@@ -546,13 +552,20 @@ class Cluster:
     # What is there ------------------------------------------------------------------------------
 
     def plan(self, key: bytes) -> Plan:
-        """Where the key lives."""
-        class_ = self.ring.classes[0]
-        return self._planner.plan(class_, routing_key(BUCKET_TYPE, bucket_of(key), key))
+        """Where the key lives, in the first datacenter."""
+        return self._plan_in(key, self.ring.datacenters[0])
+
+    def _plan_in(self, key: bytes, datacenter: str) -> Plan:
+        routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
+        return self._planners[datacenter].plan(self.ring.classes[0], routing)
 
     def owners(self, key: bytes) -> tuple[str, ...]:
-        """The primaries of the key."""
-        return tuple(self.plan(key).primaries)
+        """The primaries of the key, of all datacenters."""
+        return tuple(
+            name
+            for datacenter in self.ring.datacenters
+            for name in self._plan_in(key, datacenter).primaries
+        )
 
     def storage_key(self, key: bytes) -> bytes:
         """What the key is stored under, at every owner."""

@@ -428,6 +428,8 @@ class History:
         """Nodes whose stored bytes hold what the operation wrote, or all that it saw, or what covers
         it. `stored`: what each owner's disk has, durably, under the key."""
         wanted = left_by(operation)
+        if operation.kind == "get":
+            wanted -= self.fading(operation.key)
         return frozenset(
             node for node, data in stored.items() if wanted <= self.covers(data, storage_key)
         )

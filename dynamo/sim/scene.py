@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, NamedTuple, cast, get_args
 
+import msgspec
+
 from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.own_records import QUARANTINE_PREFIX
 from dynamo.record import TOMBSTONE, Sibling, decode_record
@@ -96,18 +98,27 @@ class ClusterLine(NamedTuple):
     hint_window: int | None = None
     hint_bytes: int | None = None
     upkeep: Upkeep = IDLE
+    datacenters: int = 1
+
+    def datacenter_of(self) -> dict[str, str]:
+        """By node: the first nodes are in the first, the next in the second, and so on."""
+        each = -(-len(self.nodes) // self.datacenters)
+        return {name: f"dc{1 + place // each}" for place, name in enumerate(self.nodes)}
 
 
 def parse_cluster(where: str, text: str) -> ClusterLine:
     """The cluster that `text` asks for. Raises ScriptError."""
     usage = (
         "cluster nodes= [n=] [seed=] [partitions=] [formed=] [hint_window=] [hint_bytes=]"
-        " [exchange=] [reap_after=]"
+        " [exchange=] [reap_after=] [datacenters=]"
     )
     line = take_apart(usage, where, text)
     nodes = number(line, "nodes", 3)
     if not 1 <= nodes <= _NODES_MAX:
         raise line.error(f"1 to {_NODES_MAX} nodes")
+    datacenters = number(line, "datacenters", 1)
+    if not 1 <= datacenters <= nodes:
+        raise line.error(f"1 to {nodes} datacenters")
     formed = line.options.get("formed", "file")
     if formed not in ("file", "peers"):
         raise line.error("formed=file or formed=peers")
@@ -124,6 +135,7 @@ def parse_cluster(where: str, text: str) -> ClusterLine:
             straggler=STRAGGLER_SECONDS,
             reap_after=number(line, "reap_after", -1),
         ),
+        datacenters=datacenters,
     )
 
 
@@ -176,12 +188,17 @@ class Scene:
     # Clients ------------------------------------------------------------------------------------
 
     async def write(self, line: Line) -> list[str]:
-        """Put at a node, blindly or with a context."""
+        """Put at a node, blindly or with a context. `ttl`: seconds until it expires, by the node's
+        clock; below 0, so many ago."""
         name, key, value = line.words
         node = self._node(line, name)
+        options = write_options(line)
+        if "ttl" in line.options and node.clock is not None:
+            expires_ms = node.clock.wall_ms() + 1000 * number(line, "ttl", 0)
+            options = msgspec.structs.replace(options, expires_ms=expires_ms)
         try:
             written = await self._cluster.write(
-                node.name, key.encode(), value.encode(), self._context(line), write_options(line)
+                node.name, key.encode(), value.encode(), self._context(line), options
             )
         except DynamoError as error:
             return _told(error)
@@ -648,6 +665,8 @@ def _acknowledged(written: Written) -> str:
 
 
 def _value(sibling: Sibling) -> str:
+    if sibling.kind != TOMBSTONE and sibling.content is None:
+        return "(expired)"
     return "(deleted)" if sibling.kind == TOMBSTONE else sibling.read().value.decode()
 
 
@@ -665,7 +684,7 @@ def _told(error: DynamoError) -> list[str]:
 
 _WRITE_OPTIONS: Final = "[context=] [w=] [pw=] [dw=] [node_confirms=] [r=] [pr=] [timeout=]"
 _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
-    (f"write NODE KEY VALUE {_WRITE_OPTIONS} [as NAME]", Scene.write, False),
+    (f"write NODE KEY VALUE {_WRITE_OPTIONS} [ttl=] [as NAME]", Scene.write, False),
     ("read NODE KEY [r=] [pr=] [node_confirms=] [repair=] [timeout=] [as NAME]", Scene.read, False),
     (f"delete NODE KEY {_WRITE_OPTIONS} [as NAME]", Scene.delete, False),
     ("cut NODE...", Scene.cut, True),

@@ -188,6 +188,7 @@ async def _play(asked: ClusterLine, blocks: list[Block]) -> list[list[str]]:
         if asked.hint_bytes is None
         else dict.fromkeys(asked.nodes, asked.hint_bytes),
         upkeep=asked.upkeep,
+        datacenters=asked.datacenter_of(),
     )
     scene = Scene(cluster)
     outputs = []
