@@ -298,6 +298,11 @@ class Scene:
             )
         return []
 
+    async def stop(self, line: Line) -> list[str]:
+        """End a node as SIGTERM does: it syncs, and keeps what it knows."""
+        await self._cluster.stop(self._node(line, line.words[0], up=True).name)
+        return []
+
     async def restart(self, line: Line) -> list[str]:
         """Start nodes that are down, and wait until they take requests and are connected with all that
         they can reach, if that is soon."""
@@ -692,6 +697,7 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
     ("heal", Scene.heal, True),
     ("lose MESSAGE FROM TO [count=]", Scene.lose, True),
     ("crash NODE... [silent] [kept=]", Scene.crash, True),
+    ("stop NODE", Scene.stop, False),
     ("restart NODE...", Scene.restart, False),
     ("pause NODE", Scene.pause, True),
     ("resume NODE", Scene.resume, True),
