@@ -60,7 +60,8 @@ def differences(cluster: Cluster, keys: Iterable[bytes]) -> Iterator[str]:
                 continue
             copy = _copy(cluster, name, storage_key)
             if copy is not None:
-                forms.setdefault(copy.form, []).append(f"{name} {some(copy.ids or ())}")
+                held = "nothing" if not copy.record else some(copy.ids or ())
+                forms.setdefault(copy.form, []).append(f"{name} {held}")
         if len(forms) > 1:
             told = " / ".join(", ".join(nodes) for nodes in forms.values())
             yield f"the copies of {key!r} differ: {told}"
@@ -73,4 +74,4 @@ def _copy(cluster: Cluster, name: str, storage_key: bytes) -> Copy | None:
     if disk.is_unreadable("records", storage_key):
         return None
     copy = copy_on_disk(disk.durable("records", storage_key), storage_key)
-    return None if copy.ids is None else copy
+    return None if copy.damaged else copy
