@@ -35,7 +35,7 @@ from dynamo.rpc.messages import (
     Store,
     Synced,
 )
-from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds, Settled, SettleUp, StillSettled
+from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds, Settled, SettleUp
 
 #: What moves records from node to node.
 MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
@@ -280,7 +280,6 @@ _ASKED: Final[dict[type, tuple[Point, type]]] = {
     Pull: ("pulled", Pulled),
     Holds: ("held", Held),
     SettleUp: ("settled", Settled),
-    StillSettled: ("settled", Settled),
 }
 
 #: Those of the path of a write, of what is held for others, of an exchange, and of what is reaped.
