@@ -9,10 +9,10 @@ must agree and be quiet. Knows nothing of how plans are made.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from dynamo.errors import DynamoError, Malformed
@@ -60,6 +60,8 @@ FRESH_KEY: Final = b"fresh"
 BUSY_SECONDS: Final = 0.1
 #: Longer than any request that was made waits for its answers.
 QUIET_SECONDS: Final = 6.0
+#: A round of what nodes do unasked is over after so many.
+LEFT_SECONDS: Final = 10.0
 #: Counters that stay at 0 as long as every dot is minted once, and no handler has a bug.
 ALARMS: Final = {
     "foreign_dots": "I3",
@@ -172,7 +174,7 @@ class _Run:
                 self.findings += [Finding("I18", line) for line in injector.failures]
                 self._injector = injector
                 await self._rest_of(cluster, workload)
-                self._look_for_leftovers(cluster)
+                await self._look_for_leftovers(cluster)
         finally:
             self.messages = cluster.count("rpc_messages_received")
             self.seconds = loop.time()
@@ -324,19 +326,13 @@ class _Run:
 
     # What else can be wrong ---------------------------------------------------------------------
 
-    def _look_for_leftovers(self, cluster: Cluster) -> None:
-        """Nobody waits for anything any more."""
-        for name in cluster.up:
-            services, world = cluster.nodes[name].services, cluster.nodes[name].world
-            assert services is not None
-            assert world is not None
-            waiting = {
-                **services.waiting(),
-                **{f"last replies to a {kind}": n for kind, n in world.unanswered.items()},
-            }
-            for what, count in waiting.items():
-                if count:
-                    self.findings.append(Finding("I18", f"{name} still waits for {count} {what}"))
+    async def _look_for_leftovers(self, cluster: Cluster) -> None:
+        """Nobody waits for anything any more, or will soon: what nodes do unasked may be under way."""
+        with contextlib.suppress(TimeoutError):
+            await cluster.until(
+                lambda: not any(_leftovers(cluster)), "nobody waits", patience=LEFT_SECONDS
+            )
+        self.findings += [Finding("I18", line) for line in _leftovers(cluster)]
 
     def _collect(self, cluster: Cluster, workload: Workload) -> None:
         if self._injector is not None:
@@ -351,13 +347,28 @@ class _Run:
         self.findings += [Finding("answer", line) for line in workload.problems]
 
 
+def _leftovers(cluster: Cluster) -> Iterator[str]:
+    """What nodes wait for, a line each."""
+    for name in cluster.up:
+        services, world = cluster.nodes[name].services, cluster.nodes[name].world
+        assert services is not None
+        assert world is not None
+        waiting = {
+            **services.waiting(),
+            **{f"last replies to a {kind}": n for kind, n in world.unanswered.items()},
+        }
+        for what, count in waiting.items():
+            if count:
+                yield f"{name} still waits for {count} {what}"
+
+
 def _timing(plan: Plan) -> Timing:
     """Usual times of a message around the plan's, with a heavy tail."""
     seconds = plan.latency_ms / 1000
     return Timing(latency=seconds / 4, jitter=seconds, tail=seconds * 30, tail_chance=0.03)
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Log nothing. Faults are logged by the hundred in a run, and each is told in its trace."""
     before = logging.root.manager.disable
