@@ -19,8 +19,8 @@ from dynamo.exchange_moves import DAMAGED, LeftOut, Moves, PeerFailed, check
 from dynamo.exchange_stuck import Stuck
 from dynamo.keys import partition_prefix
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Clock, Transport
+from dynamo.refill_marks import Partition
 from dynamo.replica import Replica
 from dynamo.replica_trees import ReplicaTrees
 from dynamo.rpc.exchange_messages import Looked, LookedAt, LookKeys

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from dynamo.exchange_keys import Tally
 from dynamo.exchange_round import Round
-from dynamo.own_records import Partition
+from dynamo.refill_marks import Partition
 from dynamo.status import ExchangePair, ExchangePeer, ExchangeState
 
 

@@ -13,8 +13,8 @@ from typing import Final
 
 from dynamo.ask import ask
 from dynamo.exchange_budget import Budget
-from dynamo.own_records import Partition
 from dynamo.ports import Failure, Transport
+from dynamo.refill_marks import Partition
 from dynamo.rpc.exchange_messages import Pull, Pulled
 from dynamo.rpc.messages import Deliver, Delivered, Delivery, Refused, Reply, Request
 

@@ -29,7 +29,7 @@ from antientropy.looks import Look
 from antientropy.merkle import Tree
 from dynamo.exchange_keys import ASK_TIMEOUT_MS, KeyLooks, Means, Tally, unasked
 from dynamo.exchange_moves import REFUSED, LeftOut, PeerFailed
-from dynamo.own_records import Partition
+from dynamo.refill_marks import Partition
 from dynamo.rpc.exchange_messages import (
     KEYS_MAX,
     ROOTS_MAX,

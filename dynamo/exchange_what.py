@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from dynamo.errors import InvalidArgument, NotAnOwner
-from dynamo.own_records import Partition
+from dynamo.refill_marks import Partition
 from ring.ring import Ring
 
 #: Names that an error gives.

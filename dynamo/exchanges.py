@@ -28,8 +28,8 @@ from dynamo.exchange_round import Round
 from dynamo.exchange_stuck import Stuck
 from dynamo.exchange_what import RepairWhat, selected
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Clock, Transport
+from dynamo.refill_marks import Partition
 from dynamo.repair_run import RepairRun
 from dynamo.replica import Replica
 from dynamo.replica_trees import ReplicaTrees

@@ -19,8 +19,8 @@ from dynamo.errors import Malformed, StorageError
 from dynamo.hint_keys import HintKeys
 from dynamo.keys import PREFIX_BYTES, after_prefix, hint_prefix, split_hint_key
 from dynamo.metrics import Metrics
-from dynamo.own_records import facts
 from dynamo.ports import Storage, Write
+from dynamo.refill_marks import facts
 from dynamo.stored import CREATED_BYTES
 
 log = logging.getLogger(__name__)

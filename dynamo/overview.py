@@ -15,11 +15,11 @@ from dynamo.cluster.topology import Topology
 from dynamo.config import NodeConfig
 from dynamo.counters import ALARMS
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Clock
 from dynamo.property_learning import PropertyLearner
 from dynamo.readiness import Readiness
 from dynamo.refill import Refill
+from dynamo.refill_marks import Partition
 from dynamo.replica import Replica
 from dynamo.rpc.peers import PeerTransport
 from dynamo.status import MemberStatus, NodeStatus, PeerStatus, RefillStatus, StorageStatus

@@ -8,15 +8,13 @@ messages about one key, nor of how records merge; all that is written here the r
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
-
-import msgspec
 
 from antientropy.forest import Forest
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt, StorageError, StorageRefusesWrites
-from dynamo.keys import PREFIX_BYTES, after_prefix, partition_prefix
+from dynamo.keys import PREFIX_BYTES
 from dynamo.leaf import LeafHasher
 from dynamo.memo import Memo
 from dynamo.metrics import Metrics
@@ -24,6 +22,7 @@ from dynamo.ports import Call, Storage, Write
 from dynamo.queues import queue_entries
 from dynamo.reap_queue import LONG, Change, ReapQueue
 from dynamo.record import Record, read_record
+from dynamo.refill_marks import QUARANTINE_PREFIX, Partition, RefillMarks
 from dynamo.refusing import Refusing
 from dynamo.rpc.messages import Synced
 from dynamo.seen import Seen
@@ -33,29 +32,15 @@ log = logging.getLogger(__name__)
 
 #: Of records that were read lately, as they are answered with.
 SEEN_BYTES_MAX: Final = 12 << 20
-REFILL_PREFIX: Final = b"refill/"
-#: Every partition is to be marked as soon as it is known which there are.
-REFILL_ALL: Final = b"refill-all"
-QUARANTINE_PREFIX: Final = b"quarantine/"
-
-Partition = tuple[int, int]
 
 
-class RefillMark(msgspec.Struct, frozen=True, array_like=True):
-    """A partition that may have lost writes. `owed`: peers not yet read. `serving`: counts again."""
-
-    owed: tuple[str, ...]
-    serving: bool
-
-
-class OwnRecords:
+class OwnRecords(RefillMarks):
     """What one node has stored of the keys that it owns."""
 
     def __init__(
         self, *, storage: Storage, commit: GroupCommit, metrics: Metrics, hasher: LeafHasher
     ) -> None:
         """`hasher`: of the cluster's hash trees."""
-        self._storage = storage
         self.hasher = hasher
         #: The hash trees of the partitions that this node owns. Every change of a record is noted there.
         self.forest = Forest()
@@ -63,25 +48,18 @@ class OwnRecords:
         #: Tombstones that wait to be reaped.
         self.queue = ReapQueue(storage=storage, metrics=metrics)
         self._commit = commit
-        self._count = metrics.count
         #: What is said to who asks for what cannot be had here.
         self.refusing = Refusing(storage=storage, metrics=metrics)
-        self._alarm = self.refusing.alarm
         #: Storage keys whose last write is not known to be on disk, and the number of that write.
         self.unsynced: dict[bytes, int] = {}
         self._seen: Memo[Seen] = Memo(bytes_max=SEEN_BYTES_MAX)
-        self.refilling: dict[Partition, RefillMark] = {}
-        #: Everything is to be refilled, and is not marked yet: there was no ring, or the marks of
-        #: before cannot be read.
-        self.must_refill = False
-        self.damaged: set[bytes] = set()
-        #: Of them, those of which only this process knows: the mark could not be written.
+        #: Of the damaged, those of which only this process knows: the mark could not be written.
         self._unmarked: set[bytes] = set()
         #: Called when a record is found damaged, so that it can be mended.
         self.on_damage: Callable[[], None] = _nothing
         #: Called when a partition cannot be read through, and why, so that it can be refilled.
         self.on_unreadable: Callable[[Partition, str], None] = lambda place, why: None
-        self._load_marks()
+        super().__init__(storage=storage, metrics=metrics, alarm=self.refusing.alarm)
 
     # Records ------------------------------------------------------------------------------------
 
@@ -183,7 +161,8 @@ class OwnRecords:
         data = encode_stored(storage_key, birth, counter, stored.record, position, element, state)
         self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
         try:
-            self._storage.put("records", storage_key, data)
+            # One of the first format may be a tombstone that is in no queue yet.
+            self._put_queued(storage_key, stored, state, record, data, False)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
 
@@ -260,8 +239,16 @@ class OwnRecords:
             self.unsynced[storage_key] = number
             tree = self._trees.get(storage_key[:PREFIX_BYTES])
             if tree is not None:
-                tree.note(storage_key, stored.position, stored.element)
+                tree.note(storage_key, *self._leaf_of(storage_key, stored))
         return number
+
+    def _leaf_of(self, storage_key: bytes, stored: Stored) -> tuple[int, int]:
+        """Position and element of a record as it was just read."""
+        if stored.position >= 0:
+            return stored.position, stored.element
+        # It is of the first format.
+        record = read_record(stored.record)
+        return self.hasher.position(storage_key), self.hasher.element(storage_key, record)
 
     def leave_queue(self, storage_key: bytes) -> None:
         """What the queue says of this key is not so. Raises as `Storage.write`."""
@@ -280,6 +267,23 @@ class OwnRecords:
         """Drop an entry of a queue that no record wants any more; returns the write number. Raises as
         `Storage.write`."""
         return self._storage.write((Write("facts", entry, None),), reserve=True)
+
+    def remove(self, storage_key: bytes, before: Stored, beside: Sequence[Write]) -> int:
+        """Delete the record, and its birth with it, in a batch with other things, unsynced; returns the
+        write number. `before`: what is there, as it was just read. Raises as `Storage.write`."""
+        position, element = self._leaf_of(storage_key, before)
+        try:
+            queued = self.queue.removal(storage_key)
+            entries = (Write("records", storage_key, None), queued.write, *beside)
+            number = self._storage.write(entries)
+        except StorageError as error:
+            raise self._failed(storage_key, error) from error
+        self.queue.written(queued)
+        self.unsynced[storage_key] = number
+        tree = self._trees.get(storage_key[:PREFIX_BYTES])
+        if tree is not None:
+            tree.note(storage_key, position, element)
+        return number
 
     def _failed(self, storage_key: bytes, error: StorageError) -> StorageError:
         """What a failed write is raised as. Unless it certainly did nothing, its tree is in doubt."""
@@ -317,11 +321,6 @@ class OwnRecords:
             then()
 
         self._commit.when_synced(number, synced)
-
-    def lacks_some(self, place: Partition, storage_key: bytes) -> bool:
-        """True while this copy may have lost writes: of the record, or of the whole partition."""
-        mark = self.refilling.get(place)
-        return storage_key in self.damaged or (mark is not None and not mark.serving)
 
     # Damage and refill --------------------------------------------------------------------------
 
@@ -368,75 +367,9 @@ class OwnRecords:
         self._count["records_mended"] += 1
         return True
 
-    def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
-        """Durably note that these partitions may have lost writes; returns the write number.
-
-        Raises StorageError; in memory they are marked all the same.
-        """
-        writes = []
-        for place, mark in marks:
-            self.refilling[place] = mark
-            writes.append(
-                Write("facts", REFILL_PREFIX + partition_prefix(*place), _encode_mark(mark))
-            )
-        return self._storage.write(writes) if writes else self._storage.write_number
-
-    def note_must_refill(self, must: bool) -> int:
-        """Durably note, or forget, that everything is still to be marked; returns the write number.
-        Raises StorageError."""
-        self.must_refill = must
-        return self._storage.write((Write("facts", REFILL_ALL, b"1" if must else None),))
-
-    def refilled(self, place: Partition) -> int:
-        """Every peer has been read for this partition: forget the mark."""
-        del self.refilling[place]
-        self._count["partitions_refilled"] += 1
-        return self._storage.write(
-            (Write("facts", REFILL_PREFIX + partition_prefix(*place), None),)
-        )
-
-    def _load_marks(self) -> None:
-        try:
-            self._read_marks()
-        except StorageCorrupt as error:
-            # Which partitions and records were in doubt is not known any more: all are.
-            self._alarm("marks_damaged", error.message)
-            self.must_refill = True
-
-    def _read_marks(self) -> None:
-        for key, value in facts(self._storage, REFILL_PREFIX):
-            place = (int.from_bytes(key[:2]), int.from_bytes(key[2:6]))
-            self.refilling[place] = _decode_mark(value)
-        for key, _ in facts(self._storage, QUARANTINE_PREFIX):
-            self.damaged.add(key)
-        self.must_refill = self._storage.get("facts", REFILL_ALL) is not None
-
 
 SYNCED: Final = Synced()
-
-_encode_mark = msgspec.msgpack.Encoder().encode
-_mark_decoder = msgspec.msgpack.Decoder(RefillMark)
-
-
-def facts(storage: Storage, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The node's own facts whose keys start with `prefix`, in order, less the prefix. Raises as
-    `Storage.scan`."""
-    start, end = prefix, after_prefix(prefix)
-    while True:
-        page = storage.scan("facts", start, end, count_max=1000, bytes_max=1 << 20)
-        for key, value in page:
-            yield key[len(prefix) :], value
-        if not page:
-            return
-        start = page[-1][0] + b"\0"
 
 
 def _nothing() -> None:
     """What is called until the node says otherwise."""
-
-
-def _decode_mark(data: bytes) -> RefillMark:
-    try:
-        return _mark_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise StorageCorrupt(f"a refill mark cannot be read: {error}") from None

@@ -19,11 +19,11 @@ from antientropy.reaping import Tally, births_to_go, is_due, reaper_of
 from dynamo.errors import Malformed, StorageError
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.pace import ClientLoad
 from dynamo.ports import Clock, Transport
 from dynamo.reap_batch import GONE, Batch
 from dynamo.reap_queue import MANY, Queued, ReapQueue
+from dynamo.refill_marks import Partition
 from dynamo.replica_reap import ReplicaReap
 from dynamo.rpc.reap_messages import Doomed
 from dynamo.status import TombstonesStatus, WaitStatus

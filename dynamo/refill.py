@@ -18,8 +18,8 @@ from dynamo.errors import StorageError
 from dynamo.flights import Flights
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition, RefillMark
 from dynamo.ports import Clock, Timer, Transport
+from dynamo.refill_marks import Partition, RefillMark
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Body, Fetch, Page, Refused, Scan, Store, Synced
 from ring.ring import Ring

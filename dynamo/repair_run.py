@@ -16,8 +16,8 @@ from typing import Final, Literal
 from dynamo.exchange_keys import Tally
 from dynamo.exchange_moves import PeerFailed
 from dynamo.exchange_round import PASSING, Round
-from dynamo.own_records import Partition
 from dynamo.ports import Clock
+from dynamo.refill_marks import Partition
 from dynamo.status import RepairProgress
 
 #: Passes of which each finds something that the one before did not.

@@ -23,9 +23,10 @@ from dynamo.keys import hint_prefix, partition_prefix
 from dynamo.leaf import LeafHasher
 from dynamo.merging import Merging, Put, Shelf
 from dynamo.metrics import Metrics
-from dynamo.own_records import SYNCED, Partition
+from dynamo.own_records import SYNCED
 from dynamo.ports import Call, Clock, Handler, Storage, Write
 from dynamo.record import TOMBSTONE, Record, read_record
+from dynamo.refill_marks import Partition
 from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, HintRefused
 from dynamo.rpc.messages import NO_HINT, Mint, Owe, Refused, Store
 from dynamo.stored import Stored

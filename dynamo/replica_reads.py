@@ -13,9 +13,9 @@ from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.keys import partition_prefix, partition_range
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Call, Storage
 from dynamo.record import encode_record, merge
+from dynamo.refill_marks import Partition
 from dynamo.refusing import DAMAGED, REFILLING
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Body, Digest, Fetch, Page, Reply, Scan

@@ -15,10 +15,10 @@ from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, Malformed, StorageCorrupt
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Call, Storage
 from dynamo.reap_queue import LONG
 from dynamo.record import FORMAT, Record, encode_record
+from dynamo.refill_marks import Partition
 from dynamo.replica import Replica
 from dynamo.replica_deliver import ReplicaDeliver
 from dynamo.rpc.messages import Refused

@@ -17,8 +17,8 @@ from dynamo.errors import DynamoError, StorageCorrupt
 from dynamo.exchange_what import shared_with
 from dynamo.keys import PREFIX_BYTES, partition_range
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Call, Handler, Storage
+from dynamo.refill_marks import Partition
 from dynamo.refusing import REFILLING
 from dynamo.replica import Replica
 from dynamo.replica_reads import ReplicaReads

@@ -34,7 +34,6 @@ from dynamo.leaf import LeafHasher
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
 from dynamo.overview import LACKS_PROPERTIES, Debts, Overview
-from dynamo.own_records import Partition
 from dynamo.ports import Call, Handler, Prompt
 from dynamo.properties import PropertiesOf, with_defaults
 from dynamo.readiness import Readiness
@@ -42,6 +41,7 @@ from dynamo.reaper import Reaper
 from dynamo.record import Content
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
+from dynamo.refill_marks import Partition
 from dynamo.repairs import Repairs
 from dynamo.replica import Replica
 from dynamo.replica_deliver import ReplicaDeliver

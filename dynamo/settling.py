@@ -25,8 +25,8 @@ from dynamo.errors import DynamoError
 from dynamo.flights import NOTHING, Flights
 from dynamo.keys import partition_prefix
 from dynamo.metrics import Metrics
-from dynamo.own_records import Partition
 from dynamo.ports import Call, Clock, Failure, Storage, Transport
+from dynamo.refill_marks import Partition
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Ping, Pong, Refused, Reply
 from dynamo.rpc.pending import Pending

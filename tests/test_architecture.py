@@ -52,7 +52,7 @@ RANKS = """
     rpc.peers
 
     commit ask backlog sync_point admission reap_queue
-    refusing cluster.later_ring reap_batch
+    refusing cluster.later_ring reap_batch refill_marks
     own_records
     merging hint_account exchange_what
     hint_store
@@ -141,7 +141,7 @@ WRITERS = (
     # The replica is these: what it does, and what it does it to, its own records and others'.
     "dynamo.replica",
     "dynamo.own_records",
-    "dynamo.queues",  # what is written beside a record "dynamo.reap_queue",
+    "dynamo.queues",  # what is written beside a record "dynamo.reap_queue", "dynamo.refill_marks",
     "dynamo.hint_store",
     "dynamo.hint_account",
     "dynamo.kept_trees",

@@ -45,7 +45,7 @@ from dynamo.errors import (
 from dynamo.hybrid_clock import HybridClock, stamp_at
 from dynamo.keys import PREFIX_BYTES
 from dynamo.merging import Merging
-from dynamo.own_records import SYNCED, OwnRecords, Partition, RefillMark
+from dynamo.own_records import SYNCED, OwnRecords
 from dynamo.ports import Call, Failure, Write
 from dynamo.read_operation import ReadOperation
 from dynamo.read_repair import BlockingRepair
@@ -53,6 +53,7 @@ from dynamo.read_tally import ReadTally
 from dynamo.record import Record, Sibling
 from dynamo.recovery import Recovery
 from dynamo.refill import Refill
+from dynamo.refill_marks import Partition, RefillMark, RefillMarks
 from dynamo.refusing import DAMAGED, Refusing
 from dynamo.replica import Replica
 from dynamo.replica_reads import ReplicaReads
@@ -580,9 +581,9 @@ def _refilling_counts(patch: Patches) -> None:
 
 
 def _refilled_after_one_peer(patch: Patches) -> None:
-    mark_refill = OwnRecords.mark_refill
+    mark_refill = RefillMarks.mark_refill
 
-    def early(self: OwnRecords, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
+    def early(self: RefillMarks, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
         changed = []
         for place, mark in marks:
             before = self.refilling.get(place)
@@ -591,7 +592,7 @@ def _refilled_after_one_peer(patch: Patches) -> None:
             changed.append((place, mark))
         return mark_refill(self, changed)
 
-    patch.set(OwnRecords, "mark_refill", early)
+    patch.set(RefillMarks, "mark_refill", early)
 
 
 def _refill_ends_with_the_first_page(patch: Patches) -> None:
@@ -620,18 +621,18 @@ class _OnePage:
 
 def _refill_marks_are_forgotten(patch: Patches) -> None:
     """A start does not know what the start before was reading back."""
-    patch.set(OwnRecords, "_load_marks", lambda self: None)
+    patch.set(RefillMarks, "_load_marks", lambda self: None)
 
 
 def _quarantine_is_forgotten(patch: Patches) -> None:
     """A start does not know which records were put aside."""
-    read_marks = OwnRecords._read_marks
+    read_marks = RefillMarks._read_marks
 
-    def refilling_alone(self: OwnRecords) -> None:
+    def refilling_alone(self: RefillMarks) -> None:
         read_marks(self)
         self.damaged.clear()
 
-    patch.set(OwnRecords, "_read_marks", refilling_alone)
+    patch.set(RefillMarks, "_read_marks", refilling_alone)
 
 
 def _refill_ignores_refused_stores(patch: Patches) -> None:

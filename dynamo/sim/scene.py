@@ -15,8 +15,8 @@ from typing import Final, Literal, NamedTuple, cast, get_args
 import msgspec
 
 from dynamo.errors import DynamoError, StorageCorrupt
-from dynamo.own_records import QUARANTINE_PREFIX
 from dynamo.record import TOMBSTONE, Sibling, decode_record
+from dynamo.refill_marks import QUARANTINE_PREFIX
 from dynamo.requests import Found, Written
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.convergence import differences, moved_within

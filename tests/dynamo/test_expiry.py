@@ -23,7 +23,6 @@ from dynamo.believed_time import BELIEVED_AFTER
 from dynamo.errors import StorageRefusesWrites
 from dynamo.expiry import LOOK_INTERVAL, LOOK_JITTER, PAGE_ENTRIES, Expiry
 from dynamo.keys import PREFIX_BYTES
-from dynamo.own_records import facts
 from dynamo.ports import Write
 from dynamo.queues import EXPIRY_PREFIX, body_goes_ms, expired_end, expiry_key
 from dynamo.record import (
@@ -36,6 +35,7 @@ from dynamo.record import (
     merge,
     record_digest,
 )
+from dynamo.refill_marks import facts
 from dynamo.rpc.messages import Synced
 from dynamo.store.memory import MemoryStorage
 from dynamo.stored import DEAD, EXPIRING, LIVE, Stored, decode_stored

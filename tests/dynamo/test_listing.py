@@ -19,8 +19,8 @@ from dynamo.errors import (
 )
 from dynamo.listing import LISTINGS_MAX
 from dynamo.listing_ask import WIDTH
-from dynamo.own_records import RefillMark
 from dynamo.record import Content
+from dynamo.refill_marks import RefillMark
 from dynamo.requests import Listed, ListOptions, WriteOptions
 from dynamo.rpc.messages import Keys, ListKeys
 from ring.member import Member

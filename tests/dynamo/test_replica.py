@@ -11,7 +11,6 @@ from little_cluster import GatedStorage, LittleCluster, LittleNode
 from dynamo.backlog import BYTES_MAX, REQUESTS_MAX
 from dynamo.errors import StorageCorrupt, StorageError, StorageRefusesWrites
 from dynamo.keys import routing_key
-from dynamo.own_records import RefillMark
 from dynamo.ports import Family, Write
 from dynamo.record import (
     EMPTY,
@@ -23,6 +22,7 @@ from dynamo.record import (
     mint,
     record_digest,
 )
+from dynamo.refill_marks import RefillMark
 from dynamo.rpc.messages import (
     Body,
     Condition,

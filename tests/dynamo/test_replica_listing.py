@@ -11,8 +11,8 @@ from little_cluster import LittleCluster, LittleNode
 
 from dynamo.errors import StorageCorrupt
 from dynamo.keys import bucket_prefix, partition_prefix, routing_key
-from dynamo.own_records import Partition
 from dynamo.record import EMPTY, TOMBSTONE, VALUE, Content, encode_content, encode_record, mint
+from dynamo.refill_marks import Partition
 from dynamo.replica_listing import PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PAGE_SEEKS_MAX
 from dynamo.rpc.messages import Buckets, Keys, ListBuckets, ListKeys, Refused
 from dynamo.stored import encode_stored

@@ -22,8 +22,8 @@ from dynamo.errors import (
 from dynamo.keys import partition_prefix, routing_key
 from dynamo.metrics import Metrics
 from dynamo.node import Machine
-from dynamo.own_records import RefillMark
 from dynamo.record import Content
+from dynamo.refill_marks import RefillMark
 from dynamo.requests import ReadOptions, WriteOptions, Written
 from dynamo.services import NodeServices
 from dynamo.store.rocks import RocksStorage
