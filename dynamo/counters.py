@@ -142,6 +142,13 @@ COUNTERS: Final[Mapping[str, str]] = {
     "trees_rebuilt": "Hash trees built from the records.",
     "trees_verified": "Hash trees held against their records.",
     "trees_wrong": "Of them, those that were not what they had to be, and were replaced.",
+    "records_set_aside": "Alarm: records with values that only this disk had, which went back in time.",
+    "earlier_records_damaged": "Alarm: what a disk that went back had was damaged before it was judged.",
+    "earlier_records_removed": "Records of a disk that went back that no peer knew.",
+    "earlier_records_returned": "Records of a disk that went back that count, as no peer could tell.",
+    "earlier_tombstones_dropped": "Tombstones that only this disk had, which went back in time.",
+    "partitions_purged": "Partitions of a disk that went back, judged by what peers have.",
+    "partitions_unpurged": "Partitions of a disk that went back that count as they were: all went back.",
     "partitions_refilled": "Partitions read back from all their peers.",
     "refill_records": "Records read back from peers.",
     "refill_records_skipped": "Records that a peer could not give, since they are damaged there.",
@@ -258,6 +265,7 @@ COUNTERS: Final[Mapping[str, str]] = {
 ALARMS: Final = (
     "addresses_damaged",
     "dots_with_two_values",
+    "earlier_records_damaged",
     "foreign_dots",
     "hints_damaged",
     "gossip_absurd",
@@ -267,6 +275,7 @@ ALARMS: Final = (
     "records_damaged",
     "records_stuck",
     "trees_wrong",
+    "records_set_aside",
 )
 
 #: Counters with a code at the end of their name.

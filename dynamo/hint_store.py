@@ -314,6 +314,8 @@ class HintStore(HintAccount):
         if self._own.unsynced.get(storage_key, 0) > synced:
             return None
         try:
+            if self._own.refilling and self._own.is_earlier(storage_key):
+                return None  # what becomes of it is not known
             seen = self._own.look(storage_key)
         except StorageCorrupt:
             return None

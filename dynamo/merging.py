@@ -43,6 +43,9 @@ from dynamo.seen import Seen
 from dynamo.stored import Stored
 from dynamo.version import Dot, Vector, birth_bytes, birth_sequence, join
 
+#: So many incarnations of one process are told from others.
+INCARNATIONS_MAX: Final = 64
+
 
 class Shelf(Protocol):
     """Where records are read, merged and written: this node's own, or what it keeps for others."""
@@ -96,6 +99,8 @@ class Merging(OwnRecords):
         super().__init__(storage=storage, commit=commit, metrics=metrics, hasher=hasher)
         self._clock = clock
         self._incarnation = incarnation
+        #: Those of this process, the last of them if there were many.
+        self.incarnations: tuple[bytes, ...] = (incarnation,)
         self._sequence = 0
         #: Begins anew with each process: a mint goes above the record that it reads from disk.
         self._stamps = HybridClock()
@@ -110,7 +115,12 @@ class Merging(OwnRecords):
     def renew_incarnation(self, incarnation: bytes) -> None:
         """From now on mint under another incarnation; the births of the old one are left alone."""
         self._incarnation = incarnation
+        self.incarnations = (*self.incarnations, incarnation)[-INCARNATIONS_MAX:]
         self._sequence = 0
+
+    def forget_incarnations(self) -> None:
+        """What was minted under those before this one is of a past that this node may have lost."""
+        self.incarnations = self.incarnations[-1:]
 
     def mint_into(
         self, shelf: Shelf, storage_key: bytes, message: Mint, reserve: bool, put: Put

@@ -90,7 +90,9 @@ class Overview:
         if self._properties.withholds:
             reasons.append(LACKS_PROPERTIES)
         if self._refill.waiting:
-            reasons.append(f"{self._refill.waiting} partitions are being refilled")
+            back = self._refill.back
+            went_back = f", {back} of a disk that went back in time" if back else ""
+            reasons.append(f"{self._refill.waiting} partitions are being refilled{went_back}")
         refusal = self._storage.refusal()
         if refusal is not None:
             reasons.append(f"this node takes no writes: {refusal}")
@@ -211,6 +213,8 @@ class Overview:
             marked=len(self._replica.refilling),
             owed=debts.owed,
             damaged=debts.damaged,
+            back=self._refill.back,
+            aside=self._replica.set_back.aside,
         )
 
     def _stored(self) -> StorageStatus:

@@ -270,16 +270,18 @@ class OwnRecords(RefillMarks):
 
     def remove(self, storage_key: bytes, before: Stored, beside: Sequence[Write]) -> int:
         """Delete the record, and its birth with it, in a batch with other things, unsynced; returns the
-        write number. `before`: what is there, as it was just read. Raises as `Storage.write`."""
+        write number. `before`: what is there, as it was just read. Nobody may be shown that it is gone
+        before that is on disk: the caller sees to it. Raises as `Storage.write`."""
         position, element = self._leaf_of(storage_key, before)
         try:
             queued = self.queue.removal(storage_key)
             entries = (Write("records", storage_key, None), queued.write, *beside)
-            number = self._storage.write(entries)
+            # A disk that is nearly full must be able to let go of it.
+            number = self._storage.write(entries, reserve=True)
         except StorageError as error:
             raise self._failed(storage_key, error) from error
         self.queue.written(queued)
-        self.unsynced[storage_key] = number
+        self.unsynced.pop(storage_key, None)
         tree = self._trees.get(storage_key[:PREFIX_BYTES])
         if tree is not None:
             tree.note(storage_key, position, element)

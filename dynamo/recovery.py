@@ -1,8 +1,9 @@
 """What a node may have lost, and what it does before it goes on: a new incarnation, refill marks.
 
 A storage that was damaged, reopened, put back or emptied may have less than it had. Then nothing is
-minted under an incarnation of before, and every partition is marked, durably, before it is served.
-Knows nothing of how partitions are refilled.
+minted under an incarnation of before, and every partition is marked, durably, before it is served. If
+what it has is what it had at an earlier time, the marks say that too. Knows nothing of how partitions
+are refilled.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dynamo.cluster.topology import Known, Topology
 from dynamo.commit import GroupCommit
 from dynamo.errors import DataDirectoryError, DynamoError, StorageError
 from dynamo.metrics import Metrics
-from dynamo.ports import PASSING_REFUSALS, Clock
+from dynamo.ports import PASSING_REFUSALS, Clock, OpeningState
 from dynamo.refill import Refill
 from dynamo.replica import Replica
 from dynamo.version import RANDOM_BYTES, incarnation_bytes
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 WATCH_INTERVAL: Final = 0.5
 RETRY_MAX: Final = 30.0
+#: Losses of synced writes that leave what the disk had at an earlier time. An empty disk has nothing of
+#: any time, and of a rebuilt one each record that is left is the last.
+_WENT_BACK: Final[frozenset[OpeningState]] = frozenset(("lost_tail", "point_in_time"))
 
 
 class Recovery:
@@ -42,7 +46,9 @@ class Recovery:
         clock: Clock,
         metrics: Metrics,
         entropy: Callable[[int], bytes],
+        is_new: bool = False,
     ) -> None:
+        """`is_new`: there was no database before this start."""
         self._directory = directory
         self._storage = storage
         self._commit = commit
@@ -54,10 +60,16 @@ class Recovery:
         self._entropy = entropy
         #: Why all is to be marked and is not yet; "" most of the time.
         self._why = ""
-        if storage.opening.state != "clean":
-            self._why = storage.opening.why or storage.opening.state
+        #: Not 0 if the disk went back: when, in writes. What it had then is told from what came since.
+        self._back = 0
+        state = storage.opening.state
+        self._has_past = not is_new and state != "empty"
+        if state != "clean":
+            self._why = storage.opening.why or state
         elif replica.must_refill:
             self._why = "an earlier start was to refill, and what it has read is not known"
+        if state in _WENT_BACK or (self._why and replica.must_set_back):
+            self._back = storage.write_number + 1
 
     def on_ring(self) -> None:
         """It is known which partitions there are: mark them, if they are to be marked."""
@@ -88,12 +100,14 @@ class Recovery:
             self._commit.when_synced(storage.write_number, _log_failure)
             return
         self._why = "a peer has seen later writes of this node than it has itself"
+        if self._has_past and not self._back:
+            self._back = storage.write_number + 1
         try:
             directory.raise_start(known.start)
             self._replica.renew_incarnation(incarnation_bytes(directory.start, directory.random))
             # The marks go first: a crash keeps a prefix, and peers let in whoever has the number.
             if self._topology.ring is None:
-                self._replica.note_must_refill(True)
+                self._replica.note_must_refill(True, back=self._back > 0)
             elif not self._mark_all():
                 return  # said again by the next refusal
             # What is owed by a disk that went back may have been overwritten and deleted since.
@@ -138,6 +152,11 @@ class Recovery:
         opening = self._storage.opening
         if opening.state != "clean":
             self._why = opening.why or opening.state
+            self._back = 0  # what is marked as back stays so
+            if opening.state in _WENT_BACK:
+                # So did what this process has minted before.
+                self._back = self._storage.write_number + 1
+                self._replica.forget_incarnations()
             if self._topology.ring is not None:
                 self._mark_all()  # in memory at least, before anything is read
 
@@ -149,7 +168,7 @@ class Recovery:
         log.error("ALARM all partitions must be refilled: %s", self._why)
         self._count["alarms"] += 1
         try:
-            self._refill.mark_all()
+            self._refill.mark_all(self._back, self._replica.incarnations if self._back else ())
             if self._replica.must_refill:
                 self._replica.note_must_refill(False)
         except StorageError as error:

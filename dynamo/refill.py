@@ -1,9 +1,10 @@
-"""Catching up a node that may have lost writes, and records that were found damaged.
+"""Catching up a node that may have lost writes, and records that were found damaged (`dynamo.mend`).
 
 A partition under a refill mark counts toward no r until it has been read, page by page, from every
-other primary that is up, and stays marked until the rest have been read as well. A damaged record
-is fetched from all other primaries and merged in. Reaches every replica, its own included, through
-the transport. Knows nothing of clients.
+other primary that is up, and stays marked until the rest have been read as well. If the disk went back
+in time, what it had is judged before, by what has been read from peers that have lost nothing; if
+there are none of those, it counts as it is. Reaches every replica, its own included, through the
+transport. Knows nothing of clients.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from typing import Final, Literal
+from typing import Final
 
-from dynamo.ask import ask, ask_all, ask_each
+import msgspec
+
+from dynamo.ask import ask, ask_each
 from dynamo.errors import StorageError
 from dynamo.flights import Flights
-from dynamo.keys import split_storage_key
+from dynamo.mend import Mend
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Timer, Transport
-from dynamo.refill_marks import Partition, RefillMark
+from dynamo.purge import Purge
+from dynamo.refill_marks import Partition, RefillMark, place_of
 from dynamo.replica import Replica
-from dynamo.rpc.messages import Body, Fetch, Page, Refused, Scan, Store, Synced
+from dynamo.rpc.messages import Page, Refused, Scan, Store, Synced
 from ring.ring import Ring
 
 log = logging.getLogger(__name__)
@@ -29,8 +33,6 @@ log = logging.getLogger(__name__)
 #: Small enough that merging a page holds the loop for a few milliseconds only.
 PAGE_BYTES: Final = 64 << 10
 PAGE_TIMEOUT: Final = 30.0
-#: For one damaged record: its key has one replica less while a lost answer is waited for.
-MEND_TIMEOUT: Final = 5.0
 RETRY_DELAY: Final = 1.0
 #: A peer that could give a part of a partition only is asked again after so long (seconds).
 INCOMPLETE_DELAY: Final = 10.0
@@ -44,19 +46,19 @@ STALLED_AFTER: Final = 5.0
 
 class Outcome(enum.Enum):
     """What came of reading a partition from a peer: all of it; all but damaged records, which it will
-    mend; what lies before a damaged block, until it has rebuilt its database; nothing yet."""
+    mend; what lies before a damaged block, until it has rebuilt its database; nothing, since its own
+    disk went back; nothing yet."""
 
     READ = "read"
     INCOMPLETE = "incomplete"
     UNREADABLE = "unreadable"
+    BACK = "back"
     FAILED = "failed"
 
 
-READ, INCOMPLETE = Outcome.READ, Outcome.INCOMPLETE
+READ, INCOMPLETE, BACK = Outcome.READ, Outcome.INCOMPLETE, Outcome.BACK
 UNREADABLE, FAILED = Outcome.UNREADABLE, Outcome.FAILED
-
-#: What a peer has for a damaged record.
-Given = Literal["copy", "nothing"]
+_REFUSALS: Final = {"corrupt": UNREADABLE, "refilling": BACK}
 
 
 class Refill:
@@ -83,8 +85,19 @@ class Refill:
         self._wake = asyncio.Event()
         self._retry: Timer | None = None
         self._began = clock.monotonic()
-        #: Who has answered for a damaged record, and with what.
-        self._answered: dict[bytes, dict[str, Given]] = {}
+        self._mend = Mend(
+            replica=replica,
+            transport=transport,
+            metrics=metrics,
+            flights=self._flights,
+            is_up=self._is_up,
+            store=self._store,
+        )
+        self._purge = Purge(replica=replica)
+        #: Partitions of which something may be kept that is no longer needed; None: any.
+        self._unswept: dict[Partition | None, None] = {None: None}
+        #: Since when nobody is left to be read of a partition of a disk that went back.
+        self._waits_since: dict[Partition, float] = {}
         #: When a peer that could give a part of a partition only is asked for it again.
         self._again_at: dict[tuple[Partition, str], float] = {}
         #: When a peer that nothing has been read through from since was first found so.
@@ -97,15 +110,16 @@ class Refill:
     @property
     def unsettled(self) -> int:
         """Damaged records that some peers have answered for, and others have not."""
-        return len(self._answered)
+        return len(self._mend)
 
     def adopt(self, ring: Ring) -> None:
         """Refill by this ring's owners."""
         self._ring = ring
         self._wake.set()
 
-    def mark_all(self) -> int:
-        """Mark every partition of this node; returns the write number of the marks.
+    def mark_all(self, back: int = 0, ours: tuple[bytes, ...] = ()) -> int:
+        """Mark every partition of this node; returns the write number of the marks. `back`: not 0 for a
+        disk that went back, a number for this time; `ours`: the incarnations of since then.
 
         Raises StorageError. Call it, and flush, before serving.
         """
@@ -113,17 +127,31 @@ class Refill:
         marks = []
         for class_ in self._ring.classes:
             for partition in self._ring.partitions_of(self._node_id, class_.id):
-                owed = self._others(class_.id, partition)
-                marks.append(((class_.id, partition), RefillMark(owed, serving=not owed)))
+                place = (class_.id, partition)
+                owed = self._others(*place)
+                mark = RefillMark(owed, serving=not owed)
+                before = self._replica.refilling.get(place)
+                if owed and back:
+                    mark = RefillMark(owed, serving=False, back=back, ours=ours)
+                elif owed and before is not None and before.back:
+                    # What it had then is still to be judged.
+                    mark = RefillMark(owed, serving=False, back=before.back, ours=before.ours)
+                marks.append((place, mark))
         self._begin_waiting()
         self._again_at.clear()
         self._unreadable.clear()
+        self._waits_since.clear()
         return self._replica.mark_refill(marks)
 
     @property
     def waiting(self) -> int:
         """Partitions that count toward no r yet."""
         return sum(1 for mark in self._replica.refilling.values() if not mark.serving)
+
+    @property
+    def back(self) -> int:
+        """Partitions of a disk that went back, whose earlier records are not judged yet."""
+        return sum(1 for mark in self._replica.refilling.values() if mark.back)
 
     def wake(self) -> None:
         """Look again now: a peer has come up."""
@@ -149,27 +177,46 @@ class Refill:
 
     async def _look(self) -> None:
         """Go once over everything that is to be refilled or mended. Raises StorageError."""
+        assert self._ring is not None
+        await self._sweep()
         for place in sorted(self._replica.refilling):
             await self._refill(place)
         for storage_key in sorted(self._replica.damaged):
-            await self._mend(storage_key)
+            others = self._others(*place_of(storage_key))
+            await self._mend.mend(storage_key, others, self._ring.epoch)
+
+    async def _sweep(self) -> None:
+        """What was kept of before, and is no longer needed, is gone. Raises StorageError."""
+        while self._unswept:
+            place = next(iter(self._unswept))
+            await self._purge.sweep(place)
+            if place is None:
+                await self._purge.count_aside()
+            self._unswept.pop(place, None)
 
     async def _refill(self, place: Partition) -> None:
         replica = self._replica
         mark = replica.refilling[place]
         incomplete: list[str] = []
+        failed: list[str] = []
         for peer in mark.owed:
             if not self._is_up(peer) or self._again_at.get((place, peer), 0.0) > self._now():
                 continue
-            outcome = await self._read_partition(place, peer)
+            outcome, whole = await self._read_partition(place, peer)
             if replica.refilling.get(place) is not mark:
                 return  # it was marked anew meanwhile: what has been read may be gone again
             if outcome is READ:
-                mark = self._have_read(place, mark, peer)
+                mark = self._have_read(place, mark, peer, whole=whole)
             elif outcome is INCOMPLETE or (outcome is UNREADABLE and not self._rebuilds(peer)):
                 incomplete.append(peer)
+                mark = self._note_whole(place, mark, outcome is INCOMPLETE and whole)
+            elif outcome is not BACK:
+                failed.append(peer)
         for peer in incomplete:
             self._again_at[(place, peer)] = self._now() + INCOMPLETE_DELAY
+        if mark.back:
+            await self._settle_back(place, mark, waits=bool(failed))
+            return
         if not mark.owed:
             replica.refilled(place)
             return
@@ -181,11 +228,51 @@ class Refill:
             log.warning("partition %s serves without %s", place, ", ".join(mark.owed))
             replica.mark_refill(((place, RefillMark(mark.owed, serving=True)),))
 
-    def _have_read(self, place: Partition, mark: RefillMark, peer: str) -> RefillMark:
-        """The partition's new mark: the peer has given what it has. Raises StorageError."""
+    async def _settle_back(self, place: Partition, mark: RefillMark, *, waits: bool) -> None:
+        """Of a disk that went back: once every peer that is up has been read, or has nothing to say, and
+        those that are down have been waited for, judge what it had, if one of them was whole. If none
+        is, it may be that all disks went back, and what they have is all there is: then it counts. If
+        nobody is there at all, nothing can be said. `waits`: for a peer that is up. Raises
+        StorageError."""
+        if waits:
+            self._waits_since.pop(place, None)
+            return
+        now = self._now()
+        if mark.owed and now - self._waits_since.setdefault(place, now) < PATIENCE:
+            return
+        if mark.whole:
+            if not await self._purge.judge(place, mark):
+                return
+            self._count["partitions_purged"] += 1
+        elif self._were_read(place, mark) or any(map(self._is_up, mark.owed)):
+            self._count["partitions_unpurged"] += 1
+            log.warning("partition %s went back, and no peer can say what became of it", place)
+        else:
+            self._waits_since[place] = now  # whoever comes first may not be the one who knows
+            return
+        self._waits_since.pop(place, None)
+        # What was kept is swept up before anything else is done, by this start or the next.
+        self._unswept[place] = None
+        self._replica.mark_refill(((place, RefillMark(mark.owed, serving=False)),))
+        self._wake.set()
+
+    def _have_read(
+        self, place: Partition, mark: RefillMark, peer: str, *, whole: bool
+    ) -> RefillMark:
+        """The partition's new mark: the peer, which is `whole` or not, has given what it has. Raises
+        StorageError."""
         self._again_at.pop((place, peer), None)
         self._unreadable_since.pop(peer, None)
-        mark = RefillMark(tuple(p for p in mark.owed if p != peer), serving=mark.serving)
+        owed = tuple(p for p in mark.owed if p != peer)
+        mark = msgspec.structs.replace(mark, owed=owed, whole=mark.whole or whole)
+        self._replica.mark_refill(((place, mark),))
+        return mark
+
+    def _note_whole(self, place: Partition, mark: RefillMark, whole: bool) -> RefillMark:
+        """The partition's new mark, now that a peer has shown that it is whole. Raises StorageError."""
+        if not whole or mark.whole:
+            return mark
+        mark = msgspec.structs.replace(mark, whole=True)
         self._replica.mark_refill(((place, mark),))
         return mark
 
@@ -225,10 +312,12 @@ class Refill:
         transport = self._transport
         return transport.is_connected(peer) and transport.stalled_for(peer) < STALLED_AFTER
 
-    async def _read_partition(self, place: Partition, peer: str) -> Outcome:
-        """READ once every record that the peer has of the partition is merged in and on disk."""
+    async def _read_partition(self, place: Partition, peer: str) -> tuple[Outcome, bool]:
+        """READ once every record that the peer has of the partition is merged in and on disk; and
+        whether what it has not got says something."""
         after = b""
         skipped = 0
+        whole = True
         while True:
             assert self._ring is not None
             timeout_ms = int(PAGE_TIMEOUT * 1000)
@@ -237,48 +326,18 @@ class Refill:
                 page = await ask(self._transport, peer, scan, PAGE_TIMEOUT)
                 if not isinstance(page, Page):
                     self._count["refill_pages_failed"] += 1
-                    damaged = isinstance(page, Refused) and page.code == "corrupt"
-                    return UNREADABLE if damaged else FAILED
+                    code = page.code if isinstance(page, Refused) else ""
+                    return _REFUSALS.get(code, FAILED), False
                 if not await self._store(place, page.entries):
-                    return FAILED
+                    return FAILED, False
+            whole = whole and page.whole
             self._count["refill_records"] += len(page.entries)
             # Damaged over there; it mends them from the other primaries, so they are asked for again.
             skipped += page.skipped
             self._count["refill_records_skipped"] += page.skipped
             if not page.more:
-                return INCOMPLETE if skipped else READ
+                return (INCOMPLETE if skipped else READ), whole
             after = page.last
-
-    async def _mend(self, storage_key: bytes) -> None:
-        """Merge in what the other primaries have of a damaged key; serve it again once all of them
-        have answered, since any of them may be the only one that has its last write. One that is
-        damaged there too has nothing to give: that is an answer. Where the past is gone everywhere,
-        what has been written anew here since is all there is."""
-        cls, partition, key = split_storage_key(storage_key)
-        assert self._ring is not None
-        others = self._others(cls, partition)
-        answered = self._answered.setdefault(storage_key, {})
-        up = tuple(p for p in others if p not in answered and self._is_up(p))
-        timeout_ms = int(MEND_TIMEOUT * 1000)
-        fetch = Fetch(key, cls, partition, self._ring.epoch, timeout_ms, True)
-        with self._flights.hold():
-            answers = await ask_all(self._transport, up, fetch, MEND_TIMEOUT)
-            for peer, answer in answers.items():
-                if isinstance(answer, Body):
-                    entries = ((key, answer.record),) if answer.record else ()
-                    if await self._store((cls, partition), entries):
-                        answered[peer] = "copy" if answer.record else "nothing"
-                elif isinstance(answer, Refused) and answer.code == "corrupt":
-                    answered[peer] = "nothing"
-        # One that is being refilled is asked again: it may have writes from since it lost its own.
-        if len(answered) < len(others):
-            return
-        del self._answered[storage_key]
-        given = answered.values()
-        if "copy" not in given:
-            self._count["mends_without_a_copy"] += 1
-        if not self._replica.mended(storage_key) and "copy" in given:
-            self._count["mends_failed"] += 1
 
     async def _store(self, place: Partition, entries: tuple[tuple[bytes, bytes], ...]) -> bool:
         """True once this node's replica holds all of them on disk."""

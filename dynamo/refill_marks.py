@@ -131,10 +131,15 @@ class RefillMarks:
             # Which partitions and records were in doubt is not known any more: all are.
             self._alarm("marks_damaged", error.message)
             self.must_refill = True
-            # Nor is it known whether of a disk that went back: some were, if this is there.
-            start, end = EARLIER_PREFIX, after_prefix(EARLIER_PREFIX)
-            found = self._storage.scan("facts", start, end, count_max=1, bytes_max=1)
-            self.must_set_back = bool(found)
+            self.must_set_back = self._has_earlier()
+
+    def _has_earlier(self) -> bool:
+        """True if the disk went back and that was not settled, or nobody can say."""
+        start, end = EARLIER_PREFIX, after_prefix(EARLIER_PREFIX)
+        try:
+            return bool(self._storage.scan("facts", start, end, count_max=1, bytes_max=1))
+        except StorageCorrupt:
+            return True
 
     def _read_marks(self) -> None:
         for key, value in facts(self._storage, REFILL_PREFIX):

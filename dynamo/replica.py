@@ -29,6 +29,7 @@ from dynamo.record import TOMBSTONE, Record, read_record
 from dynamo.refill_marks import Partition
 from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, HintRefused
 from dynamo.rpc.messages import NO_HINT, Mint, Owe, Refused, Store
+from dynamo.set_back import SetBack
 from dynamo.stored import Stored
 from ring.ring import Ring
 
@@ -77,6 +78,8 @@ class Replica(Merging):
             bytes_max=hint_bytes_max,
             down=down,
         )
+        #: Instead of the records themselves, for partitions of a disk that went back.
+        self.set_back = SetBack(own=self, storage=storage, metrics=metrics)
         #: Writes that the storage cannot take yet.
         self.backlog = Backlog(clock=clock, metrics=metrics)
         #: Of the storage keys of each partition that this node owns, and since which epoch it does;
@@ -110,6 +113,10 @@ class Replica(Merging):
             return self.refusing.not_mine(owned=True)
         return None
 
+    def shelf_of(self, place: Partition) -> Shelf:
+        """Where records of a partition that this node owns are read and written."""
+        return self.set_back if self.is_back(place) else self
+
     def close(self) -> None:
         """Refuse what waits for the storage."""
         self.backlog.close()
@@ -132,6 +139,8 @@ class Replica(Merging):
         if message.hint_for == NO_HINT:
             assert prefix is not None
             storage_key = prefix + message.key
+            if self.refilling:
+                shelf = self.shelf_of(place)
             if message.lww and self.lacks_some(place, storage_key):
                 # Its stamp might be below that of a write which is to win over it and is lost here.
                 self.refusing.refuse(call, DAMAGED if storage_key in self.damaged else REFILLING)
@@ -177,6 +186,8 @@ class Replica(Merging):
         if message.hint_for == NO_HINT:
             assert prefix is not None
             storage_key = prefix + message.key
+            if self.refilling:
+                shelf = self.shelf_of(place)
         else:
             shelf, storage_key = self.hints, self._hint_key(message)
         try:
@@ -187,7 +198,7 @@ class Replica(Merging):
         self._count["repairs_stored" if message.repair else "stores"] += 1
         if (
             message.lww
-            and shelf is self
+            and message.hint_for == NO_HINT
             and type(number) is not Refused
             and self.lacks_some(place, storage_key)
         ):
@@ -215,7 +226,7 @@ class Replica(Merging):
         storage_key = prefix + message.key
         targets, why = self._targets(message.targets, place, message.epoch)
         try:
-            if not why and self.look(storage_key) is None:
+            if not why and self.shelf_of(place).look(storage_key) is None:
                 why = "nothing"
             if why:
                 raise HintRefused(why)
@@ -248,12 +259,13 @@ class Replica(Merging):
         and cannot be noted is left to anti-entropy: the write itself is none the worse."""
         place = (message.cls, message.partition)
         targets, why = self._targets(message.owes, place, message.epoch)
-        if why or shelf is not self:
+        if why or message.hint_for != NO_HINT:
             self._count["hints_not_kept"] += len(message.owes)
             return shelf.put(storage_key, before, birth, counter, record, encoded, reserve)
+        before, beside = self.set_back.part(storage_key, before, record)
 
         def write(entries: Sequence[Write]) -> int:
-            owed = self.hints.owe(storage_key, targets, entries, reserve)
+            owed = self.hints.owe(storage_key, targets, (*entries, *beside), reserve)
             self._count["hints_not_kept"] += len(owed.refused)
             return owed.number
 

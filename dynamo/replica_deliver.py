@@ -129,7 +129,7 @@ class ReplicaDeliver:
             repair=True,
         )
         try:
-            number = replica.merge_in(replica, storage_key, store, reserve)
+            number = replica.merge_in(replica.shelf_of(place), storage_key, store, reserve)
         except DynamoError as error:
             return code_of(error)[0]
         by_exchange = merging.message.exchange

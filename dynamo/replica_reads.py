@@ -135,6 +135,9 @@ class ReplicaReads:
         if prefix is None or message.epoch < replica.changed_epochs[place]:
             self._refusing.refuse(call, self._refusing.not_mine(owned=prefix is not None))
             return
+        if replica.is_back(place):
+            self._refusing.refuse(call, REFILLING)
+            return
         start, end = partition_range(message.cls, message.partition)
         if message.after:
             start = prefix + message.after + b"\0"
@@ -160,7 +163,8 @@ class ReplicaReads:
         more = len(found) >= PAGE_ENTRIES_MAX or size >= bytes_max
         last = found[-1][0][len(prefix) :] if more else b""
         self._count["scans"] += 1
-        self.reply_synced(call, Page(tuple(entries), more, skipped, last))
+        whole = replica.is_whole(place, call.peer)
+        self.reply_synced(call, Page(tuple(entries), more, skipped, last, whole))
 
     # For who reads many records (`dynamo.replica_listing`) --------------------------------------
 

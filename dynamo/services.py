@@ -312,6 +312,7 @@ class NodeServices:
             clock=clock,
             metrics=metrics,
             entropy=world.entropy,
+            is_new=is_new,
         )
         self._overview = Overview(
             config=config,

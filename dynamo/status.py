@@ -72,13 +72,17 @@ class RefillStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `unserved`: partitions that count toward no read. `marked`: those and the ones that count again
     though not every peer has been read. `owed`: peers that partitions wait for. `damaged`: records
-    that wait for a good copy.
+    that wait for a good copy. `back`: partitions of a disk that went back in time, whose earlier records
+    are not judged yet. `aside`: records of such disks, of now and before, that are kept and not shown,
+    as no peer knew their values.
     """
 
     unserved: int
     marked: int
     owed: tuple[str, ...]
     damaged: int
+    back: int = 0
+    aside: int = 0
 
 
 class StorageStatus(msgspec.Struct, frozen=True, kw_only=True):

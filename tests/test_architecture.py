@@ -38,7 +38,7 @@ RANKS = """
     rpc.fields
     rpc.exchange_messages rpc.reap_messages
     record stored context rpc.messages cluster.rumour handoff_status
-    leaf resolve requests ports cluster_file liveness listing_pages seen known_records
+    leaf earlier resolve requests ports cluster_file liveness listing_pages seen known_records
     quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins telling queues
     property_table hedging write_tally read_tally read_repair write_refusals
@@ -54,10 +54,11 @@ RANKS = """
     commit ask backlog sync_point admission reap_queue
     refusing cluster.later_ring reap_batch refill_marks
     own_records
-    merging hint_account exchange_what
+    merging hint_account exchange_what set_back
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     operations
+    purge mend
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
     property_learning cluster.gossip kept_trees expiry replica_reap settling
     bucket_properties cluster.membership
@@ -99,14 +100,14 @@ RANKS = """
     http.document
     http
 
-    sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds
+    sim.upkeep sim.chance sim.trace sim.loop sim.points sim.sieve sim.line sim.kinds
     sim.clock sim.cpu sim.database sim.plan sim.history sim.link
     sim.door sim.combined sim.disk sim.hints sim.stream sim.messages sim.checks
     sim.draw sim.storage sim.files sim.network sim.last_write
     sim.world
     sim.node
     sim.cluster
-    sim.ledger sim.names sim.patches
+    sim.ledger sim.names sim.patches sim.convergence sim.reaps
     sim.testimony sim.losses
     sim.faults sim.workload sim.scene
     sim.exact sim.exact_lww
@@ -141,7 +142,10 @@ WRITERS = (
     # The replica is these: what it does, and what it does it to, its own records and others'.
     "dynamo.replica",
     "dynamo.own_records",
-    "dynamo.queues",  # what is written beside a record "dynamo.reap_queue", "dynamo.refill_marks",
+    "dynamo.queues",  # what is written beside a record
+    "dynamo.reap_queue",
+    "dynamo.refill_marks",
+    "dynamo.set_back",
     "dynamo.hint_store",
     "dynamo.hint_account",
     "dynamo.kept_trees",

@@ -356,13 +356,15 @@ class Digest(Message, frozen=True, array_like=True, tag=68):
 class Page(Message, frozen=True, array_like=True, tag=69):
     """Routing keys and encoded records in key order. `more`: ask again, after `last`.
 
-    `skipped`: records left out because they are damaged here.
+    `skipped`: records left out because they are damaged here. `whole`: what the sender has not got of
+    the partition it has not lost, as far as it knows.
     """
 
     entries: tuple[tuple[bytes, bytes], ...]
     more: bool
     skipped: Annotated[int, Meta(ge=0, le=INT64_MAX)] = 0
     last: bytes = b""
+    whole: bool = True
 
 
 class Refused(Message, frozen=True, array_like=True, tag=70):

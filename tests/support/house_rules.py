@@ -17,8 +17,8 @@ PACKAGES = ("ring", "antientropy", "dynamo", "bench")  # from the bottom up
 #: What ring/ and antientropy/ may import, besides themselves: nothing that can tell the time, draw
 #: lots, or reach outside.
 _PURE_IMPORTS = """
-    __future__ array bisect collections collections.abc enum fractions functools hashlib heapq itertools math
-    mmh3 msgspec re sortedcontainers struct typing
+    __future__ array bisect collections collections.abc enum fractions functools hashlib heapq itertools
+    math mmh3 msgspec re sortedcontainers struct typing
 """
 #: What only adapters and assembly may import.
 _OUTSIDE = """

@@ -1,0 +1,227 @@
+"""A disk that went back in time brings nothing back to life, and loses nothing that anybody has."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+from little_cluster import LittleCluster, LittleNode, values
+from sortedcontainers import SortedDict
+
+from dynamo.errors import Unavailable
+from dynamo.ports import Family
+from dynamo.record import decode_record
+from dynamo.requests import ReadOptions, WriteOptions
+from dynamo.set_back import ASIDE_PREFIX
+from dynamo.sim.loop import run_virtual
+from dynamo.store.memory import MemoryStorage
+from dynamo.stored import decode_stored
+from dynamo.version import incarnation_bytes
+
+ALL = ReadOptions(r="all")
+ONE = ReadOptions(r=1)
+W_ALL = WriteOptions(w=3)
+
+Image = dict[Family, dict[bytes, bytes]]
+
+
+def image(node: LittleNode) -> Image:
+    assert isinstance(node.storage, MemoryStorage)
+    return {family: dict(found) for family, found in node.storage._families.items()}
+
+
+def put_back(cluster: LittleCluster, name: str, old: Image, *, start: int = 2) -> LittleNode:
+    """The node starts anew on an old copy of its disk, and knows."""
+    cluster.crash(name)
+    storage = MemoryStorage()
+    for family, entries in old.items():
+        storage._families[family] = SortedDict(entries)
+    before = cluster.nodes[name].storage
+    storage._number = before.write_number + 10
+    node = cluster.restart(name, storage, incarnation_bytes(start, b"new" + name.encode() * 5))
+    node.refill.mark_all(storage.write_number + 1, node.replica.incarnations)
+    cluster.links.down.discard(name)
+    node.refill.wake()
+    return node
+
+
+def reap(cluster: LittleCluster, key: bytes, names: str) -> None:
+    """As if every member had settled: the record is gone at these."""
+    for name in names:
+        replica, storage_key = cluster.nodes[name].replica, cluster.storage_key(key)
+        stored = replica.load_for_merge(storage_key)
+        assert stored is not None
+        replica.remove(storage_key, stored, ())
+
+
+async def refilled(node: LittleNode) -> None:
+    async with asyncio.timeout(60):
+        while node.replica.refilling:
+            await asyncio.sleep(0.05)
+
+
+def aside(cluster: LittleCluster, name: str) -> list[bytes]:
+    """The values that a node has set aside."""
+    storage = cluster.nodes[name].storage
+    found = storage.scan("facts", ASIDE_PREFIX, b"aside0", count_max=100, bytes_max=1 << 20)
+    kept = []
+    for key, data in found:
+        record = decode_record(decode_stored(key[len(ASIDE_PREFIX) : -8], data).record)
+        kept += [sibling.read().value for sibling in record.siblings]
+    return kept
+
+
+def play(scene: Callable[[LittleCluster], Awaitable[None]], partitions: int = 4) -> None:
+    async def run() -> None:
+        async with LittleCluster(3, partitions=partitions) as cluster:
+            await scene(cluster)
+
+    run_virtual(run(), random=random.Random(1))
+
+
+def test_a_deleted_value_stays_away_when_a_disk_of_before_the_delete_is_put_back() -> None:
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=W_ALL)
+        old = image(cluster.nodes["c"])
+        seen = await cluster.get("a", b"k", ALL)
+        await cluster.delete("a", b"k", seen.context, W_ALL)
+        await cluster.put("a", b"other", b"new", options=W_ALL)
+        await cluster.settle()
+        reap(cluster, b"k", "ab")
+        node = put_back(cluster, "c", old)
+        await refilled(node)
+        for name in "abc":
+            for key, expected in ((b"k", set()), (b"other", {b"new"})):
+                assert values(await cluster.get(name, key, ONE)) == expected
+                assert values(await cluster.get(name, key, ALL)) == expected
+        assert aside(cluster, "c") == [b"old"]
+        assert node.replica.set_back.aside == 1
+        assert node.metrics.count["records_set_aside"] == 1
+
+    play(scene)
+
+
+def test_a_birth_that_left_the_vectors_brings_back_no_sibling() -> None:
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=W_ALL)
+        old = image(cluster.nodes["c"])
+        reap(cluster, b"k", "abc")
+        await cluster.put("b", b"k", b"new", options=W_ALL)
+        await refilled(put_back(cluster, "c", old))
+        for name in "abc":
+            assert values(await cluster.get(name, b"k", ALL)) == {b"new"}
+        assert len({repr(record) for record in cluster.records(b"k").values()}) == 1
+        assert aside(cluster, "c") == [b"old"]
+
+    play(scene)
+
+
+def test_what_comes_while_a_disk_is_set_back_is_kept_though_its_senders_are_gone() -> None:
+    """The only peer that is whole has missed it, and a, which has it, is gone for good."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=W_ALL)
+        await cluster.settle()
+        links = cluster.links
+        links.drop_replies |= {("Page", "a"), ("Page", "b")}
+        node = put_back(cluster, "c", image(cluster.nodes["c"]))
+        links.down.add("b")
+        await cluster.put("a", b"k", b"new", options=WriteOptions(w=2))
+        await cluster.put("c", b"mine", b"minted", options=WriteOptions(w=2))
+        await cluster.settle()
+        links.kill("a")
+        links.down.discard("b")
+        links.drop_replies.clear()
+        await asyncio.sleep(60.0)
+        assert not node.refill.waiting
+        assert values(await cluster.get("b", b"k", ReadOptions(r=2))) == {b"old", b"new"}
+        assert values(await cluster.get("b", b"mine", ReadOptions(r=2))) == {b"minted"}
+        assert aside(cluster, "c") == []
+
+    play(scene)
+
+
+def test_a_disk_that_went_back_is_not_read_while_nobody_can_say_what_became_of_it() -> None:
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=W_ALL)
+        await cluster.settle()
+        old = image(cluster.nodes["c"])
+        cluster.lose("a", "b")
+        node = put_back(cluster, "c", old)
+        await asyncio.sleep(60.0)
+        with pytest.raises(Unavailable):
+            await cluster.get("c", b"k", ONE)
+        assert node.refill.waiting == 4
+        cluster.regain("a", "b")
+        node.refill.wake()
+        await refilled(node)
+        assert values(await cluster.get("c", b"k", ONE)) == {b"old"}
+        assert aside(cluster, "c") == []
+
+    play(scene)
+
+
+@pytest.mark.parametrize("names", ["abc", "bc"])
+def test_disks_that_all_went_back_keep_what_any_of_them_has(names: str) -> None:
+    """With "bc", a is gone for good."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        for holder in "bc":
+            for other in names.replace(holder, ""):
+                cluster.links.sever(holder, other)
+            await cluster.put(holder, b"by " + holder.encode(), b"1", options=WriteOptions(w=1))
+            await cluster.settle()
+            cluster.links.cut.clear()
+        images = {name: image(cluster.nodes[name]) for name in names}
+        if "a" not in names:
+            cluster.lose("a")
+        for name in names:
+            put_back(cluster, name, images[name])
+        await cluster.put("b", b"new", b"1", options=WriteOptions(w=2))
+        await asyncio.sleep(60.0)
+        for name in names:
+            node = cluster.nodes[name]
+            assert not node.refill.waiting
+            assert node.metrics.count["partitions_unpurged"] == 4
+            assert aside(cluster, name) == []
+            for key in (b"by b", b"by c", b"new"):
+                assert values(await cluster.get(name, key, ReadOptions(r=2))) == {b"1"}
+
+    play(scene)
+
+
+def test_what_is_kept_is_merged_back_by_the_next_start_too() -> None:
+    """The node ends after it has been said that what it has counts, before it does."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=WriteOptions(w=3))
+        await cluster.settle()
+        for name in "ab":
+            await cluster.put(name, b"k", name.encode(), options=W_ALL)
+        images = {name: image(cluster.nodes[name]) for name in "bc"}
+        cluster.lose("a")
+        for name in "bc":
+            put_back(cluster, name, images[name])
+        await cluster.put("b", b"k", b"new", options=WriteOptions(w=2))
+        node = cluster.nodes["c"]
+
+        async def never(place: object) -> None:
+            await asyncio.sleep(3600.0)
+
+        node.refill._purge.sweep = never  # type: ignore[method-assign]
+        await asyncio.sleep(20.0)
+        assert not node.replica.is_back((0, cluster.plan(b"k").partition))
+        kept = image(node)
+        cluster.crash("c")
+        storage = MemoryStorage()
+        for family, entries in kept.items():
+            storage._families[family] = SortedDict(entries)
+        cluster.restart("c", storage, incarnation_bytes(3, b"third..."))
+        cluster.links.down.discard("c")
+        await asyncio.sleep(20.0)
+        cluster.links.kill("b")
+        assert values(await cluster.get("c", b"k", ONE)) == {b"old", b"a", b"b", b"new"}
+
+    play(scene)
