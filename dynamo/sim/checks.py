@@ -491,7 +491,7 @@ def check_i2(case: Case) -> Iterator[Finding]:
         hideable = case.bits(one.id for one in key.operations if one.expires)
         for node, shown in case.rest.reads.get(key.key, {}).items():
             seen = case.bits(shown.seen)
-            if seen != maximal:
+            if (seen ^ maximal) & ~key.gone():
                 yield Finding(
                     "I2",
                     f"at rest a read of {key.key!r} at {node} saw {some(shown.seen)},"

@@ -986,6 +986,14 @@ def a_read_that_began_before_the_reap_may_show_it(s: Scene) -> None:
     s.at_rest()
 
 
+def a_delete_is_reaped_between_the_last_reads_and_the_last_look(s: Scene) -> None:
+    s.put()
+    s.delete(past={0})
+    s.at_rest(1)
+    s.rest.copies[K] = dict.fromkeys(NODES, Copy())
+    s.reap(1, covers={0})
+
+
 def a_sibling_of_a_write_is_reaped(s: Scene) -> None:
     s.put()
     s.put(seen={0})
@@ -999,6 +1007,7 @@ def a_sibling_of_a_write_is_reaped(s: Scene) -> None:
 NEAR_MISSES: tuple[Story, ...] = (
     a_reaped_delete_is_on_no_disk,
     a_read_that_began_before_the_reap_may_show_it,
+    a_delete_is_reaped_between_the_last_reads_and_the_last_look,
     a_sibling_of_a_write_is_reaped,
     one_without_it_answers_and_dies_in_the_same_instant,
     enough_had_it_but_one_lost_it_meanwhile,
