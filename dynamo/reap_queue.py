@@ -25,7 +25,7 @@ from dynamo.errors import StorageError
 from dynamo.keys import after_prefix
 from dynamo.metrics import Metrics
 from dynamo.ports import Storage, Write
-from dynamo.record import Record, read_record
+from dynamo.record import VALUE, Record, read_record
 from dynamo.stored import DEAD, LIVE, Stored
 
 log = logging.getLogger(__name__)
@@ -200,8 +200,13 @@ def _kind_of(before: Stored, *, could_be_long: bool) -> int | None:
 
 
 def _since_ms(record: Record) -> int:
+    # That a tombstone expires says nothing.
     return max(
-        (max(sibling.written_ms, sibling.expires_ms) for sibling in record.siblings), default=0
+        (
+            max(one.written_ms, one.expires_ms if one.kind == VALUE else 0)
+            for one in record.siblings
+        ),
+        default=0,
     )
 
 
