@@ -25,6 +25,7 @@ from dynamo.config import (
     NodeConfig,
 )
 from dynamo.errors import DynamoError, NotReady, StorageCorrupt
+from dynamo.exchanges import STRAGGLER_DEADLINE
 from dynamo.keys import partition_prefix, partition_range, routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Handler
@@ -376,6 +377,7 @@ class Cluster:
             metrics=node.metrics,
             defaults=_properties,
             lag_max=self._lag_max,
+            straggler_deadline=self.upkeep.straggler or STRAGGLER_DEADLINE,
         )
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")

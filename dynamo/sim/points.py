@@ -35,7 +35,16 @@ from dynamo.rpc.messages import (
     Store,
     Synced,
 )
-from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds, Settled, SettleUp
+from dynamo.rpc.reap_messages import (
+    Drop,
+    Dropped,
+    Held,
+    HintsSeen,
+    Holds,
+    LookHints,
+    Settled,
+    SettleUp,
+)
 
 #: What moves records from node to node.
 MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
@@ -45,7 +54,7 @@ MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
 #: was written, not synced; a delivery has reached its target, which has not begun; it has merged it, not
 #: synced; it has synced it, and says so; the hint was removed, not synced. Of an exchange: who was asked
 #: has compared roots, has looked at keys, has read records. Of what is reaped: who was asked has looked
-#: whether it holds it, has settled; the order to drop it has reached an owner, which has not begun; it
+#: whether it holds it, has looked at its hints, has settled; the order to drop it has reached an owner, which has not begun; it
 #: has dropped it, not synced; it has synced that, and says so.
 Point = Literal[
     "minted",
@@ -63,6 +72,7 @@ Point = Literal[
     "looked",
     "pulled",
     "held",
+    "hints_seen",
     "settled",
     "drop_left",
     "dropping",
@@ -279,6 +289,7 @@ _ASKED: Final[dict[type, tuple[Point, type]]] = {
     LookKeys: ("looked", Looked),
     Pull: ("pulled", Pulled),
     Holds: ("held", Held),
+    LookHints: ("hints_seen", HintsSeen),
     SettleUp: ("settled", Settled),
 }
 
@@ -299,7 +310,14 @@ HINT_POINTS: Final[tuple[Point, ...]] = (
     "hint_removed",
 )
 EXCHANGE_POINTS: Final[tuple[Point, ...]] = ("compared", "looked", "pulled")
-REAP_POINTS: Final[tuple[Point, ...]] = ("held", "settled", "drop_left", "dropping", "dropped")
+REAP_POINTS: Final[tuple[Point, ...]] = (
+    "held",
+    "hints_seen",
+    "settled",
+    "drop_left",
+    "dropping",
+    "dropped",
+)
 #: The node is in the middle of what it does there: it crashes a moment later.
 SOON: Final[tuple[Point, ...]] = ("minted_left", "hinted", "hint_removed")
 ALL_POINTS: Final[tuple[Point, ...]] = (
