@@ -43,11 +43,14 @@ class Answers:
         if not record.vector:
             return ABSENT
         found = self._founds.get(routing, record)
-        if found is None:
-            seen = view(record, self._clock.wall_ms(), lww)
-            found = Found(record, seen.siblings, seen.deleted, self._context(routing, record))
-            if _shows_the_same_for_ever(record):
-                self._founds.put(routing, record, found)
+        if found is not None:
+            expires_ms = found.siblings[0].expires_ms
+            if not expires_ms or self._clock.wall_ms() < expires_ms:
+                return found
+        seen = view(record, self._clock.wall_ms(), lww)
+        found = Found(record, seen.siblings, seen.deleted, self._context(routing, record))
+        if seen.siblings and _shows_the_same_until_it_ends(record):
+            self._founds.put(routing, record, found)
         return found
 
     def written(
@@ -80,11 +83,11 @@ class Answers:
             return b""
 
 
-def _shows_the_same_for_ever(record: Record) -> bool:
-    """True for one small value that does not expire, of a record with few births: what it shows
-    depends on nothing else, and costs little to keep."""
+def _shows_the_same_until_it_ends(record: Record) -> bool:
+    """True for one small value of a record with few births: what it shows depends on nothing but on
+    whether it has expired, and costs little to keep."""
     siblings = record.siblings
-    if len(siblings) != 1 or siblings[0].expires_ms or len(record.vector) > FOUND_BIRTHS_MAX:
+    if len(siblings) != 1 or len(record.vector) > FOUND_BIRTHS_MAX:
         return False
     content = siblings[0].content
     return content is not None and len(content) <= FOUND_BYTES_MAX

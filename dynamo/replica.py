@@ -356,8 +356,10 @@ class Replica(Merging):
 
 
 def is_deleted(encoded: bytes) -> bool:
-    """True for a record of nothing but tombstones; False for what is no record."""
+    """True for a record of nothing but tombstones, and of values whose bodies have gone; False for what
+    is no record."""
     try:
-        return all(sibling.kind == TOMBSTONE for sibling in read_record(encoded).siblings)
+        siblings = read_record(encoded).siblings
+        return all(one.kind == TOMBSTONE or one.content is None for one in siblings)
     except Malformed:
         return False

@@ -72,7 +72,7 @@ async def get_object(request: Request) -> HttpReply:
         if status == 304:
             return HttpReply(304, context_field(found.context) + _etag_field(tag) + fields)
     reply = _values(request, 200, siblings, found.context, tag, fields)
-    if is_plain and len(siblings) == 1 and not siblings[0].expires_ms:
+    if is_plain and len(siblings) == 1:
         _keep(request, found, reply)
     return reply
 

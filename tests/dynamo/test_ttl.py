@@ -181,6 +181,16 @@ async def test_an_expired_value_is_gone_as_a_deleted_one_is(cluster: LittleClust
     assert ends(cluster) == {0}
 
 
+async def test_what_a_read_has_kept_ends_with_the_value(cluster: LittleCluster) -> None:
+    await cluster.put("a", K, b"v", options=MINUTE)
+    first, again = await cluster.get("b", K), await cluster.get("b", K)
+    assert again is first
+    pass_ms(cluster, 60_000)
+    assert (await cluster.get("b", K)).deleted
+    pass_ms(cluster, -60_000)
+    assert values(await cluster.get("b", K)) == {b"v"}
+
+
 async def test_of_siblings_only_the_expired_are_hidden(cluster: LittleCluster) -> None:
     await cluster.put("a", K, b"stays", options=ALL)
     await cluster.put("a", K, b"goes", options=MINUTE)
