@@ -250,19 +250,21 @@ async def test_clocks_apart_move_the_end_and_nothing_else(cluster: LittleCluster
     assert len(set(cluster.records(K).values())) == 1
 
 
-async def test_one_request_is_judged_by_one_clock(cluster: LittleCluster) -> None:
-    pass_ms(cluster, -TEN_MINUTES_MS, "bc")
-    cluster.nodes["a"].opinions.doubted.add("a")  # so that another mints
-    create = WriteOptions(w="all", condition=Condition(if_none_match=("*",)))
-    await cluster.put("a", K, b"v", options=MINUTE)
-    with pytest.raises(PreconditionFailed):
-        await cluster.put("a", K, b"w", options=create)
-    pass_ms(cluster, 60_000)
-    assert values(await cluster.get("b", K)) == {b"v"}
-    await cluster.put("a", K, b"w", options=create)
-    assert values(await cluster.get("a", K)) == {b"w"}
-    with pytest.raises(PreconditionFailed):
-        await cluster.put("b", K, b"x", options=create)
+async def test_one_request_is_judged_by_one_clock() -> None:
+    async with LittleCluster(4) as cluster:
+        asked, behind = next(n for n in "abcd" if n not in cluster.owners(K)), cluster.owners(K)
+        pass_ms(cluster, -TEN_MINUTES_MS, "".join(behind))
+        create = WriteOptions(w="all", condition=Condition(if_none_match=("*",)))
+        await cluster.put(asked, K, b"v", options=MINUTE)
+        with pytest.raises(PreconditionFailed):
+            await cluster.put(asked, K, b"w", options=create)
+        pass_ms(cluster, 60_000, "abcd")
+        assert values(await cluster.get(behind[0], K)) == {b"v"}
+        # Whoever mints would still show the old value.
+        await cluster.put(asked, K, b"w", options=create)
+        assert values(await cluster.get(asked, K)) == {b"w"}
+        with pytest.raises(PreconditionFailed):
+            await cluster.put(behind[0], K, b"x", options=create)
 
 
 async def test_a_late_clock_shows_a_value_without_its_body_as_expired(
