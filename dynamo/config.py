@@ -33,6 +33,8 @@ HINT_BYTES_DEFAULT: Final = 1 << 30
 HANDOFF_RATE_DEFAULT: Final = 16 << 20
 EXCHANGE_INTERVAL_DEFAULT: Final = 10
 EXCHANGE_INTERVAL_REMOTE_DEFAULT: Final = 60
+#: What clients' requests are given by default: no write is under way for longer.
+EXCHANGE_DEADLINE_DEFAULT: Final = 10
 EXCHANGE_KEYS_DEFAULT: Final = 20_000
 EXCHANGE_RATE_DEFAULT: Final = 16 << 20
 REAP_AFTER_DEFAULT: Final = 60
@@ -76,6 +78,7 @@ class Settings(
     handoff_rate: int | str | None = None
     exchange_interval: int | None = None
     exchange_interval_remote: int | None = None
+    exchange_deadline: int | None = None
     exchange_keys: int | None = None
     exchange_rate: int | str | None = None
     exchange_window: str | None = None
@@ -99,8 +102,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     an absent member. `hint_bytes_max`: what all hints may take. `handoff_rate`: bytes of hints
     delivered in a second. `exchange_interval`: seconds from an exchange of hash trees with one peer of
     the own datacenter to that with the next, 0 for none; `exchange_interval_remote`: with peers of
-    others. `exchange_keys`, `exchange_rate`: keys looked at and bytes moved by them in a second.
-    `exchange_window`: hours of the day (UTC) in which they run, as "22:00-06:00", "" for all.
+    others. `exchange_deadline`: seconds after which no write is under way any more, from one look at a
+    difference to the next. `exchange_keys`, `exchange_rate`: keys looked at and bytes moved by them in
+    a second. `exchange_window`: hours of the day (UTC) in which they run, "22:00-06:00", "" for all.
     `reap_after`: seconds that a tombstone is left alone. `requests_max`, `request_bytes_max`: of
     clients, carried out at once.
     """
@@ -128,6 +132,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     handoff_rate: int = HANDOFF_RATE_DEFAULT
     exchange_interval: int = EXCHANGE_INTERVAL_DEFAULT
     exchange_interval_remote: int = EXCHANGE_INTERVAL_REMOTE_DEFAULT
+    exchange_deadline: int = EXCHANGE_DEADLINE_DEFAULT
     exchange_keys: int = EXCHANGE_KEYS_DEFAULT
     exchange_rate: int = EXCHANGE_RATE_DEFAULT
     exchange_window: str = ""
@@ -212,6 +217,9 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
             settings.exchange_interval_remote,
             EXCHANGE_INTERVAL_REMOTE_DEFAULT,
             lowest=0,
+        ),
+        exchange_deadline=_count(
+            "exchange-deadline", settings.exchange_deadline, EXCHANGE_DEADLINE_DEFAULT, lowest=1
         ),
         exchange_keys=_count(
             "exchange-keys", settings.exchange_keys, EXCHANGE_KEYS_DEFAULT, lowest=1

@@ -19,6 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from antientropy.schedule import BackOff, Rotation, Usable, Window
+from dynamo.config import EXCHANGE_DEADLINE_DEFAULT
 from dynamo.errors import NotReady, RepairRunning
 from dynamo.exchange_budget import Budget
 from dynamo.exchange_keys import Means, Tally
@@ -38,8 +39,6 @@ from ring.ring import Ring
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which no write is under way any more: what clients' requests are given by default.
-STRAGGLER_DEADLINE: Final = 10.0
 #: Exchanges at a time.
 LANES_MAX: Final = 8
 #: A peer that has come up is compared with after so long (seconds): its hints are on their way by then.
@@ -70,7 +69,7 @@ class Exchanges:
         sleep: Callable[[float], Awaitable[None]],
         chance: random.Random,
         metrics: Metrics,
-        deadline: float = STRAGGLER_DEADLINE,
+        deadline: float = EXCHANGE_DEADLINE_DEFAULT,
         holds: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         """`in_delivery`: whether hints for that peer, of that partition, are on their way. `down`: as of

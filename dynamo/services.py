@@ -25,7 +25,7 @@ from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
 from dynamo.errors import NotReady, StorageError
-from dynamo.exchanges import STRAGGLER_DEADLINE, Exchanges
+from dynamo.exchanges import Exchanges
 from dynamo.expiry import Expiry
 from dynamo.flights import Flights
 from dynamo.handoff import Handoff
@@ -100,10 +100,12 @@ class NodeServices:
         metrics: Metrics,
         defaults: PropertiesOf | None = None,
         lag_max: float = LAG_MAX,
-        straggler_deadline: float = STRAGGLER_DEADLINE,
+        straggler_deadline: float | None = None,
     ) -> None:
         """`defaults`: the properties of buckets that were given none, if not those of all. `lag_max`:
-        as of `Admission`. `straggler_deadline`: as of `Exchanges`."""
+        as of `Admission`. `straggler_deadline`: seconds, if not what `config` says."""
+        if straggler_deadline is None:
+            straggler_deadline = config.exchange_deadline
         self._straggler_deadline = straggler_deadline
         self._defaults = defaults
         self.config = config

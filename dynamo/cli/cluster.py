@@ -74,6 +74,7 @@ def add_commands(commands: Commands) -> None:
     add("--handoff-rate", metavar="BYTES", help="as `dynamo serve`")
     add("--exchange-interval", metavar="SECONDS", help="as `dynamo serve`")
     add("--exchange-interval-remote", metavar="SECONDS", help="as `dynamo serve`")
+    add("--exchange-deadline", metavar="SECONDS", help="as `dynamo serve`")
     add("--exchange-keys", metavar="N", help="as `dynamo serve`")
     add("--exchange-rate", metavar="BYTES", help="as `dynamo serve`")
     add("--exchange-window", metavar="HH:MM-HH:MM", help="as `dynamo serve`")
@@ -147,6 +148,7 @@ def plan_nodes(
             ("--handoff-rate", arguments.handoff_rate),
             ("--exchange-interval", arguments.exchange_interval),
             ("--exchange-interval-remote", arguments.exchange_interval_remote),
+            ("--exchange-deadline", arguments.exchange_deadline),
             ("--exchange-keys", arguments.exchange_keys),
             ("--exchange-rate", arguments.exchange_rate),
             ("--exchange-window", arguments.exchange_window),

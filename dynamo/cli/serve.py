@@ -100,6 +100,12 @@ def add_commands(commands: Commands) -> None:
         help="the same, of other datacenters (default: 60)",
     )
     add(
+        "--exchange-deadline",
+        type=int,
+        metavar="SECONDS",
+        help="from one look at a difference to the next (default: 10)",
+    )
+    add(
         "--exchange-keys",
         type=int,
         metavar="N",

@@ -286,6 +286,7 @@ def test_what_serve_takes_and_cluster_too_is_passed_on(tmp_path: Path) -> None:
         "handoff_rate": "4MiB",
         "exchange_interval": 7,
         "exchange_interval_remote": 8,
+        "exchange_deadline": 3,
         "exchange_keys": 900,
         "exchange_rate": "7MiB",
         "exchange_window": "22:00-06:00",
