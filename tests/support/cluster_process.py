@@ -241,6 +241,11 @@ class ClusterProcess:
     def url(self, i: int) -> str:
         return f"http://{self.nodes[i].http}"
 
+    @property
+    def addresses(self) -> list[str]:
+        """Of the nodes' REST APIs, "host:port"."""
+        return [node.http for node in self.nodes]
+
     def data_dir(self, i: int) -> Path:
         return self.nodes[i].data_dir
 

@@ -35,3 +35,19 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
     while not true():
         assert time.monotonic() < until, f"not within {SECONDS} s: {what}"
         time.sleep(0.02)
+
+
+def wait_agreed(cluster: ClusterProcess) -> None:
+    """Until every running node has found, by exchanges that began from now on, that it has all that
+    every other running one has."""
+    running = [i for i in range(len(cluster)) if cluster.is_running(i)]
+    names = {f"n{i + 1}" for i in running}
+    began = time.monotonic()
+
+    def agreed(i: int) -> bool:
+        asked = time.monotonic()
+        told = cluster.http(i, "GET", "/admin/antientropy?limit=1").json()
+        ages = [peer["oldest_clean_s"] for peer in told["peers"] if peer["peer"] in names]
+        return all(age is not None and asked - age > began for age in ages)
+
+    wait_until(lambda: all(agreed(i) for i in running), "all agree")
