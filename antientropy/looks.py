@@ -36,7 +36,7 @@ def judge(first: Look, now: Look, deadline: float) -> Verdict:
     under way any more that was at the first look."""
     if not (now.mine_behind or now.theirs_behind):
         return Verdict(False, False, None)
-    if now.at - first.at < deadline:
+    if now.at < first.at + deadline:  # in the way in which it is waited for
         is_same = (now.mine, now.theirs) == (first.mine, first.theirs)
         return Verdict(False, False, first if is_same else now)
     # Of two that only differed then, none has changed: who is behind now was behind then.

@@ -294,7 +294,7 @@ class Round(KeyLooks):
             leaf = self._leaf(place, key)
             was_seen = leaf in same_mine and leaf in same_theirs
             look = Look(notes.at if was_seen else now, mine, theirs)
-            if now - look.at >= self.means.deadline:
+            if now >= look.at + self.means.deadline:
                 due[key] = look
             else:
                 self._suspect(place, key, look)
