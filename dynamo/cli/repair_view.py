@@ -116,14 +116,23 @@ def _counts(progress: RepairProgress) -> str:
 
 
 def _waits(one: Told, progress: RepairProgress) -> list[str]:
-    waits = [f"{_pairs(count)} for {why}" for why, count in progress.waiting_for.items()]
-    unreached = [f"{peer} ({why})" for peer, why in progress.unreached.items()]
-    lines = []
-    if waits and progress.state == "running":
-        lines.append(f"  {one.name} waits with {'; '.join(waits)}")
-    if unreached:
-        lines.append(f"  {one.name} does not reach {show_names(unreached)}")
+    if progress.state != "running":
+        return []
+    lines = [f"  {one.name}: {text}" for text in _left(progress)]
+    if progress.unreached:
+        lines.append(f"  {one.name} does not reach {_unreached(progress)}")
     return lines
+
+
+def _left(progress: RepairProgress) -> list[str]:
+    """Pairs that wait, or were left, by why."""
+    return [
+        f"{_pairs(count)} not compared yet: {why}" for why, count in progress.waiting_for.items()
+    ]
+
+
+def _unreached(progress: RepairProgress) -> str:
+    return show_names([f"{peer} ({why})" for peer, why in progress.unreached.items()])
 
 
 def _result(one: Told) -> str:
@@ -149,11 +158,9 @@ def _result(one: Told) -> str:
         head += f" ({progress.reason})"
     parts = [head, moved]
     if progress.unreached:
-        unreached = [f"{peer} ({why})" for peer, why in progress.unreached.items()]
-        parts.append(f"not reached: {', '.join(unreached)}")
-    if progress.waiting_for and progress.state in ("running", "incomplete"):
-        waits = [f"{_pairs(count)} for {why}" for why, count in progress.waiting_for.items()]
-        parts.append(f"waiting: {', '.join(waits)}")
+        parts.append(f"not reached: {_unreached(progress)}")
+    if progress.state in ("running", "incomplete"):
+        parts += _left(progress)
     return "; ".join(parts)
 
 

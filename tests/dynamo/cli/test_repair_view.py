@@ -28,9 +28,9 @@ def test_a_bar_says_how_far_it_is_and_how_long_it_will_take() -> None:
 
 
 def test_what_is_waited_for_is_a_line_of_its_own() -> None:
-    one = told(waiting_for={"the tree of n2": 3}, unreached={"n3": "down"})
+    one = told(waiting_for={"its tree is being built": 3}, unreached={"n3": "down"})
     assert render_progress([one], width=None)[1:] == [
-        "  n1 waits with 3 pairs for the tree of n2",
+        "  n1: 3 pairs not compared yet: its tree is being built",
         "  n1 does not reach n3 (down)",
     ]
 
