@@ -151,13 +151,13 @@ class _Runs:
 
     def _wait(self) -> None:
         shown = Redrawn(sys.stdout)
-        said = time.monotonic()
+        said, before = time.monotonic(), [""]
         try:
             while not is_over(self._all()):
                 lines = [] if self._as_json else self._lines(shown, said)
-                if lines:
+                if lines and lines != before:
                     shown.show(lines)
-                    said = time.monotonic()
+                    said, before = time.monotonic(), lines
                 time.sleep(LOOK_SECONDS)
                 ask_all(self._running(), self._look)
         finally:

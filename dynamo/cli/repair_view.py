@@ -154,7 +154,7 @@ def _result(one: Told) -> str:
         "stopped": f"stopped at {_pass(progress)}; start it again at any time",
         "failed": f"failed at {_pass(progress)}",
     }[progress.state]
-    if progress.reason:
+    if progress.reason and not progress.unreached:
         head += f" ({progress.reason})"
     parts = [head, moved]
     if progress.unreached:
