@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 #: Times are moved by so much of themselves, so that nodes started together do not stay in step.
 JITTER: Final = 0.1
@@ -125,11 +125,11 @@ class BackOff:
 class Window:
     """Hours of the day (UTC)."""
 
-    __slots__ = ("_begin", "_end", "_text")
+    __slots__ = ("_begin", "_end", "text")
 
     def __init__(self, text: str) -> None:
         """`text`: as "22:00-06:00"; "" for all hours. Raises ValueError for anything else."""
-        self._text = text
+        self.text = text
         self._begin = self._end = 0
         if not text:
             return
@@ -142,13 +142,116 @@ class Window:
             raise ValueError(f"{text!r} are no hours of the day")
 
     def __repr__(self) -> str:
-        return f"Window({self._text or 'always'})"
+        return f"Window({self.text or 'always'})"
 
     def is_open(self, wall_ms: int) -> bool:
         """`wall_ms`: milliseconds since 1970."""
-        if not self._text:
+        if not self.text:
             return True
         minute = wall_ms // _MINUTE_MS % _DAY_MINUTES
         if self._begin <= self._end:
             return self._begin <= minute < self._end
         return minute >= self._begin or minute < self._end
+
+
+class Timetable:
+    """When each peer is compared with: those nearby and those far away in turn, each kind at its own
+    interval; those that came up out of turn; none while it is paused or outside of its hours."""
+
+    __slots__ = ("_back_off", "_far", "_jitter", "_near", "_soon", "paused", "window")
+
+    def __init__(
+        self,
+        interval: float,
+        interval_far: float,
+        *,
+        window: Window,
+        now: float,
+        jitter: Callable[[], float],
+    ) -> None:
+        """Intervals in seconds, 0 for none of that kind. `jitter`: draws from -1.0 to 1.0."""
+        self.window = window
+        #: Why none begins, "" if they do.
+        self.paused = ""
+        self._jitter = jitter
+        self._near = Rotation(interval, now, jitter()) if interval else None
+        self._far = Rotation(interval_far, now, jitter()) if interval_far else None
+        self._back_off = BackOff(interval or interval_far or 1.0)
+        self._soon: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"Timetable({self._near} {self._far} {self.window} {self.paused})"
+
+    def adopt(self, near: Sequence[str], far: Sequence[str]) -> None:
+        """These are compared with from now on."""
+        for rotation, peers in ((self._near, near), (self._far, far)):
+            if rotation is not None:
+                rotation.adopt(peers)
+        self._soon = {peer: at for peer, at in self._soon.items() if self._of(peer) is not None}
+
+    def came_up(self, peer: str, now: float, after: float) -> None:
+        """It is to be compared with in so many seconds, or an interval if that is less."""
+        self._back_off.clear(peer)
+        rotation = self._of(peer)
+        if rotation is not None:
+            self._soon[peer] = now + min(after, rotation.interval)
+
+    def why_not(
+        self, wall_ms: int
+    ) -> tuple[Literal["running", "paused", "outside_window", "off"], str]:
+        """Why nobody has a turn now; ("running", "") if they do. `wall_ms`: since 1970."""
+        if self._near is None and self._far is None:
+            return "off", "the interval between exchanges is 0"
+        if self.paused:
+            return "paused", self.paused
+        if not self.window.is_open(wall_ms):
+            return "outside_window", f"exchanges run in {self.window.text} (UTC) only"
+        return "running", ""
+
+    def next(self, now: float, usable: Callable[[str], Usable]) -> str | None:
+        """The peer to begin with now; ask again until it is None."""
+        for peer, at in list(self._soon.items()):
+            if at > now:
+                continue
+            how = usable(peer)
+            if how is not Usable.BUSY:
+                del self._soon[peer]  # if it is down, it comes up anew, or its turn comes
+            if how is Usable.YES:
+                self._visited(peer)
+                return peer
+        for rotation in (self._near, self._far):
+            if rotation is not None:
+                found = rotation.turn(now, self._jitter(), usable)
+                if found is not None:
+                    self._soon.pop(found, None)
+                    return found
+        return None
+
+    def due(self, now: float) -> float | None:
+        """When there may be somebody again that `next` has not given; None if never by itself."""
+        times = [rotation.due for rotation in (self._near, self._far) if rotation is not None]
+        times += [at for at in self._soon.values() if at > now]
+        return min(times, default=None)
+
+    def failed(self, peer: str, now: float) -> None:
+        """It did not answer: it is left alone for a while."""
+        self._back_off.failed(peer, now)
+
+    def is_well(self, peer: str) -> None:
+        """It answers."""
+        self._back_off.clear(peer)
+
+    def left_alone(self, peer: str, now: float) -> float:
+        """Seconds for which it is left alone still."""
+        return self._back_off.left(peer, now)
+
+    def _visited(self, peer: str) -> None:
+        rotation = self._of(peer)
+        if rotation is not None:
+            rotation.visited(peer)
+
+    def _of(self, peer: str) -> Rotation | None:
+        for rotation in (self._near, self._far):
+            if rotation is not None and peer in rotation.peers:
+                return rotation
+        return None

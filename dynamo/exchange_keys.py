@@ -8,7 +8,7 @@ nothing of hash trees but what a record's change means for its leaf.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from antientropy.exchange import MINE, THEIRS, LeafNotes, Side
@@ -200,22 +200,43 @@ class KeyLooks:
 
     async def _move(
         self, to: Side, place: Partition, changes: dict[bytes, int], notes: LeafNotes | None
-    ) -> Collection[bytes]:
-        """Bring these keys' records to that side; returns those that have got there."""
+    ) -> dict[bytes, int]:
+        """Bring these keys' records to that side; returns those that got there, with their sizes."""
         if not changes:
-            return ()
+            return {}
         means = self.means
-        before, self.state = self.state, "moving"
         own, peer = means.node_id, self.peer
         source, target = (peer, own) if to is MINE else (own, peer)
-        moved, why = await means.moves.carry(source, target, place, self._epoch, list(changes))
-        self.state = before
-        if why:
-            self._leave_out(place, why)
+        before, self.state = self.state, "moving"
+        moved: dict[bytes, int] = {}
+        rest = list(changes)
+        try:
+            while rest:
+                carried = await means.moves.carry(source, target, place, self._epoch, rest)
+                rest = rest[carried.asked :]
+                moved |= carried.moved
+                if carried.why:
+                    self._leave_out(place, carried.why)
+        except LeftOut as left_out:
+            # What has got there before counts, and so do the keys that go the other way.
+            self._leave_out(place, left_out.reason)
+        finally:
+            self.state = before
+            self._note_moved(to, place, moved, changes, notes)
+        return moved
+
+    def _note_moved(
+        self,
+        to: Side,
+        place: Partition,
+        moved: dict[bytes, int],
+        changes: dict[bytes, int],
+        notes: LeafNotes | None,
+    ) -> None:
         for key in moved:
             leaf = self._leaf(place, key)
             if to is MINE:
-                means.on_repaired(place, leaf, changes[key])
+                self.means.on_repaired(place, leaf, changes[key])
             elif notes is not None:
                 notes.repaired(THEIRS, leaf, changes[key])
         size = sum(moved.values())
@@ -229,7 +250,6 @@ class KeyLooks:
             self._count["repair_bytes_by_exchange_pushed"] += size
             self._add("pushed", len(moved))
             self._add("bytes_pushed", size)
-        return moved
 
     # For both -----------------------------------------------------------------------------------
 

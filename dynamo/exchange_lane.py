@@ -20,7 +20,7 @@ class ExchangeLane:
 
     __slots__ = (
         *("begun_at", "clean", "datacenter", "exchanges", "failures", "is_held", "left_out"),
-        *("peer", "places", "round", "soon_at", "tally", "task", "why"),
+        *("peer", "places", "round", "tally", "task", "why"),
     )
 
     def __init__(self, peer: str, datacenter: str) -> None:
@@ -34,8 +34,6 @@ class ExchangeLane:
         self.round: Round | None = None
         #: A repair on demand has it.
         self.is_held = False
-        #: It is to be compared with at that time, out of turn.
-        self.soon_at: float | None = None
         #: When the last exchange began.
         self.begun_at: float | None = None
         self.exchanges = 0
@@ -70,7 +68,6 @@ class ExchangeLane:
 
     def begin(self, round_: Round) -> None:
         """An exchange is under way."""
-        self.soon_at = None
         self.round = round_
         self.begun_at = round_.began
         self.exchanges += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, NamedTuple
 
 from dynamo.ask import ask
 from dynamo.exchange_budget import Budget
@@ -52,6 +52,15 @@ def check(answer: Reply | Failure) -> Reply:
     return answer
 
 
+class Carried(NamedTuple):
+    """What came of the first `asked` keys. `moved`: those whose records are on the target's disk, with
+    their sizes. `why`: one has not got there, "" if all have."""
+
+    asked: int
+    moved: dict[bytes, int]
+    why: str
+
+
 class Moves:
     """Carries records. `holds`: what is entered before a record is asked for and left once it is on disk
     where it goes, so that nobody takes it for gone meanwhile."""
@@ -71,30 +80,22 @@ class Moves:
 
     async def carry(
         self, source: str, target: str, place: Partition, epoch: int, keys: Sequence[bytes]
-    ) -> tuple[dict[bytes, int], str]:
-        """The keys whose records have got from `source` to `target`, with their sizes; and why one has
-        not, "" if all have. Raises LeftOut, PeerFailed."""
-        moved: dict[bytes, int] = {}
-        why = ""
-        rest = list(keys)
-        while rest:
-            await self._budget.room()
-            some = tuple(rest[: self._budget.batch().count_max])
-            self.in_flight += 1
-            try:
-                with self._holds():
-                    entries, asked, problem = await self._pull(source, place, epoch, some)
-                    if entries:
-                        refused = await self._deliver(target, epoch, entries)
-                        problem = problem or next(iter(refused.values()), "")
-                        for at, entry in enumerate(entries):
-                            if at not in refused:
-                                moved[entry.key] = len(entry.record)
-            finally:
-                self.in_flight -= 1
-            why = why or problem
-            rest = rest[asked:]
-        return moved, why
+    ) -> Carried:
+        """The records of the first of these keys have got from `source` to `target`. Raises LeftOut,
+        PeerFailed."""
+        await self._budget.room()
+        some = tuple(keys[: self._budget.batch().count_max])
+        self.in_flight += 1
+        try:
+            with self._holds():
+                entries, asked, why = await self._pull(source, place, epoch, some)
+                refused = await self._deliver(target, epoch, entries) if entries else {}
+        finally:
+            self.in_flight -= 1
+        moved = {
+            entry.key: len(entry.record) for at, entry in enumerate(entries) if at not in refused
+        }
+        return Carried(asked, moved, why or next(iter(refused.values()), ""))
 
     async def _pull(
         self, source: str, place: Partition, epoch: int, keys: tuple[bytes, ...]

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from antientropy.schedule import BackOff, Rotation, Usable, Window
+from antientropy.schedule import Timetable, Usable, Window
 from dynamo.config import EXCHANGE_DEADLINE_DEFAULT
 from dynamo.errors import NotReady, RepairRunning
 from dynamo.exchange_budget import Budget
@@ -80,10 +80,7 @@ class Exchanges:
         self._down = down
         self._clock = clock
         self._sleep = sleep
-        self._chance = chance
         self._count = metrics.count
-        self._window = Window(window)
-        self._paused = ""
         self._ring: Ring | None = None
         self._lanes: dict[str, ExchangeLane] = {}
         now = clock.monotonic()
@@ -104,9 +101,13 @@ class Exchanges:
             listed={},
             on_repaired=self._on_repaired,
         )
-        self._near = Rotation(interval, now, self._jitter()) if interval else None
-        self._far = Rotation(interval_remote, now, self._jitter()) if interval_remote else None
-        self._back_off = BackOff(interval or interval_remote or 1.0)
+        self._times = Timetable(
+            interval,
+            interval_remote,
+            window=Window(window),
+            now=now,
+            jitter=lambda: chance.uniform(-1.0, 1.0),
+        )
         self._intervals = (interval, interval_remote)
         self._wake = asyncio.Event()
         self._repair: RepairRun | None = None
@@ -144,30 +145,24 @@ class Exchanges:
             self._lanes[member.id] = lane
         for lane in before.values():
             lane.stop()
-        for rotation, turns in zip((self._near, self._far), peers, strict=True):
-            if rotation is not None:
-                rotation.adopt(turns)
+        self._times.adopt(*peers)
         self._wake.set()
 
     def on_connected(self, node: str) -> None:
         """A peer is reached anew: it may have missed something, and does not wait for its turn."""
-        self._back_off.clear(node)
-        rotation = self._rotation_of(node)
-        if rotation is not None:
-            after = min(SOON_AFTER, rotation.interval)
-            self._lanes[node].soon_at = self._clock.monotonic() + after
-            self._wake.set()
+        self._times.came_up(node, self._clock.monotonic(), SOON_AFTER)
+        self._wake.set()
 
     def pause(self, reason: str) -> None:
         """Begin no exchange by itself until `resume`, and end those under way. `reason`: for people. A
         repair on demand goes on."""
-        self._paused = reason or "paused"
+        self._times.paused = reason or "an operator has paused them"
         for lane in self._lanes.values():
             lane.stop()
 
     def resume(self) -> None:
         """Go on as before."""
-        self._paused = ""
+        self._times.paused = ""
         self._wake.set()
 
     # The task -----------------------------------------------------------------------------------
@@ -199,35 +194,17 @@ class Exchanges:
         """Begin the exchanges whose turn it is."""
         if self._why_not()[1]:
             return
-        for lane in self._lanes.values():
-            if lane.soon_at is None or lane.soon_at > now:
-                continue
-            usable = self._usable(lane.peer)
-            if usable is Usable.NO:
-                lane.soon_at = None  # its turn comes, or it connects anew
-            elif usable is Usable.YES:
-                self._begin(lane)
-        for rotation in (self._near, self._far):
-            if rotation is None:
-                continue
-            while (peer := rotation.turn(now, self._jitter(), self._usable)) is not None:
-                self._begin(self._lanes[peer])
+        while (peer := self._times.next(now, self._usable)) is not None:
+            self._begin(self._lanes[peer])
 
     def _idle(self, now: float) -> float:
         """Seconds until there may be something to do, unless it is woken before."""
-        if self._why_not()[1]:
-            return WAIT_MAX
-        due = [rotation.due for rotation in (self._near, self._far) if rotation is not None]
-        due += [
-            lane.soon_at
-            for lane in self._lanes.values()
-            if lane.soon_at is not None and not lane.is_busy
-        ]
-        return min(max(min(due) - now, WAIT_MIN), WAIT_MAX)
+        due = None if self._why_not()[1] else self._times.due(now)
+        return WAIT_MAX if due is None else min(max(due - now, WAIT_MIN), WAIT_MAX)
 
     def _usable(self, peer: str) -> Usable:
         lane = self._lanes[peer]
-        if not self._is_up(peer) or self._back_off.left(peer, self._clock.monotonic()):
+        if not self._is_up(peer) or self._times.left_alone(peer, self._clock.monotonic()):
             return Usable.NO
         if lane.is_busy or sum(one.is_busy for one in self._lanes.values()) >= LANES_MAX:
             return Usable.BUSY
@@ -236,31 +213,12 @@ class Exchanges:
     def _is_up(self, peer: str) -> bool:
         return peer not in self._down and self._transport.is_connected(peer)
 
-    def _rotation_of(self, peer: str) -> Rotation | None:
-        for rotation in (self._near, self._far):
-            if rotation is not None and peer in rotation.peers:
-                return rotation
-        return None
-
     def _why_not(self) -> tuple[Literal["running", "paused", "outside_window", "off"], str]:
-        """Why no exchange begins by itself now; ("running", "") if they do."""
-        if self._near is None and self._far is None:
-            return "off", "the interval between exchanges is 0"
-        if self._paused:
-            return "paused", self._paused
-        if not self._window.is_open(self._clock.wall_ms()):
-            return "outside_window", f"exchanges run in {self._window!r} only"
-        return "running", ""
-
-    def _jitter(self) -> float:
-        return self._chance.uniform(-1.0, 1.0)
+        return self._times.why_not(self._clock.wall_ms())
 
     # An exchange --------------------------------------------------------------------------------
 
     def _begin(self, lane: ExchangeLane) -> None:
-        rotation = self._rotation_of(lane.peer)
-        if rotation is not None:
-            rotation.visited(lane.peer)
         round_ = self._round(lane, (lane.tally,))
         task = asyncio.get_running_loop().create_task(
             self._exchange(lane, round_), name=f"exchange with {lane.peer}"
@@ -299,10 +257,10 @@ class Exchanges:
             self._count["exchanges_failed"] += 1
             lane.failures += 1
             lane.why = failed.reason
-            self._back_off.failed(lane.peer, self._clock.monotonic())
+            self._times.failed(lane.peer, self._clock.monotonic())
             log.info("an exchange with %s broke off: %s", lane.peer, failed.reason)
         else:
-            self._back_off.clear(lane.peer)
+            self._times.is_well(lane.peer)
 
     def _ended(self, lane: ExchangeLane, round_: Round, task: asyncio.Task[None]) -> None:
         lane.task = None
@@ -396,7 +354,7 @@ class Exchanges:
                 lane.status(
                     now,
                     is_up=self._is_up(lane.peer),
-                    backs_off=self._back_off.left(lane.peer, now),
+                    backs_off=self._times.left_alone(lane.peer, now),
                 )
                 for lane in lanes
             ),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antientropy.schedule import BACK_OFF_MAX, JITTER, BackOff, Rotation, Usable, Window
+from antientropy.schedule import BACK_OFF_MAX, JITTER, BackOff, Rotation, Timetable, Usable, Window
 
 MINUTE_MS = 60_000
 
@@ -152,3 +152,73 @@ def test_a_window_is_open_in_its_hours(
 def test_what_are_no_hours_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"hours|HH:MM"):
         Window(text)
+
+
+def timetable(interval: float = 10.0, far: float = 60.0, hours: str = "") -> Timetable:
+    table = Timetable(interval, far, window=Window(hours), now=0.0, jitter=lambda: 0.0)
+    table.adopt(("a", "b"), ("x",))
+    return table
+
+
+def begun(
+    table: Timetable, until: float, usable: Callable[[str], Usable]
+) -> list[tuple[float, str]]:
+    found = []
+    now = 0.0
+    while now <= until:
+        while (peer := table.next(now, usable)) is not None:
+            found.append((now, peer))
+        due = table.due(now)
+        assert due is not None
+        assert due > now
+        now = due
+    return found
+
+
+def test_those_far_away_have_a_cadence_of_their_own() -> None:
+    found = begun(timetable(), 125.0, always(Usable.YES))
+    assert [now for now, peer in found if peer == "x"] == [60.0, 120.0]
+    assert [now for now, peer in found if peer == "a"] == [10.0, 30.0, 50.0, 70.0, 90.0, 110.0]
+    near = begun(timetable(far=0.0), 100.0, always(Usable.YES))
+    assert {peer for _, peer in near} == {"a", "b"}
+
+
+def test_one_that_came_up_does_not_wait_for_its_turn() -> None:
+    table = timetable()
+    table.came_up("b", 2.0, 1.0)
+    table.came_up("nobody", 2.0, 1.0)
+    assert table.due(2.0) == 3.0
+    assert table.next(2.9, always(Usable.YES)) is None
+    assert table.next(3.0, always(Usable.YES)) == "b"
+    assert table.next(3.0, always(Usable.YES)) is None
+    table.came_up("a", 4.0, 1.0)
+    assert table.next(5.0, always(Usable.BUSY)) is None
+    assert table.due(5.0) == 10.0  # it is free before, or waits no shorter
+    assert table.next(6.0, always(Usable.YES)) == "a"
+    table.came_up("a", 6.0, 1.0)
+    assert table.next(7.0, always(Usable.NO)) is None
+    assert table.next(7.5, always(Usable.YES)) is None
+
+
+def test_nobody_has_a_turn_outside_of_the_hours_or_during_a_pause() -> None:
+    table = timetable(hours="22:00-06:00")
+    noon = 720 * MINUTE_MS
+    assert table.why_not(noon) == ("outside_window", "exchanges run in 22:00-06:00 (UTC) only")
+    assert table.why_not(0) == ("running", "")
+    table.paused = "somebody said so"
+    assert table.why_not(0) == ("paused", "somebody said so")
+    off = timetable(0.0, 0.0)
+    assert off.why_not(0)[0] == "off"
+    assert off.due(0.0) is None
+    assert off.next(1000.0, always(Usable.YES)) is None
+
+
+def test_one_that_failed_is_left_alone_until_it_comes_up() -> None:
+    table = timetable()
+    table.failed("a", 0.0)
+    assert table.left_alone("a", 1.0) == 9.0
+    table.came_up("a", 1.0, 1.0)
+    assert table.left_alone("a", 1.0) == 0.0
+    table.failed("a", 1.0)
+    table.is_well("a")
+    assert table.left_alone("a", 1.0) == 0.0

@@ -602,3 +602,25 @@ def test_a_hint_that_is_not_on_disk_yet_is_waited_for_too() -> None:
         assert await sync == {"b": 1}
 
     scene(work)
+
+
+def test_it_says_to_whom_hints_are_on_their_way() -> None:
+    async def work(holder: Holder) -> None:
+        assert not holder.handoff.is_delivering("b")
+        await holder.keep("b", keys(300))
+        assert not holder.handoff.is_delivering("b")  # it is down
+        holder.takes = 0.1
+        holder.come_up("b")
+        await asyncio.sleep(0.05)
+        assert holder.handoff.is_delivering("b")
+        assert not holder.handoff.is_delivering("c")
+        assert not holder.handoff.is_delivering("nobody")
+        await holder.drained()
+        await asyncio.sleep(1.0)
+        assert not holder.handoff.is_delivering("b")
+        holder.answer = lambda node, message: Refused("disk_full", True)
+        await holder.keep("b", keys(1))
+        await asyncio.sleep(0.5)
+        assert not holder.handoff.is_delivering("b")  # it does not take them
+
+    scene(work)

@@ -32,6 +32,7 @@ from storages import open_sim, quick_disk, rocks
 
 from dynamo.errors import StorageError
 from dynamo.hint_store import Hint
+from dynamo.keys import partition_prefix
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Family, Storage, Write
 from dynamo.record import TOMBSTONE, decode_record, encode_record, merge, record_digest
@@ -730,3 +731,26 @@ async def test_a_storage_that_was_opened_again_is_counted_anew(fallback: LoneRep
     fallback.hints.recount()
     await asyncio.sleep(0.01)
     assert counts(fallback) == {FIRST: 1}
+
+
+# For who asks about one partition -------------------------------------------------------------------
+
+
+async def test_it_is_known_whether_a_target_has_hints_in_a_partition(fallback: LoneReplica) -> None:
+    here, elsewhere = partition_prefix(*PLACE), partition_prefix(PLACE[0], PLACE[1] + 1)
+    assert not fallback.hints.has_for(FIRST, here)
+    await fallback.mint(hint_for=FIRST)
+    assert fallback.hints.has_for(FIRST, here)
+    assert not fallback.hints.has_for(FIRST, elsewhere)
+    assert not fallback.hints.has_for(SECOND, here)
+    fallback.hints.settle(page(fallback))
+    assert not fallback.hints.has_for(FIRST, here)
+
+
+async def test_hints_of_before_are_known_while_they_are_counted(storage: Storage) -> None:
+    async with lone_replica(FALLBACK, storage) as before:
+        await before.mint(hint_for=FIRST)
+    async with lone_replica(FALLBACK, storage, count=False) as node:
+        assert not node.hints.counted
+        assert node.hints.has_for(FIRST, partition_prefix(*PLACE))
+        assert not node.hints.has_for(SECOND, partition_prefix(*PLACE))
