@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from antientropy.exchange import MINE, THEIRS, LeafNotes, Side
 from antientropy.looks import Look, judge
-from dynamo.ask import ask, ask_all
+from dynamo.ask import ask_of
 from dynamo.exchange_budget import Budget
 from dynamo.exchange_moves import DAMAGED, LeftOut, Moves, PeerFailed, check
 from dynamo.exchange_stuck import Stuck
@@ -276,12 +276,14 @@ class KeyLooks:
 
     async def _ask(self, node: str, message: Request) -> Reply:
         """Raises LeftOut, PeerFailed."""
-        return check(await ask(self.means.transport, node, message, ASK_TIMEOUT))
+        answers = await ask_of(self.means.transport, {node: message}, ASK_TIMEOUT)
+        return check(answers[node])
 
     async def _ask_both(self, message: Request) -> tuple[Reply, Reply]:
         """What this node and the peer answer. Raises LeftOut, PeerFailed."""
         own = self.means.node_id
-        answers = await ask_all(self.means.transport, (own, self.peer), message, ASK_TIMEOUT)
+        messages = {own: message, self.peer: message}
+        answers = await ask_of(self.means.transport, messages, ASK_TIMEOUT)
         theirs = check(answers[self.peer])
         return check(answers[own]), theirs
 

@@ -82,6 +82,11 @@ class RefillMarks:
         mark = self.refilling.get(place)
         return mark is None or (mark.serving and asker not in mark.owed)
 
+    def is_incomparable(self, place: Partition) -> bool:
+        """True while what is here must not be held against other copies: some of it may be lost, or long
+        gone elsewhere."""
+        return self.must_refill or not self.is_whole(place) or self.is_back(place)
+
     def earlier_key(self, storage_key: bytes) -> bytes:
         """Of the fact that something has come for the key since the disk went back; b"" if the disk did
         not."""

@@ -101,11 +101,10 @@ class ReplicaLooks:
             replica.on_later_epoch(call.peer, message.epoch)
         place = (message.cls, message.partition)
         prefix = replica.prefixes.get(place)
-        mark = replica.refilling.get(place)
         if prefix is None or message.epoch < replica.changed_epochs[place]:
             refusing.refuse(call, refusing.not_mine(owned=prefix is not None))
             return None
-        if replica.must_refill or (mark is not None and not mark.serving):
+        if replica.is_incomparable(place):
             refusing.refuse(call, REFILLING)
             return None
         return prefix

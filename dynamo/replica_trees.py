@@ -94,8 +94,7 @@ class ReplicaTrees:
     def ready_tree(self, place: Partition) -> Tree | Refused:
         """The tree of a partition that this node owns, or why nothing can be said by it now."""
         replica = self._replica
-        mark = replica.refilling.get(place)
-        if replica.must_refill or (mark is not None and not mark.serving):
+        if replica.is_incomparable(place):
             return REFILLING
         prefix = replica.prefixes.get(place)
         tree = None if prefix is None else replica.forest.trees.get(prefix)

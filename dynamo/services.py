@@ -277,6 +277,7 @@ class NodeServices:
             chance=world.chance,
             metrics=metrics,
             deadline=self._straggler_deadline,
+            holds=flights.hold,
         )
         self._repairs = Repairs(
             node_id=config.node_id, exchanges=self._exchanges, trees=self.trees, metrics=metrics

@@ -23,7 +23,7 @@ from lone_replica import (
 
 from antientropy.exchange import to_bits, to_hashes
 from dynamo.errors import StorageCorrupt
-from dynamo.own_records import RefillMark
+from dynamo.refill_marks import RefillMark
 from dynamo.replica_looks import ANSWER_BYTES, LOOKED_MAX, ReplicaLooks
 from dynamo.replica_trees import READ_RECORDS, ReplicaTrees
 from dynamo.rpc.exchange_messages import (
