@@ -18,6 +18,7 @@ from dynamo.cluster_file import ClusterFile
 from dynamo.config import (
     BYTES_MAX,
     COUNT_MAX,
+    EXCHANGE_DEADLINE_DEFAULT,
     HINT_BYTES_DEFAULT,
     HINT_WINDOW_DEFAULT,
     REQUEST_BYTES_DEFAULT,
@@ -25,7 +26,6 @@ from dynamo.config import (
     NodeConfig,
 )
 from dynamo.errors import DynamoError, NotReady, StorageCorrupt
-from dynamo.exchanges import STRAGGLER_DEADLINE
 from dynamo.keys import partition_prefix, partition_range, routing_key
 from dynamo.metrics import Metrics
 from dynamo.ports import Handler
@@ -377,7 +377,7 @@ class Cluster:
             metrics=node.metrics,
             defaults=_properties,
             lag_max=self._lag_max,
-            straggler_deadline=self.upkeep.straggler or STRAGGLER_DEADLINE,
+            straggler_deadline=self.upkeep.straggler or EXCHANGE_DEADLINE_DEFAULT,
         )
         self.on_start(node)
         process.spawn(self._live(node, node.services), name=f"node {name}")
