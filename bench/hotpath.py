@@ -113,6 +113,8 @@ class _Node:
         )
         assert topology.ring is not None
         replica.adopt(topology.ring)
+        for tree in replica.forest.trees.values():
+            tree.reached = None  # as those of a node that has been up for a while
         self.coordinator.adopt(topology.ring)
         self.addresses = topology.addresses
 

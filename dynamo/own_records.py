@@ -26,7 +26,7 @@ from dynamo.refill_marks import QUARANTINE_PREFIX, Partition, RefillMarks
 from dynamo.refusing import Refusing
 from dynamo.rpc.messages import Synced
 from dynamo.seen import Seen
-from dynamo.stored import Stored, decode_stored, encode_stored
+from dynamo.stored import Stored, decode_stored
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,9 @@ class OwnRecords(RefillMarks):
     ) -> int:
         """Write it, unsynced; returns its write number. `before`: what is there, as it was just read;
         `encoded`: the record's bytes. Raises as `Storage.put`."""
-        position, element, change, state = self.hasher.leaf(storage_key, before, record)
-        data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
+        data, position, change, state = self.hasher.seal(
+            storage_key, before, birth, counter, record, encoded
+        )
         try:
             if state or len(record.vector) > LONG or (before is not None and before.state):
                 number = self._put_queued(storage_key, before, state, record, data, reserve)
@@ -116,8 +117,10 @@ class OwnRecords(RefillMarks):
         except StorageError as error:
             raise self._failed(storage_key, error) from error
         self.unsynced[storage_key] = number
-        tree = self._trees.get(storage_key[:PREFIX_BYTES])
-        if tree is not None:
+        tree = self._trees[storage_key[:PREFIX_BYTES]]
+        if tree.reached is None and tree.shadow is None:
+            tree.leaves[position & tree.mask] ^= change  # as `note`, without a call
+        else:
             tree.note(storage_key, position, change)
         return number
 
@@ -135,8 +138,9 @@ class OwnRecords(RefillMarks):
     ) -> int:
         """As `put`, in a batch with other things: `write` is given these entries of it, and returns the
         number of the write. `shortened`: the vector has lost entries."""
-        position, element, change, state = self.hasher.leaf(storage_key, before, record)
-        data = encode_stored(storage_key, birth, counter, encoded, position, element, state)
+        data, position, change, state = self.hasher.seal(
+            storage_key, before, birth, counter, record, encoded
+        )
         entries, queued = self._entries(
             storage_key, before, state, record, data, shortened=shortened
         )
@@ -147,18 +151,15 @@ class OwnRecords(RefillMarks):
         if queued is not None:
             self.queue.written(queued)
         self.unsynced[storage_key] = number
-        tree = self._trees.get(storage_key[:PREFIX_BYTES])
-        if tree is not None:
-            tree.note(storage_key, position, change)
+        self._trees[storage_key[:PREFIX_BYTES]].note(storage_key, position, change)
         return number
 
     def reseat(self, storage_key: bytes, stored: Stored) -> None:
         """Write what stands for a record in the trees anew beside it, unsynced: it was worked out with
         another secret. `stored`: as it was just read. Raises StorageError."""
         record = read_record(stored.record)
-        position, element, _, state = self.hasher.leaf(storage_key, None, record)
-        birth, counter = stored.birth, stored.counter
-        data = encode_stored(storage_key, birth, counter, stored.record, position, element, state)
+        birth, counter, encoded = stored.birth, stored.counter, stored.record
+        data, _, _, state = self.hasher.seal(storage_key, None, birth, counter, record, encoded)
         self.forest.doubt_key(storage_key[:PREFIX_BYTES], storage_key)
         try:
             # One of the first format may be a tombstone that is in no queue yet.
@@ -237,9 +238,8 @@ class OwnRecords(RefillMarks):
         for (storage_key, stored), change in zip(doomed, queued, strict=True):
             self.queue.written(change)
             self.unsynced[storage_key] = number
-            tree = self._trees.get(storage_key[:PREFIX_BYTES])
-            if tree is not None:
-                tree.note(storage_key, *self._leaf_of(storage_key, stored))
+            position, element = self._leaf_of(storage_key, stored)
+            self._trees[storage_key[:PREFIX_BYTES]].note(storage_key, position, element)
         return number
 
     def _leaf_of(self, storage_key: bytes, stored: Stored) -> tuple[int, int]:
@@ -282,9 +282,7 @@ class OwnRecords(RefillMarks):
             raise self._failed(storage_key, error) from error
         self.queue.written(queued)
         self.unsynced.pop(storage_key, None)
-        tree = self._trees.get(storage_key[:PREFIX_BYTES])
-        if tree is not None:
-            tree.note(storage_key, position, element)
+        self._trees[storage_key[:PREFIX_BYTES]].note(storage_key, position, element)
         return number
 
     def _failed(self, storage_key: bytes, error: StorageError) -> StorageError:

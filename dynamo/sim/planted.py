@@ -535,7 +535,7 @@ def _corrupt_record_served(patch: Patches) -> None:
             return decode(storage_key, data)
         except StorageCorrupt:
             counter, birth_bytes_, record_bytes = dynamo.stored._LENGTHS.unpack_from(
-                data, dynamo.stored._HEAD.size
+                data, dynamo.stored.HEAD.size
             )
             at = dynamo.stored._BIRTH_AT + birth_bytes_
             if len(data) != at + record_bytes:
