@@ -158,7 +158,9 @@ class NodeServices:
             hint_bytes_max=config.hint_bytes_max,
             down=detector.down,
         )
-        self.trees = Trees(replica=replica, storage=storage, clock=clock, metrics=metrics)
+        self.trees = Trees(
+            replica=replica, storage=storage, commit=commit, clock=clock, metrics=metrics
+        )
         self._deliver = deliver = ReplicaDeliver(
             replica=replica, storage=storage, commit=commit, clock=clock, metrics=metrics
         )

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from antientropy.merkle import Tree
-from dynamo.errors import StorageCorrupt, StorageError
+from dynamo.commit import GroupCommit
+from dynamo.errors import DynamoError, StorageCorrupt, StorageError
 from dynamo.kept_trees import KeptTrees
 from dynamo.keys import after_prefix, place_of
 from dynamo.metrics import Metrics
@@ -66,7 +67,13 @@ class Trees:
     """The one task that builds and verifies the trees of one start of a node."""
 
     def __init__(
-        self, *, replica: Replica, storage: NodeStorage, clock: Clock, metrics: Metrics
+        self,
+        *,
+        replica: Replica,
+        storage: NodeStorage,
+        commit: GroupCommit,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         """Before anything is written: what was kept is taken over, or forgotten."""
         self._replica = replica
@@ -90,7 +97,10 @@ class Trees:
         #: When the last round over all trees began that has ended.
         self._whole_round: float | None = None
         self._forest.on_doubt = self._wake.set
+        before = storage.write_number
         self._take_over()
+        if storage.write_number > before:
+            commit.when_synced(storage.write_number, _log_failure)
 
     def __repr__(self) -> str:
         return f"Trees({self._forest!r} verifying={self._verifying.hex() or 'none'})"
@@ -309,3 +319,8 @@ class Trees:
         if stored.position >= 0 and found != (stored.position, stored.element):
             self._replica.reseat(storage_key, stored)
             self._count["records_reseated"] += 1
+
+
+def _log_failure(error: DynamoError | None) -> None:
+    if error is not None:
+        log.warning("that hash trees were taken over may not be on disk: %s", error.message)
