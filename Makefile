@@ -16,7 +16,7 @@ SECONDS ?= 60
 # More for a measurement: FLAGS="--nodes 3 --rounds 10".
 FLAGS ?=
 
-.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff bench-trees check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
@@ -30,6 +30,8 @@ help:
 	@echo "             quorum store does, interleaved; some minutes, or FLAGS=--quick"
 	@echo "make bench-handoff        hints a second to a node that returns, and what its clients feel;"
 	@echo "             a million of them, or FLAGS='--hints 200000'"
+	@echo "make bench-trees          what the hash trees cost: memory, a rebuild, each write; with a"
+	@echo "             million records, or FLAGS='--keys 100000'"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 	@echo "make clean   take away .venv and what builds and checks leave; the data of make run stays"
@@ -71,6 +73,9 @@ bench-floor: $(STAMP)
 
 bench-handoff: $(STAMP)
 	@$(BIN)/python -m bench handoff $(FLAGS)
+
+bench-trees: $(STAMP)
+	@$(BIN)/python -m bench trees $(FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

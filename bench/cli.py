@@ -53,6 +53,12 @@ def _placement(arguments: list[str]) -> int:
     return 0
 
 
+def _trees(arguments: list[str]) -> int:
+    from bench.trees import main
+
+    return main(arguments)
+
+
 COMMANDS: Final = {
     "floor": _Command("requests a second of the store and of the floor, in one run", _floor),
     "handoff": _Command("hints a second to a node that returns, and who feels it", _handoff),
@@ -62,6 +68,7 @@ COMMANDS: Final = {
     "hotpath": _Command("Python calls and blocks per get and put, counted", _hotpath),
     "memory": _Command("resident memory of a node with a million small objects", _memory),
     "placement": _Command("what it costs to place a large ring and to plan a key", _placement),
+    "trees": _Command("what hash trees cost: memory, a rebuild, each write", _trees),
 }
 
 

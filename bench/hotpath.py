@@ -67,7 +67,13 @@ class _Blobs:
 class _Node:
     """What a node is made of, less disk, sockets and HTTP."""
 
-    def __init__(self, member: Member, cluster: ClusterFile, network: MemoryNetwork) -> None:
+    def __init__(
+        self,
+        member: Member,
+        cluster: ClusterFile,
+        network: MemoryNetwork,
+        make_hasher: Callable[[bytes], LeafHasher],
+    ) -> None:
         clock, metrics, storage = SystemClock(), Metrics(), MemoryStorage()
         self.commit = GroupCommit(storage=storage, metrics=metrics)
         replica = Replica(
@@ -77,7 +83,7 @@ class _Node:
             clock=clock,
             metrics=metrics,
             incarnation=incarnation_bytes(1, member.id.encode().rjust(8)),
-            hasher=LeafHasher(cluster.secret),
+            hasher=make_hasher(cluster.secret),
         )
         reads = ReplicaReads(replica=replica, storage=storage, commit=self.commit, metrics=metrics)
         topology = Topology(
@@ -147,12 +153,16 @@ class Counter:
         gc.enable()
 
 
-async def count() -> dict[str, dict[str, float]]:
-    """Calls and blocks a request, of all three nodes together, for each kind of request."""
+async def count(
+    make_hasher: Callable[[bytes], LeafHasher] = LeafHasher,
+) -> dict[str, dict[str, float]]:
+    """Calls and blocks a request, of all three nodes together, for each kind of request.
+
+    `make_hasher`: of the hash trees, from the cluster's secret."""
     members = tuple(Member(id=f"n{i}", address=f"n{i}:1", host=f"h{i}") for i in range(3))
     cluster = ClusterFile(id="counted", secret=SECRET, seed=1, partitions=16, members=members)
     network = MemoryNetwork()
-    nodes = [_Node(member, cluster, network) for member in members]
+    nodes = [_Node(member, cluster, network, make_hasher) for member in members]
     tasks = [asyncio.ensure_future(node.commit.run()) for node in nodes]
     try:
         for node, member in zip(nodes, members, strict=True):

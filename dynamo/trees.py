@@ -147,7 +147,7 @@ class Trees:
     async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Build and verify for ever; owned and cancelled by the node."""
         while True:
-            pause = self._step()
+            pause = self.step()
             if pause <= 0.0:
                 await sleep(0.0)  # the loop goes round between two pages
                 continue
@@ -156,7 +156,7 @@ class Trees:
             self._wake.clear()
             timer.cancel()
 
-    def _step(self) -> float:
+    def step(self) -> float:
         """Read the page that is needed most, if its time has come; seconds until that of the next."""
         now = self._clock.monotonic()
         forest = self._forest
