@@ -37,7 +37,6 @@ def fill(node: Grown, value: bytes = b"v") -> None:
 
 
 async def fill_and_close(directory: Path) -> None:
-    directory.mkdir(exist_ok=True)
     async with grown(directory) as node:
         fill(node)
 
@@ -82,6 +81,7 @@ async def test_trees_that_were_not_ready_are_built_the_others_are_kept(tmp_path:
 async def test_a_node_killed_after_its_start_does_not_believe_them_again(
     tmp_path: Path, writes: int
 ) -> None:
+    (tmp_path / "a").mkdir()
     await fill_and_close(tmp_path / "a")
     async with grown(tmp_path / "a", existed=True) as node:
         assert node.ready == ALL
@@ -106,6 +106,7 @@ async def test_a_node_killed_while_it_runs_has_kept_nothing(tmp_path: Path) -> N
 
 
 async def test_an_old_image_that_is_put_back_has_the_trees_of_its_records(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
     await fill_and_close(tmp_path / "a")
     copied(tmp_path / "a", tmp_path / "old")
     async with grown(tmp_path / "a", existed=True) as node:

@@ -15,7 +15,7 @@ from record_strategies import BIRTHS
 
 from dynamo.leaf import LeafHasher
 from dynamo.record import EMPTY, TOMBSTONE, VALUE, Record, encode_record, merge, mint
-from dynamo.stored import COPIED_BYTES_MAX, DEAD, LIVE, decode_stored, encode_stored
+from dynamo.stored import COPIED_BYTES_MAX, DEAD, EXPIRING, LIVE, decode_stored, encode_stored
 from dynamo.version import Vector
 
 HASHER = LeafHasher(b"s" * 32)
@@ -95,7 +95,7 @@ def test_another_key_record_or_secret_has_another_element() -> None:
 def test_a_body_that_goes_changes_the_state_and_not_the_element() -> None:
     with_body, without = expiring(body=True), expiring(body=False)
     assert HASHER.stand_in(KEY, with_body)[:2] == HASHER.stand_in(KEY, without)[:2]
-    assert [HASHER.stand_in(KEY, it)[2] for it in (with_body, without)] == [LIVE, DEAD]
+    assert [HASHER.stand_in(KEY, it)[2] for it in (with_body, without)] == [EXPIRING, DEAD]
 
 
 @pytest.mark.parametrize(
