@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from free_ports import HeldPorts
+from grown_trees import wrong_trees
 
 from dynamo.cluster.topology import Known
 from dynamo.cluster_file import ClusterFile
@@ -313,3 +314,32 @@ async def test_a_node_short_of_disk_space_refuses_values_and_takes_deletes(
         await node.put(*key, Content(b"2", b"text/plain"), b"", one)
     assert isinstance(await node.delete(*key, b"", one), Written)
     assert (await node.get(*key, ReadOptions(r=1))).deleted
+
+
+async def test_a_node_has_its_trees_at_once_after_a_clean_restart_and_not_after_a_failure(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    put = WriteOptions(w=1, timeout_ms=1000)
+    node = await start(config(True))
+    for number in range(20):
+        await node._coordinator.put(b"default", b"b", b"%d" % number, Content(b"v"), b"", put)
+    await node.close()
+    for fails in (False, True):
+        node = await start(config(True))
+        assert node.trees is not None
+        assert node.trees.status().ready == PARTITIONS
+        assert node.metrics.count["trees_rebuilt"] == 0
+        assert node._storage is not None
+        assert wrong_trees(node._replica, node._storage) == []
+        if fails:
+            assert node._failed is not None
+            node._failed.set_exception(RuntimeError("a task has failed"))
+        await node.close()
+    node = await start(config(True))
+    assert node.trees is not None
+    async with asyncio.timeout(10):
+        while node.trees.status().ready < PARTITIONS:
+            await asyncio.sleep(0.01)
+    assert node.metrics.count["trees_rebuilt"] == PARTITIONS
+    assert node._storage is not None
+    assert wrong_trees(node._replica, node._storage) == []

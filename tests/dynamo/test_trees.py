@@ -79,7 +79,14 @@ async def test_a_tree_is_never_ready_and_wrong_while_writes_go_on(seed: int) -> 
         elif what < 0.504:
             name = partition_prefix(0, chance.choice(PLACES))
             node.forest.doubt(name)
-        elif what < 0.51:
+        elif what < 0.52:
+            key = record_key(chance.randrange(MANY // 4))
+            before = node.replica.load_for_merge(key)
+            if before is not None and what < 0.512:
+                node.replica.drop(((key, before),))
+            elif before is not None:
+                node.replica.remove(key, before, ())
+        elif what < 0.53:
             number = chance.randrange(MANY // 4)
             data = node.storage.get("records", record_key(number))
             if data is not None:

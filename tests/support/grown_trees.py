@@ -17,6 +17,7 @@ from dynamo.errors import StorageCorrupt
 from dynamo.keys import PREFIX_BYTES, partition_prefix, routing_key
 from dynamo.leaf import LeafHasher
 from dynamo.metrics import Metrics
+from dynamo.ports import Storage
 from dynamo.record import encode_record
 from dynamo.replica import Replica
 from dynamo.stored import decode_stored
@@ -35,6 +36,27 @@ def record_key(number: int) -> bytes:
     """A storage key; those of one node's partitions in turn."""
     prefix = partition_prefix(0, PLACES[number % len(PLACES)])
     return prefix + routing_key(b"default", b"b", b"%06d" % number)
+
+
+def wrong_trees(replica: Replica, storage: Storage, *, met: bool = True) -> list[bytes]:
+    """Names of trees that are ready and not what they ought to be by the records. `met`: all that are
+    damaged have been met, and are in none; else trees that have any are not judged."""
+    forest, hasher = replica.forest, replica.hasher
+    unjudged = set()
+    truth = {name: [0] * forest.leaves for name in forest.trees}
+    for key, data in storage.scan("records", b"", _ABOVE_ALL, count_max=1 << 20, bytes_max=1 << 30):
+        try:
+            position, element = hasher.compute(key, decode_stored(key, data))
+        except StorageCorrupt:
+            if not met:
+                unjudged.add(key[:PREFIX_BYTES])
+            continue
+        truth[key[:PREFIX_BYTES]][position % forest.leaves] ^= element
+    return [
+        name
+        for name, tree in forest.trees.items()
+        if tree.is_ready and name not in unjudged and tree.leaves.tolist() != truth[name]
+    ]
 
 
 class Grown:
@@ -110,27 +132,11 @@ class Grown:
     def ready(self) -> int:
         return sum(tree.is_ready for tree in self.forest.trees.values())
 
-    def true_leaves(self) -> dict[bytes, list[int]]:
-        """What every tree ought to be, by its records; damaged ones are in none."""
-        hasher, count = self.replica.hasher, self.forest.leaves
-        found = {name: [0] * count for name in self.forest.trees}
-        for key, data in self.storage.scan(
-            "records", b"", _ABOVE_ALL, count_max=1 << 20, bytes_max=1 << 30
-        ):
-            try:
-                position, element = hasher.compute(key, decode_stored(key, data))
-            except StorageCorrupt:
-                continue
-            found[key[:PREFIX_BYTES]][position % count] ^= element
-        return found
-
     def check(self) -> None:
-        """Every tree that is ready is what it ought to be."""
-        truth = self.true_leaves()
+        """Every tree that is ready is what it ought to be, and every other is to be built."""
         for name, tree in self.forest.trees.items():
             assert tree.is_ready == (name not in self.forest.unready)
-            if tree.is_ready:
-                assert tree.leaves.tolist() == truth[name], name
+        assert wrong_trees(self.replica, self.storage) == []
 
     async def close(self) -> None:
         """As a node that stops."""
