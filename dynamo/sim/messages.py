@@ -176,7 +176,9 @@ class _Faulty(Mapping[type, Handler]):
     def __getitem__(self, kind: type) -> Handler:
         handler = self._handlers[kind]
         faults = self._faults
-        return self._receive if faults.active or (faults.late and faults.in_order) else handler
+        # In order, a Ping ends what may come again, also while there is no fault.
+        is_seen = faults.active or (faults.in_order and (faults.late or kind is Ping))
+        return self._receive if is_seen else handler
 
     def __iter__(self) -> Iterator[type]:
         return iter(self._handlers)

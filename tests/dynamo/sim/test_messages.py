@@ -230,3 +230,19 @@ def test_a_process_that_died_does_nothing_late(silent: bool) -> None:
         assert peers.executed == before
 
     run_peers(scene)
+
+
+def test_in_order_nothing_of_before_a_ping_comes_again_even_if_no_fault_was_there() -> None:
+    async def scene(s: Scene) -> None:
+        s.faults.in_order = True
+        s.handlers[Ping] = s._do
+        s.faults.set(Chances(lose=0.0, delay_reply=1e-9))
+        s.receive(FETCH)
+        s.faults.calm()
+        s.receive(Ping(1000))
+        s.faults.set(Chances(replay=1))
+        s.receive(MINT)
+        await asyncio.sleep(20)
+        assert [type(request) for _, request, _ in s.done] == [Fetch, Ping, Mint]
+
+    play(scene)
