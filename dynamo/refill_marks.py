@@ -148,7 +148,7 @@ class RefillMarks:
 
     def _read_marks(self) -> None:
         for key, value in facts(self._storage, REFILL_PREFIX):
-            self.refilling[place_of(key)] = _decode_mark(value)
+            self.refilling[place_of(key)] = decode_mark(value)
         for key, _ in facts(self._storage, QUARANTINE_PREFIX):
             self.damaged.add(key)
         must = self._storage.get("facts", REFILL_ALL)
@@ -178,7 +178,8 @@ _encode_mark = msgspec.msgpack.Encoder().encode
 _mark_decoder = msgspec.msgpack.Decoder(RefillMark)
 
 
-def _decode_mark(data: bytes) -> RefillMark:
+def decode_mark(data: bytes) -> RefillMark:
+    """The mark in a fact's value. Raises StorageCorrupt."""
     try:
         return _mark_decoder.decode(data)
     except msgspec.DecodeError as error:

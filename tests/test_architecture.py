@@ -104,7 +104,7 @@ RANKS = """
     sim.clock sim.cpu sim.database sim.plan sim.history sim.link
     sim.door sim.combined sim.disk sim.hints sim.stream sim.messages sim.checks
     sim.draw sim.storage sim.files sim.network sim.last_write
-    sim.world
+    sim.world sim.apart
     sim.node
     sim.cluster
     sim.ledger sim.names sim.patches sim.convergence sim.reaps

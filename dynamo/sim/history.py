@@ -233,6 +233,10 @@ class Operation:
         return ", ".join(words)
 
 
+#: Losses that leave what the disk had at an earlier time.
+GOES_BACK: Final[tuple[Why, ...]] = ("restore", "log")
+
+
 @dataclass(slots=True)
 class Loss:
     """A node's copy of a key is gone or old. A lost disk is a loss for each key, since a node reads
@@ -240,7 +244,7 @@ class Loss:
 
     `noticed`: the node knows, and counts toward no r until it has read what the others have.
     `whole_at`: when its disk had a good copy again and it said that it had read all other replicas;
-    looked for every LOOK_SECONDS at least.
+    looked for every LOOK_SECONDS at least. `starts`: how often the node had been started then.
     """
 
     at: float
@@ -249,6 +253,13 @@ class Loss:
     why: Why = "wipe"
     noticed: bool = True
     whole_at: float = FOREVER
+    starts: int = 0
+
+    @property
+    def sets_back(self) -> bool:
+        """True from a fault that leaves what the disk had at an earlier time until it is whole: what it
+        has left may be long gone elsewhere, so its node neither shows it nor mints on top of it."""
+        return self.why in GOES_BACK and self.whole_at == FOREVER
 
     @property
     def counts_at(self) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import NOTHING, History, Loss, Why, copy_on_disk, some
+from dynamo.sim.history import GOES_BACK, NOTHING, History, Loss, Why, copy_on_disk, some
 from dynamo.sim.ledger import Ledger
 
 _LOOK_INTERVAL: Final = 0.01
@@ -61,13 +61,15 @@ class Losses:
         return disk.is_pending("records", storage_key)
 
     def lost(self, name: str, had: Covered, why: Why, *, noticed: bool = True) -> None:
-        """Note what of that which the disk `had` it has not now. `noticed`: its node is certain to find
-        out before it answers anybody."""
+        """Note what of that which the disk `had` it has not now; all of it, if the disk went back: what
+        peers do not know is set aside. `noticed`: its node is certain to find out before it answers
+        anybody."""
         now = self._cluster.loop.time()
         for key, before in had.items():
-            if before <= self.covered(name, key):
+            if not before or (why not in GOES_BACK and before <= self.covered(name, key)):
                 continue
             for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
+                loss.starts = self._cluster.nodes[name].starts
                 self._open.append(loss)
                 self._watch(loss, before, self._elsewhere(loss), self._mends(name))
 
@@ -110,6 +112,8 @@ class Losses:
                 self._open.remove(loss)
                 return
             if now - loss.at > _UNNOTICED_SECONDS:
+                if loss.why in GOES_BACK:
+                    loss.whole_at = now  # nothing was gone that anybody had been told of
                 self._open.remove(loss)  # say a newer write has taken the place of what was damaged
                 return
         loop.call_later(

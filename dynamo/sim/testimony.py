@@ -11,6 +11,7 @@ from typing import NamedTuple
 from dynamo.errors import Malformed
 from dynamo.record import decode_record
 from dynamo.rpc.messages import NO_HINT, Fetch, Mint, Minted
+from dynamo.sim.apart import is_apart
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Operation, left_by
 from dynamo.sim.ledger import Ledger
@@ -119,8 +120,15 @@ class Looks:
         self._testimony.note(operation)
 
     def _stored(self, key: bytes, storage_key: bytes) -> dict[str, bytes | None]:
-        nodes = self._cluster.nodes
-        return {
-            owner: nodes[owner].disk.durable("records", storage_key)
-            for owner in self._cluster.owners(key)
-        }
+        """What the owners' disks have; of one that went back nothing that it had before, since its node
+        keeps that apart, or will once it is started."""
+        nodes, losses = self._cluster.nodes, self._history.losses
+        starts = {one.node: one.starts for one in losses if one.sets_back and one.key == key}
+        stored = {}
+        for owner in self._cluster.owners(key):
+            disk = nodes[owner].disk
+            is_hidden = owner in starts and (
+                nodes[owner].starts == starts[owner] or is_apart(disk, storage_key)
+            )
+            stored[owner] = None if is_hidden else disk.durable("records", storage_key)
+        return stored
