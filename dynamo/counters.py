@@ -163,6 +163,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     # Exchange
     "exchanges": "Exchanges with a peer that this node began.",
     "exchanges_failed": "Of them, those that broke off, since the peer did not answer.",
+    "exchange_messages": "Questions to peers about what they keep, of the exchanges begun here.",
     "exchange_roots_asked": "Times that this node had a peer compare the roots of its hash trees.",
     "exchange_hash_bytes": "Bytes of hashes and keys that these exchanges took, to and fro.",
     "exchange_partitions_left_out": "Partitions that an exchange could say nothing certain of.",

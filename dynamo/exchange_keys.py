@@ -276,12 +276,15 @@ class KeyLooks:
 
     async def _ask(self, node: str, message: Request) -> Reply:
         """Raises LeftOut, PeerFailed."""
+        if node == self.peer:
+            self._count["exchange_messages"] += 1
         answers = await ask_of(self.means.transport, {node: message}, ASK_TIMEOUT)
         return check(answers[node])
 
     async def _ask_both(self, message: Request) -> tuple[Reply, Reply]:
         """What this node and the peer answer. Raises LeftOut, PeerFailed."""
         own = self.means.node_id
+        self._count["exchange_messages"] += 1
         messages = {own: message, self.peer: message}
         answers = await ask_of(self.means.transport, messages, ASK_TIMEOUT)
         theirs = check(answers[self.peer])
