@@ -17,6 +17,7 @@ SECONDS ?= 60
 FLAGS ?=
 
 .PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff bench-trees check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff bench-exchange check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
@@ -32,6 +33,8 @@ help:
 	@echo "             a million of them, or FLAGS='--hints 200000'"
 	@echo "make bench-trees          what the hash trees cost: memory, a rebuild, each write; with a"
 	@echo "             million records, or FLAGS='--keys 100000'"
+	@echo "make bench-exchange       what it takes to find d differences among a million keys, and to find"
+	@echo "             none; some minutes, or FLAGS='--keys 100000 --steady-seconds 20'"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 	@echo "make clean   take away .venv and what builds and checks leave; the data of make run stays"
@@ -76,6 +79,8 @@ bench-handoff: $(STAMP)
 
 bench-trees: $(STAMP)
 	@$(BIN)/python -m bench trees $(FLAGS)
+bench-exchange: $(STAMP)
+	@$(BIN)/python -m bench exchange $(FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -27,6 +27,12 @@ def _handoff(arguments: list[str]) -> int:
     return main(arguments)
 
 
+def _exchange(arguments: list[str]) -> int:
+    from bench.exchange import main
+
+    return main(arguments)
+
+
 def _gossip(arguments: list[str]) -> int:
     from bench.gossip import main
 
@@ -62,6 +68,7 @@ def _trees(arguments: list[str]) -> int:
 COMMANDS: Final = {
     "floor": _Command("requests a second of the store and of the floor, in one run", _floor),
     "handoff": _Command("hints a second to a node that returns, and who feels it", _handoff),
+    "exchange": _Command("what it takes to find d differences among a million keys", _exchange),
     "gossip": _Command(
         "rounds until all know, and bytes a member, with a thousand of them", _gossip
     ),
