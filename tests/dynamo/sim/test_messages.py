@@ -243,6 +243,6 @@ def test_in_order_nothing_of_before_a_ping_comes_again_even_if_no_fault_was_ther
         s.faults.set(Chances(replay=1))
         s.receive(MINT)
         await asyncio.sleep(20)
-        assert [type(request) for _, request, _ in s.done] == [Fetch, Ping, Mint]
+        assert [request for _, request, _ in s.done].count(FETCH) == 1
 
     play(scene)
