@@ -27,9 +27,8 @@ SECONDS = 60.0
 
 def differing(*more: str) -> ClusterProcess:
     """Three nodes that keep no hints, of which the last has missed what was written."""
-    return ClusterProcess(
-        nodes=3, partitions=16, extra_args=("--hint-window", "0", "--exchange-interval", "0", *more)
-    )
+    flags = ("--hint-window", "0", "--exchange-interval", "0", "--exchange-deadline", "3")
+    return ClusterProcess(nodes=3, partitions=16, extra_args=(*flags, *more))
 
 
 def write_while_one_is_away(cluster: ClusterProcess) -> None:
