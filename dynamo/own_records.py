@@ -293,6 +293,10 @@ class OwnRecords(RefillMarks):
         # If corrupt it is the engine's, not this record's: what it has done with the write is unknown.
         return StorageError(error.message) if isinstance(error, StorageCorrupt) else error
 
+    def sync(self) -> None:
+        """See to it that all that is written by now gets to disk, though nobody waits for it."""
+        self._commit.when_synced(self._storage.write_number, _nobody_waits)
+
     def reply_synced(self, number: int, storage_key: bytes, call: Call) -> None:
         """Answer Synced once this write of the key is on disk; refuse the call if it may not be."""
 
@@ -369,6 +373,10 @@ class OwnRecords(RefillMarks):
 
 
 SYNCED: Final = Synced()
+
+
+def _nobody_waits(error: DynamoError | None) -> None:
+    """A sync that fails is counted, and stops the node's writes, whoever waits for it."""
 
 
 def _nothing() -> None:

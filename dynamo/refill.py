@@ -168,6 +168,8 @@ class Refill:
                 self._retry.cancel()
             try:
                 await self._look()
+                # Where nobody writes, nobody else would have marks and removals put on disk.
+                self._replica.sync()
             except StorageError as error:
                 # A full disk, for one: what is not done stays marked.
                 self._count["refills_interrupted"] += 1

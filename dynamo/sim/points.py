@@ -54,8 +54,8 @@ MOVES: Final = frozenset((Mint, Store, Deliver, Owe, Scan, Pull))
 #: was written, not synced; a delivery has reached its target, which has not begun; it has merged it, not
 #: synced; it has synced it, and says so; the hint was removed, not synced. Of an exchange: who was asked
 #: has compared roots, has looked at keys, has read records. Of what is reaped: who was asked has looked
-#: whether it holds it, has looked at its hints, has settled; the order to drop it has reached an owner, which has not begun; it
-#: has dropped it, not synced; it has synced that, and says so.
+#: whether it holds it, has looked at its hints, has settled; the order to drop it has reached an owner,
+#: which has not begun; it has dropped it, not synced; it has synced that, and says so.
 Point = Literal[
     "minted",
     "minted_left",
