@@ -65,6 +65,8 @@ class Losses:
         peers do not know is set aside. `noticed`: its node is certain to find out before it answers
         anybody."""
         now = self._cluster.loop.time()
+        if why in GOES_BACK:
+            self._history.went_back.add(name)
         for key, before in had.items():
             if not before or (why not in GOES_BACK and before <= self.covered(name, key)):
                 continue

@@ -56,6 +56,8 @@ class Reaps:
             ids = writes_in(record)
         except (StorageCorrupt, Malformed):
             return  # it was damaged, and is put aside
+        if self._went_back(name, key):
+            return  # what only it had was lost with its disk; the rest its peers have
         history, now = self._history, self._cluster.loop.time()
         covered = history.covers(before, storage_key)
         values = [one for one in record.siblings if one.kind == VALUE and one.content is not None]
@@ -98,6 +100,10 @@ class Reaps:
                     if held & under:
                         return f"though {node} holds {some(held & under)} for {target}"
         return ""
+
+    def _went_back(self, owner: str, key: bytes) -> bool:
+        """The owner's disk went back in time, and it is not whole again."""
+        return owner in self._history.went_back and not self._cluster.is_complete(owner, key)
 
     def _has_lost(self, owner: str, key: bytes) -> bool:
         """The owner's copy is lost, and not whole again."""
