@@ -89,18 +89,11 @@ class LeafHasher:
         position is the hash of the key, the element that of the key and, behind it, of the record: one
         hash that goes on.
         """
-        hashed = blake2b(self._key + storage_key, digest_size=8)
-        if before is None or before.position < 0:
-            position = _from_bytes(hashed.digest()[4:])
-        else:
-            position = before.position
         siblings = record.siblings
         if siblings and not siblings[1:]:
             # Nearly always there is one. What is hashed of it and of several begins differently.
             s = siblings[0]
-            hashed.update(
-                _encode((record.vector, s.birth, s.counter, s.expires_ms, s.content_hash))
-            )
+            said = _encode((record.vector, s.birth, s.counter, s.expires_ms, s.content_hash))
             state = DEAD
             if s.kind == VALUE and s.content is not None:
                 state = EXPIRING if s.expires_ms else LIVE
@@ -114,13 +107,19 @@ class LeafHasher:
                         state = EXPIRING
                     elif state == DEAD:
                         state = LIVE
-            hashed.update(_encode((record.vector, named)))
+            said = _encode((record.vector, named))
+        hashed = blake2b(self._key + storage_key, digest_size=8)
+        if before is None or before.position < 0:
+            position = _from_bytes(hashed.digest()[4:])
+        else:
+            position = before.position
+        hashed.update(said)
         change = element = _from_bytes(hashed.digest())
         if before is not None:
             change ^= before.element if before.position >= 0 else self._stood(storage_key, before)
-        rest = _pack_rest(counter, len(birth), len(encoded), position, element, state)
-        rest = rest + birth + encoded
-        if len(encoded) <= COPIED_BYTES_MAX:
+        size = len(encoded)
+        rest = _pack_rest(counter, len(birth), size, position, element, state) + birth + encoded
+        if size <= COPIED_BYTES_MAX:
             checksum = crc32(storage_key + rest)
         else:
             checksum = crc32(rest, crc32(storage_key))

@@ -110,7 +110,7 @@ class OwnRecords(RefillMarks):
             storage_key, before, birth, counter, record, encoded
         )
         try:
-            if state or len(record.vector) > LONG or (before is not None and before.state):
+            if state or record.vector[LONG:] or (before is not None and before.state):
                 number = self._put_queued(storage_key, before, state, record, data, reserve)
             else:
                 number = self._storage.put("records", storage_key, data, reserve=reserve)
