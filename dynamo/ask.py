@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from dynamo.flights import NOTHING
 from dynamo.ports import Failure, Transport
 from dynamo.rpc.messages import Reply, Request
 
@@ -81,24 +80,13 @@ async def ask_each(
     return [answer for _, answer in waiter.answers]
 
 
-class _AskNothing(_Ask):
-    """As `_Ask`, of requests that bring no record anywhere, nor do their answers."""
-
-    __slots__ = ("flight",)
-
-    def __init__(self, expected: int) -> None:
-        super().__init__(expected)
-        self.flight = NOTHING
-
-
 async def ask_of(
     transport: Transport, messages: Mapping[str, Request], timeout: float
 ) -> dict[str, Reply | Failure]:
-    """What each node answered to a message of its own, none of which brings a record anywhere: whoever
-    waits until this node has nothing under way any more (`dynamo.flights`) does not wait for these."""
+    """What each node answered to a message of its own."""
     if not messages:
         return {}
-    waiter = _AskNothing(len(messages))
+    waiter = _Ask(len(messages))
     for target, message in messages.items():
         transport.request((target,), message, waiter, timeout)
     await waiter.done

@@ -6,24 +6,16 @@ a peer to be merged in here. Whatever begins notes the *generation* that it bega
 `flight`; whoever wants to know begins a new generation, and waits until nothing of an older one is
 left. So an operation pays for it by reading one attribute.
 
-A `Waiter` says by its `flight` what it is:
-
-- a generation: it may send more, of what it has got, after the request that it waits for;
-- NOTHING: neither its requests nor their answers bring a record anywhere;
-- no such attribute: its requests may carry records, and it sends nothing more.
-
-Who holds a record across an `await`, with no request of such a waiter under way meanwhile, takes a
-`hold`. Knows nothing of requests, nor of what is carried.
+A `Waiter` that may send more, of what it has got, once the requests end that it waits for, says by its
+`flight` when it began; one without that attribute sends nothing more, and needs none: what it has sent
+is waited for where it was sent to. Who holds a record across an `await`, with no request of a waiter
+with a `flight` under way meanwhile, takes a `hold`. Knows nothing of requests, nor of what is carried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
-
-#: The flight of who carries nothing.
-NOTHING: Final = -1
 
 
 class Flights:

@@ -2,12 +2,12 @@
 it had under way when it was asked.
 
 What it had under way is told apart by generations (`dynamo.flights`). A new one begins; then it waits
-(1) until no operation of an older one is left, be it a client's or a page that is read from a peer, and
-then (2) until every request has ended that was under way when (1) was done, whoever waits for it. Time
-ends them all, however late its timers are: a request that has ended is not one that was not executed.
-So then (3) every other member is pinged, on the connection that those requests went by: a member carries
-out the frames of a connection in their order, and closes older ones with the handshake of a newer, so
-its pong says that it has carried out all that was sent before, or never will.
+until no operation of an older one is left that might send anything more, be it a client's or a page that
+is read from a peer. Time ends them all, however late its timers are. But a request that has ended, by
+its deadline say, may still be on its way: so then every other member is pinged, on the connection that
+those requests went by. A member carries out the frames of a connection in their order, and closes older
+ones with the handshake of a newer, so its pong says that all that was sent before has reached it, or
+never will. What reached it and waits there for its turn is for the drop to see (`dynamo.replica_reap`).
 
 All who ask while it waits are served by the next round, so many at a time cost no more than one. Nothing
 here goes by the clock but when to look again. Knows nothing of tombstones, nor of who asks.
@@ -22,14 +22,13 @@ from typing import Final, NamedTuple, Protocol
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError
-from dynamo.flights import NOTHING, Flights
+from dynamo.flights import Flights
 from dynamo.keys import partition_prefix
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Clock, Failure, Storage, Transport
+from dynamo.ports import Call, Clock, Failure, Storage, Transport, Waiter
 from dynamo.refill_marks import Partition
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Ping, Pong, Refused, Reply
-from dynamo.rpc.pending import Pending
 from dynamo.rpc.reap_messages import HintsSeen, LookHints, Settled, SettleUp, Shown
 from ring.ring import Ring
 
@@ -46,10 +45,10 @@ STOPPING: Final = Refused("not_ready", True, "this node is stopping")
 
 
 class Lines(Transport, Protocol):
-    """A transport that shows what has not ended."""
+    """A transport that shows who waits."""
 
-    def under_way(self) -> list[Pending]:
-        """The requests of this node that have not ended, to itself and to each peer."""
+    def waiters(self) -> list[Waiter]:
+        """Who waits for answers now, of this node itself and of its peers."""
         ...
 
 
@@ -227,46 +226,21 @@ class Settling:
         """ "" once all has ended that is under way now, and has been carried out where it was sent; why
         that is not so by `deadline` (monotonic seconds) otherwise."""
         generation = self._flights.begin()
-        if not await self._until(lambda: not self._older(generation), deadline):
-            return f"operations are under way that began before ({self._older(generation)})"
-        left = self._unended()
-        if not await self._until(lambda: not _any_of(left), deadline):
-            return "requests are under way that were sent before"
-        return await self._ping_all()
-
-    async def _until(self, done: Callable[[], bool], deadline: float) -> bool:
         pause = LOOK_SOON
-        while not done():
+        while older := self._older(generation):
             if self._clock.monotonic() >= deadline:
-                return False
+                return f"operations are under way that began before ({older})"
             await self._sleep(pause)
             pause = min(2 * pause, LOOK_LATER)
-        return True
+        return await self._ping_all()
 
     def _older(self, generation: int) -> int:
         """How many operations are left that began before this generation."""
-        waiters = {
-            id(waiter): waiter
-            for pending in self._transport.under_way()
-            for _, waiter in pending.waiters()
-        }
-        flights: list[int] = [getattr(one, "flight", NOTHING) for one in waiters.values()]
-        older = sum(NOTHING < flight < generation for flight in flights)
-        return older + self._flights.holds_before(generation)
-
-    def _unended(self) -> list[tuple[Pending, frozenset[int]]]:
-        """The requests under way whose waiters say nothing of when they began."""
-        return [
-            (
-                pending,
-                frozenset(
-                    stream
-                    for stream, waiter in pending.waiters()
-                    if getattr(waiter, "flight", None) is None
-                ),
-            )
-            for pending in self._transport.under_way()
-        ]
+        waiters = {id(waiter): waiter for waiter in self._transport.waiters()}
+        flights: list[int] = [getattr(one, "flight", generation) for one in waiters.values()]
+        return sum(flight < generation for flight in flights) + self._flights.holds_before(
+            generation
+        )
 
     async def _ping_all(self) -> str:
         """ "" once every other member has answered a ping, else who did not."""
@@ -290,17 +264,12 @@ class Settling:
         return False
 
 
-def _any_of(left: Iterable[tuple[Pending, frozenset[int]]]) -> bool:
-    return any(pending.any_of(streams) for pending, streams in left)
-
-
 class _Pings:
     """Pings that wait for their pongs."""
 
-    __slots__ = ("_left", "done", "flight", "why")
+    __slots__ = ("_left", "done", "why")
 
     def __init__(self, targets: Iterable[str]) -> None:
-        self.flight = NOTHING
         self._left = dict.fromkeys(targets)
         self.why = ""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -22,7 +22,6 @@ from dynamo.rpc.links import Gate, Links
 from dynamo.rpc.loopback import Loopback
 from dynamo.rpc.messages import Request
 from dynamo.rpc.network import Listener, Network
-from dynamo.rpc.pending import Pending
 
 #: What waits to be written when the transport closes gets this long to leave.
 LINGER_SECONDS: Final = 1.0
@@ -181,11 +180,11 @@ class PeerTransport:
         channel = self._channels.get(node)
         return channel.pending.stalled_for() if channel is not None else 0.0
 
-    def under_way(self) -> list[Pending]:
-        """The requests that have not ended, of this node to itself and to each connected peer: a request
-        on any other connection has."""
-        channels = self._channels
-        return [self._loopback.pending, *(channels[node].pending for node in sorted(channels))]
+    def waiters(self) -> list[Waiter]:
+        """Who waits for answers now, of this node itself and of its peers: a request on a connection
+        that is gone has ended."""
+        pendings = [self._loopback.pending, *(c.pending for c in self._channels.values())]
+        return [waiter for pending in pendings for waiter in pending.waiters()]
 
     # What the detector goes by -------------------------------------------------------------------
 

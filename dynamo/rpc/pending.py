@@ -9,7 +9,6 @@ is sampled. Knows nothing of bytes; the clock is an argument.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from typing import Final
 
 from dynamo.metrics import Metrics
@@ -96,16 +95,9 @@ class Pending:
             self._timer = self._clock.call_later(SWEEP_SECONDS, self._sweep)
         return stream
 
-    def waiters(self) -> list[tuple[int, Waiter]]:
-        """Who waits now, each with the stream of its request: a stream is not used again as long as any
-        request of today can last."""
-        entries = (*self._unanswered.items(), *self._answered.items())
-        return [(stream, entry[0]) for stream, entry in entries]
-
-    def any_of(self, streams: Collection[int]) -> bool:
-        """True while one of these requests has not ended."""
-        unanswered, answered = self._unanswered, self._answered
-        return any(stream in unanswered or stream in answered for stream in streams)
+    def waiters(self) -> list[Waiter]:
+        """Who waits now: one that has sent several requests comes as often."""
+        return [entry[0] for entry in (*self._unanswered.values(), *self._answered.values())]
 
     def reply(self, stream: int, reply: Reply, last: bool | int, now: float = -_NEVER) -> None:
         """Hand a reply to who waits for it. `now`: when it came, if latency is to be sampled."""
