@@ -29,6 +29,7 @@ from typing import Final
 
 from dynamo.sim.history import (
     FOREVER,
+    GOES_BACK,
     AtRest,
     History,
     Loss,
@@ -319,7 +320,12 @@ class Case:
             had = wanted <= read.had[node] if node in read.had else False
             found: Loss | bool = node not in holders and not had
             for place, loss in enumerate(losses):
-                if loss.node != node or loss.at > read.end or (had and loss.at < read.start):
+                if loss.node != node or loss.at > read.end:
+                    continue
+                if read.kind != "get" and loss.why in GOES_BACK and read.start < loss.whole_at:
+                    found = True  # it mints on top of what has come since it found out
+                    continue
+                if had and loss.at < read.start:
                     continue
                 if regained is None:
                     _, regained = self._replay(earlier, read.end)

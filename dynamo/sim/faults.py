@@ -434,14 +434,15 @@ class Injector:
         self._crash_now(name)
         had, disk = self.losses.had(name), self._cluster.nodes[name].disk
         held = self.losses.hints_of(name)
+        back = False
         match why:
             case "wipe":
                 self._cluster.wipe(name)
             case "database":
                 disk.lose_database()
             case _:
-                disk.lose_log(fault.number)
-        self.losses.lost(name, had, why)
+                back = disk.lose_log(fault.number) > 0
+        self.losses.lost(name, had, why, back=back)
         self.losses.lost_hints(name, held, why)
         await self._for(fault)
         self._restart(name)
@@ -482,7 +483,7 @@ class Injector:
         had, held = self.losses.had(name), self.losses.hints_of(name)
         self._cluster.nodes[name].disk.restore(image)
         # It answers its own clients before it has met its peers, who know better.
-        self.losses.lost(name, had, "restore", noticed=False)
+        self.losses.lost(name, had, "restore", noticed=False, back=True)
         self.losses.lost_hints(name, held, "restore")
         self._restart(name)
         return True

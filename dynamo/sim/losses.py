@@ -60,15 +60,17 @@ class Losses:
         disk, storage_key = self._cluster.nodes[name].disk, self._cluster.storage_key(key)
         return disk.is_pending("records", storage_key)
 
-    def lost(self, name: str, had: Covered, why: Why, *, noticed: bool = True) -> None:
-        """Note what of that which the disk `had` it has not now; all of it, if the disk went back: what
-        peers do not know is set aside. `noticed`: its node is certain to find out before it answers
-        anybody."""
+    def lost(
+        self, name: str, had: Covered, why: Why, *, noticed: bool = True, back: bool = False
+    ) -> None:
+        """Note what of that which the disk `had` it has not now; all of it, if the disk went `back`:
+        what peers do not know is set aside. `noticed`: its node is certain to find out before it
+        answers anybody."""
         now = self._cluster.loop.time()
         if why in GOES_BACK:
             self._history.went_back.add(name)
         for key, before in had.items():
-            if not before or (why not in GOES_BACK and before <= self.covered(name, key)):
+            if not before or (not back and before <= self.covered(name, key)):
                 continue
             for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
                 loss.starts = self._cluster.nodes[name].starts
