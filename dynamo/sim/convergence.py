@@ -69,9 +69,10 @@ def differences(cluster: Cluster, keys: Iterable[bytes]) -> Iterator[str]:
 
 
 def _copy(cluster: Cluster, name: str, storage_key: bytes) -> Copy | None:
-    """What a node has on disk; None for damage that nobody has met: nobody reads it."""
+    """What a node has, if not all of it on disk: of what it let go it need not hurry to sync that. None
+    for damage that nobody has met: nobody reads it."""
     disk = cluster.nodes[name].disk
     if disk.is_unreadable("records", storage_key):
         return None
-    copy = copy_on_disk(disk.durable("records", storage_key), storage_key)
+    copy = copy_on_disk(disk.current("records", storage_key), storage_key)
     return None if copy.damaged else copy

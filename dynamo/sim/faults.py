@@ -69,6 +69,7 @@ class Injector:
         goes with it, also one that was written since and could be read until now."""
         had, held = self.losses.had(name), self.losses.hints_of(name)
         yield
+        self._history.went_back.add(name)
         self.losses.lost(name, had, "rot")
         self.losses.lost_hints(name, held, "rot")
 

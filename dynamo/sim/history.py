@@ -313,6 +313,7 @@ class History:
     `went_back`: nodes whose disks went back in time, now or before.
     `lww`: the keys where the last write wins. `orders`: by write of such a key, what decides.
     `unreadable`: answers with a record or a value that nobody wrote, a line each.
+    `went_back`: nodes whose disk was set back to an earlier time, or rebuilt.
     `crowded`: keys with so many siblings that a write takes the place of all that have expired.
     `two_writes`: a dot and the writes that it named. `two_dots`: a write and the dots it had.
     """
@@ -329,6 +330,7 @@ class History:
     lww: frozenset[bytes] = frozenset()
     orders: dict[int, Order] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    went_back: set[str] = field(default_factory=set)
     crowded: set[bytes] = field(default_factory=set)
     two_writes: list[tuple[Dot, int, int]] = field(default_factory=list)
     two_dots: list[tuple[int, Dot, Dot]] = field(default_factory=list)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dynamo.errors import Malformed, StorageCorrupt
 from dynamo.record import VALUE, decode_record
+from dynamo.sim.apart import is_apart
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.hints import hint_copy
 from dynamo.sim.history import NOTHING, History, Reaped, some, writes_in
@@ -48,8 +49,9 @@ class Reaps:
     def _gone(self, name: str, storage_key: bytes, before: bytes) -> None:
         """A node has removed a record, unsynced."""
         key = self._keys.get(storage_key)
-        if key is None:
-            return
+        went_back = name in self._history.went_back
+        if key is None or (went_back and is_apart(self._cluster.nodes[name].disk, storage_key)):
+            return  # or it was kept apart, and its peers know nothing of it
         try:
             encoded = decode_stored(storage_key, before).record
             record = decode_record(encoded)
