@@ -310,7 +310,6 @@ class History:
     `owners`: the nodes that keep a key, for all keys from the start.
     `handed`: hints that have left, in order; `broken_hints`: what is wrong with that, a line each.
     `reaped`: records that went for good, in order; `broken_reaps`: what is wrong with that.
-    `went_back`: nodes whose disks went back in time, now or before.
     `lww`: the keys where the last write wins. `orders`: by write of such a key, what decides.
     `unreadable`: answers with a record or a value that nobody wrote, a line each.
     `went_back`: nodes whose disk was set back to an earlier time, or rebuilt.
@@ -325,7 +324,6 @@ class History:
     broken_hints: list[str] = field(default_factory=list)
     reaped: list[Reaped] = field(default_factory=list)
     broken_reaps: list[str] = field(default_factory=list)
-    went_back: set[str] = field(default_factory=set)
     owners: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
     lww: frozenset[bytes] = frozenset()
     orders: dict[int, Order] = field(default_factory=dict)
