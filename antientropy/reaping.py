@@ -77,6 +77,19 @@ def held_by_all(
     return found
 
 
+def started_anew(
+    owners: Sequence[str], starts: Mapping[str, Collection[int]], looks: Mapping[str, Look | str]
+) -> str:
+    """ "" if each owner was in one start from when it said what it holds to the first look, so that what
+    it showed then has not been taken back meanwhile; else who was not. `starts`: of each owner, all
+    that it was in when it said so."""
+    for name in owners:
+        look = looks.get(name)
+        if isinstance(look, Look) and set(starts.get(name, ())) != {look.start}:
+            return f"{name} was started anew meanwhile"
+    return ""
+
+
 def first_look(
     places: Sequence[Place], members: Iterable[str], looks: Mapping[str, Look | str]
 ) -> dict[Place, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from antientropy.reaping import Look, Place, first_look, held_by_all, second_look
+from antientropy.reaping import Look, Place, first_look, held_by_all, second_look, started_anew
 from dynamo.ask import ask_of
 from dynamo.metrics import Metrics
 from dynamo.ports import Failure, Transport
@@ -57,7 +57,7 @@ class Batch:
         """Try to have these records dropped everywhere: for each GONE, or why it waits."""
         ring = self._ring
         owners = [ring.all_owners(one.cls, one.partition) for one in doomed]
-        waits = await self._held(doomed, owners)
+        waits, starts = await self._held(doomed, owners)
         left = [at for at, why in enumerate(waits) if not why]
         places = sorted({_place(doomed[at]) for at in left})
         if not places:
@@ -68,6 +68,7 @@ class Batch:
         for at in left:
             if any(birth.startswith(live) for birth in doomed[at].births):
                 waits[at] = "a member has started to mint under what was to go"
+            waits[at] = waits[at] or started_anew(owners[at], starts, first)
         if len(waiting) < len(places):
             why = await self._settle()
             if why:
@@ -83,8 +84,12 @@ class Batch:
 
     # Steps --------------------------------------------------------------------------------------
 
-    async def _held(self, doomed: Sequence[Doomed], owners: Sequence[Sequence[str]]) -> list[str]:
+    async def _held(
+        self, doomed: Sequence[Doomed], owners: Sequence[Sequence[str]]
+    ) -> tuple[list[str], dict[str, set[int]]]:
+        """Why each record waits, "" if all owners hold it; and in which starts each owner said so."""
         waits: list[str] = []
+        starts: dict[str, set[int]] = {}
         for start in range(0, len(doomed), CHUNK):
             chunk, of_chunk = doomed[start : start + CHUNK], owners[start : start + CHUNK]
             asked = _asked(of_chunk)
@@ -98,13 +103,13 @@ class Batch:
             held: dict[str, list[int] | str] = {}
             for name, ats in asked.items():
                 answer = answers[name]
-                held[name] = (
-                    [ats[position] for position in answer.positions if position < len(ats)]
-                    if isinstance(answer, Held)
-                    else _why(answer)
-                )
+                if isinstance(answer, Held):
+                    starts.setdefault(name, set()).add(answer.start)
+                    held[name] = [ats[at] for at in answer.positions if at < len(ats)]
+                else:
+                    held[name] = _why(answer)
             waits += held_by_all(of_chunk, held)
-        return waits
+        return waits, starts
 
     async def _look(
         self, places: Sequence[Place], known: Sequence[Shown]

@@ -9,6 +9,7 @@ the replica, which alone writes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from dynamo.commit import GroupCommit
@@ -52,7 +53,10 @@ class ReplicaReap:
         storage: Storage,
         commit: GroupCommit,
         metrics: Metrics,
+        start: Callable[[], int],
     ) -> None:
+        """`start`: the number of this start of the node."""
+        self._start = start
         self._replica = replica
         self._deliver = deliver
         self._storage = storage
@@ -66,7 +70,7 @@ class ReplicaReap:
         if self._refuses_epoch(message.epoch, call):
             return
         held = [at for at, doomed in enumerate(message.entries) if not self._judge(doomed)[1]]
-        call.reply(Held(tuple(held)))
+        call.reply(Held(tuple(held), self._start()))
 
     def on_drop(self, message: Drop, call: Call) -> None:
         """Drop those of these records that are still here as they are; answer Dropped once that is on

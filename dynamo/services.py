@@ -173,7 +173,12 @@ class NodeServices:
         )
         looks = ReplicaLooks(replica=replica, commit=commit, metrics=metrics)
         reap = ReplicaReap(
-            replica=replica, deliver=deliver, storage=storage, commit=commit, metrics=metrics
+            replica=replica,
+            deliver=deliver,
+            storage=storage,
+            commit=commit,
+            metrics=metrics,
+            start=lambda: directory.start,
         )
         self._reads: dict[type, Handler] = {
             Fetch: Prompt(reads.fetch_at_once, reads.on_fetch),

@@ -100,9 +100,10 @@ class Drop(Message, frozen=True, array_like=True, tag=22):
 
 
 class Held(Message, frozen=True, array_like=True, tag=82):
-    """`positions`: of the entries that the sender holds as they are, on disk."""
+    """`positions`: of the entries that the sender holds as they are, on disk. `start`: of the sender."""
 
     positions: _Positions
+    start: Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
 
 class Settled(Message, frozen=True, array_like=True, tag=83):

@@ -120,7 +120,7 @@ REPLIES: list[Reply] = [
         (LookedAt(b"12345678", ((BIRTH, 1),), b"digest"), LookedAt(bytes(8), (), b"", "corrupt"))
     ),
     Pulled((b"r", b""), (1,)),
-    Held((0, 2)),
+    Held((0, 2), 1),
     Settled(1),
     HintsSeen(((0, "a hint for n2"),), 1, 2, b"incarnation", (3,)),
     Dropped(((1, "changed"),)),

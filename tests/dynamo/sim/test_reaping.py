@@ -11,7 +11,8 @@ import msgspec
 
 from dynamo.ports import Call, Handler
 from dynamo.requests import Found, ReadOptions, WriteOptions
-from dynamo.rpc.reap_messages import Drop, Dropped
+from dynamo.rpc.messages import Reply
+from dynamo.rpc.reap_messages import Drop, Dropped, Held, Holds
 from dynamo.sim import Cluster, run_virtual
 from dynamo.sim.chance import stream
 
@@ -298,3 +299,41 @@ def test_a_drop_that_one_owner_misses_is_made_good_and_then_it_is_quiet() -> Non
             await scene(cluster)
 
     run_virtual(main(), random=stream(1, "loop"), seconds_max=100_000.0)
+
+
+def test_an_owner_that_was_started_anew_since_it_said_what_it_holds_blocks_the_reap() -> None:
+    """Its disk may have gone back meanwhile to before the delete: the proof has to begin again."""
+    earlier = [True]
+
+    def of_an_earlier_start(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:
+        def on_holds(message: Holds, call: Call) -> None:
+            handlers[Holds](message, _Rewritten(call) if name == "c" and earlier[0] else call)
+
+        return ChainMap({Holds: on_holds}, handlers)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        cluster = Cluster(nodes="abc", seed=1)
+        cluster.sieve = of_an_earlier_start
+        for node in cluster.nodes.values():
+            node.config = msgspec.structs.replace(node.config, reap_after=1)
+        async with cluster:
+            await deleted(cluster, b"k")
+            await asyncio.sleep(60)
+            assert left(cluster, b"k") == ["a", "b", "c"]
+            assert "c was started anew meanwhile" in reasons(cluster)
+            earlier[0] = False
+            await gone(cluster, b"k")
+
+    run_virtual(main(), random=stream(1, "loop"), seconds_max=100_000.0)
+
+
+class _Rewritten:
+    """A call whose Held says that it is of the start before."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.peer, self.deadline = call.peer, call.deadline
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        assert isinstance(reply, Held)
+        self._call.reply(msgspec.structs.replace(reply, start=reply.start - 1), last=last)
