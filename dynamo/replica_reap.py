@@ -67,7 +67,7 @@ class ReplicaReap:
 
     def on_holds(self, message: Holds, call: Call) -> None:
         """Answer with which of these records are here as they are, on disk."""
-        if self._refuses_epoch(message.epoch, call):
+        if self._refuses_epoch(message.epoch, call) or self._takes_no_drop(call):
             return
         held = [at for at, doomed in enumerate(message.entries) if not self._judge(doomed)[1]]
         call.reply(Held(tuple(held), self._start()))
@@ -76,11 +76,7 @@ class ReplicaReap:
         """Drop those of these records that are still here as they are; answer Dropped once that is on
         disk."""
         replica = self._replica
-        if self._refuses_epoch(message.epoch, call):
-            return
-        reason = self._storage.refusal(reserve=True)
-        if reason is not None:
-            replica.refusing.refuse(call, replica.refusing.takes_no_writes(reason))
+        if self._refuses_epoch(message.epoch, call) or self._takes_no_drop(call):
             return
         waiting = {*replica.backlog.keys(), *self._deliver.keys()}
         refused: list[tuple[int, str]] = []
@@ -124,6 +120,17 @@ class ReplicaReap:
             call.reply(dropped)
 
         self._commit.when_synced(number, synced)
+
+    def _takes_no_drop(self, call: Call) -> bool:
+        """True, and the call is refused, while the storage could not let go of anything. Said when it is
+        asked what is held, too: else the others would drop what exchanges then give back to them, again
+        and again."""
+        reason = self._storage.refusal(reserve=True)
+        if reason is None:
+            return False
+        refusing = self._replica.refusing
+        refusing.refuse(call, refusing.takes_no_writes(reason))
+        return True
 
     def _refuses_epoch(self, epoch: int, call: Call) -> bool:
         refusing = self._replica.refusing

@@ -337,3 +337,19 @@ class _Rewritten:
     def reply(self, reply: Reply, *, last: bool = True) -> None:
         assert isinstance(reply, Held)
         self._call.reply(msgspec.structs.replace(reply, start=reply.start - 1), last=last)
+
+
+def test_an_owner_whose_storage_takes_nothing_does_not_make_the_others_drop_in_vain() -> None:
+    async def scene(cluster: Cluster) -> None:
+        await deleted(cluster, b"k")
+        services: Any = cluster.nodes["c"].services
+        storage = services._storage
+        refusal = storage.refusal
+        storage.refusal = lambda **_: "storage_busy"
+        await asyncio.sleep(60)
+        assert left(cluster, b"k") == ["a", "b", "c"]
+        assert cluster.count("tombstones_dropped") == 0
+        storage.refusal = refusal
+        await gone(cluster, b"k")
+
+    play(scene)
