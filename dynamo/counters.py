@@ -170,6 +170,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "exchange_leaves_dropped": "Leaves that differ, left to later exchanges: too many others did.",
     "exchange_suspects_dropped": "Keys that changed meanwhile, left to later ones for the same.",
     "exchange_suspects_left": "Keys left to later exchanges, since they changed at every look.",
+    "exchange_keys_strange": "Keys that a peer told of, and that do not lie where it did.",
     "repairs_by_exchange_pulled": "Records that this node had missed, and took from a peer.",
     "repairs_by_exchange_pushed": "Records that a peer had missed, and took from this node.",
     "repair_bytes_by_exchange_pulled": "Bytes of records taken from a peer.",

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from antientropy.exchange import (
+    ABSENT,
     MINE,
     Differing,
     LeafNotes,
@@ -292,6 +293,11 @@ class Round(KeyLooks):
             if not key.startswith(self.prefix):
                 continue
             leaf = self._leaf(place, key)
+            is_strange = mine == ABSENT and not self.means.trees.is_of(place, key)
+            if is_strange or leaf not in notes:
+                # Stored here, it would be read by nobody, and be in nobody's way for ever.
+                self._count["exchange_keys_strange"] += 1
+                raise PeerFailed("it tells of keys that do not lie where they were asked for")
             was_seen = leaf in same_mine and leaf in same_theirs
             look = Look(notes.at if was_seen else now, mine, theirs)
             if now >= look.at + self.means.deadline:

@@ -32,6 +32,7 @@ from dynamo.rpc.exchange_messages import (
 )
 from dynamo.rpc.messages import Refused
 from dynamo.stored import HEAD_BYTES, STORED_FORMAT, decode_stored
+from ring.partition import partition_of, token
 from ring.ring import Ring
 
 #: Records read for one answer, and their bytes: a millisecond or two.
@@ -90,6 +91,11 @@ class ReplicaTrees:
                 return ()
             shared = self._shared[peer] = shared_with(self._ring, self._node_id, peer)
         return shared
+
+    def is_of(self, place: Partition, key: bytes) -> bool:
+        """True if this routing key lies in that partition."""
+        ring = self._ring
+        return ring is not None and place[1] == partition_of(token(key, ring.seed), ring.partitions)
 
     def ready_tree(self, place: Partition) -> Tree | Refused:
         """The tree of a partition that this node owns, or why nothing can be said by it now."""

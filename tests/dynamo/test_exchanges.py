@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from exchanging import Exchanging, grow_trees
 from little_cluster import GatedStorage, LittleCluster
@@ -11,10 +12,12 @@ from little_cluster import GatedStorage, LittleCluster
 from dynamo.errors import InvalidArgument, NotAnOwner, RepairRunning, WriteUncertain
 from dynamo.exchange_what import RepairWhat
 from dynamo.keys import bucket_prefix
+from dynamo.ports import Call
 from dynamo.record import RECORD_BYTES_MAX
 from dynamo.repair_run import RepairRun
 from dynamo.requests import WriteOptions
-from dynamo.rpc.messages import Store
+from dynamo.rpc.exchange_messages import KeyElements, ListElements
+from dynamo.rpc.messages import Reply, Store
 
 
 def drop_stores(cluster: LittleCluster, *names: str) -> None:
@@ -357,3 +360,41 @@ async def test_nothing_is_shown_that_a_power_loss_takes_back() -> None:
         async with asyncio.timeout(20):
             await run.ended()
         assert exchanging.same()
+
+
+async def test_a_key_of_another_partition_is_not_taken_from_a_peer_that_tells_of_it() -> None:
+    async with LittleCluster(2, replicas=2) as cluster, Exchanging(cluster) as exchanging:
+        drop_stores(cluster, "a")
+        await cluster.put("b", b"k", b"v", options=W1)
+        await cluster.settle()
+        handlers = cluster.links.handlers
+        listed = handlers["b"][ListElements]
+        count = cluster.nodes["a"].metrics.count
+
+        def list_also_others(message: ListElements, call: Call) -> None:
+            listed(message, _Adding(call, b"a key of anywhere"))
+
+        handlers["b"] = {**handlers["b"], ListElements: list_also_others}
+        run = exchanging.of["a"].start_repair(RepairWhat())
+        async with asyncio.timeout(30):
+            while not count["exchange_keys_strange"]:
+                await asyncio.sleep(0.01)
+            assert count["repairs_by_exchange_pulled"] == 0
+            handlers["b"] = {**handlers["b"], ListElements: listed}
+            await run.ended()
+        assert run.state == "done", run.progress()
+        assert exchanging.same()
+
+
+class _Adding:
+    """A call whose answer tells of one key more."""
+
+    def __init__(self, call: Call, key: bytes) -> None:
+        self._call = call
+        self._key = key
+        self.peer, self.deadline = call.peer, call.deadline
+
+    def reply(self, reply: Reply, *, last: bool = True) -> None:
+        assert isinstance(reply, KeyElements)
+        entries = tuple(sorted((*reply.entries, (self._key, b"\1" * 8))))
+        self._call.reply(msgspec.structs.replace(reply, entries=entries), last=last)
