@@ -251,6 +251,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "storage_notes_failed": "Times that what is synced could not be noted.",
     "storage_reads_failed": "Reads of the engine that failed.",
     "storage_reopened": "Times that the engine was reopened, after damage or a full disk.",
+    "storage_seeks_slow": "Scans that had to step over thousands of deleted entries to begin.",
     "storage_stalls": "Writes that the engine would have held up.",
     # HTTP
     "http_bodies_cut_off": "Requests whose body ended early.",

@@ -73,7 +73,7 @@ RANKS = """
     services
 
     clock cluster_disk rpc.tcp
-    store.files store.worker store.space store.recent store.note store.engine store.memory
+    store.files store.worker store.space store.recent store.gaps store.note store.engine store.memory
     store.enginelog store.salvage store.alarm
     store.opening
     store.rocks

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from dynamo.store.engine import (
     is_stall,
     write_in_thread,
 )
+from dynamo.store.gaps import Gaps
 from dynamo.store.opening import (
     BASE_BYTES,
     BASE_KEY,
@@ -43,6 +45,9 @@ from dynamo.store.space import SpaceWatch
 from dynamo.store.worker import Worker
 
 log = logging.getLogger(__name__)
+
+#: A scan whose first entry takes longer to find (seconds) has stepped over thousands of deleted ones.
+SLOW_SEEK: Final = 0.002
 
 _MAY_BE_GONE: Final = "the storage had to be reopened; writes of before may be gone"
 
@@ -65,6 +70,8 @@ class RocksStorage:
         self._space = space
         self._sizes = sizes
         self._recent = RecentValues(bytes_max=sizes.recent_bytes)
+        #: Of the families with queues.
+        self._gaps: dict[Family, Gaps] = {"hints": Gaps(), "facts": Gaps()}
         self._count = metrics.count
         self._closed = False
         #: Why writes are refused until something is done about it; None most of the time.
@@ -129,6 +136,8 @@ class RocksStorage:
     def _install(self, opened: Opened) -> None:
         engine = opened.engine
         self._recent.clear()
+        for gaps in self._gaps.values():
+            gaps.clear()
         self._engine = engine
         self._note = opened.note
         self._base = opened.base
@@ -194,6 +203,8 @@ class RocksStorage:
         is_read = family == "records" and self._recent.get(key) is not None
         if is_read:
             self._recent.drop(key)
+        elif family != "records":
+            self._gaps[family].written(key)
         try:
             self._put[family](key, value)
         except Exception as error:
@@ -214,7 +225,9 @@ class RocksStorage:
     ) -> list[tuple[bytes, bytes]]:
         """Entries with start <= key < end in order, as `dynamo.ports.Storage.scan` bounds them.
         Raises StorageCorrupt, StorageError."""
-        if start >= end:
+        gaps = self._gaps.get(family)
+        begin = start if gaps is None else gaps.after(start)
+        if begin >= end:
             return []
         found: list[tuple[bytes, bytes]] = []
         bytes_left = bytes_max
@@ -222,7 +235,9 @@ class RocksStorage:
             options = ReadOptions()
             options.set_iterate_upper_bound(end)
             entries = self._engine.iterate[family](options)
-            entries.seek(start)
+            began = time.perf_counter()
+            entries.seek(begin)
+            took = time.perf_counter() - began
             while entries.valid() and len(found) < count_max:
                 key, value = entries.key(), entries.value()
                 found.append((key, value))
@@ -233,6 +248,9 @@ class RocksStorage:
             entries.status()
         except Exception as error:
             raise self._read_error(error) from error
+        if took > SLOW_SEEK and gaps is not None:
+            self._count["storage_seeks_slow"] += 1
+            gaps.note(start, found[0][0] if found else end)
         return found
 
     def raise_write_number(self, number: int) -> None:
@@ -318,6 +336,8 @@ class RocksStorage:
         for family, key, value in writes:
             if family == "records":
                 self._recent.drop(key)
+            elif value is not None:
+                self._gaps[family].written(key)
             if value is None:
                 batch.delete(key, handles[family])
             else:
