@@ -43,7 +43,8 @@ class Forest:
             self.trees.clear()
             self.unready.clear()
             self.leaves = leaves
-        for name in [name for name in self.trees if name not in names]:
+        wanted = frozenset(names)
+        for name in [name for name in self.trees if name not in wanted]:
             del self.trees[name]
             self.unready.pop(name, None)
         for name in names:
