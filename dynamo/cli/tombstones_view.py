@@ -51,7 +51,8 @@ def render(reports: Sequence[Seen], *, width: int | None = None) -> list[str]:
             why.setdefault(wait.why, []).append((status.node, wait.records))
     for reason, nodes in sorted(why.items()):
         names = show_names([name for name, _ in nodes])
-        notes.append(f"{_records(sum(count for _, count in nodes))} at {names} wait: {reason}")
+        count = sum(count for _, count in nodes)
+        notes.append(f"{_records(count)} at {names} {'waits' if count == 1 else 'wait'}: {reason}")
     if notes:
         lines.append("")
     for note in notes:

@@ -73,6 +73,19 @@ def test_writes_survive_a_dead_node() -> None:
     assert reads == "Counter({'200 figs': 100})"
 
 
+def test_a_node_gets_what_it_has_missed_by_itself() -> None:
+    with HeldPorts(6) as ports:
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / "converge.py"), str(ports.first)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Counter({'204': 100})\nCounter({'200 figs': 100})\n"
+
+
 def test_a_bucket_is_copied_to_another_cluster() -> None:
     keys: list[str | bytes] = ["plain", "a/b ü", "..", "+%", b"\xff\0"]
     with ClusterProcess() as old, ClusterProcess(nodes=1, replicas=1) as new:

@@ -36,7 +36,7 @@ async def test_it_says_how_many_wait_and_what_for(
     assert lines[3].split() == ["n1", "7", "1m", "30s", "2", "1", "6", "11", "30"]
     assert lines[4:] == [
         "",
-        "1 record at n1 wait: n2: it owes writes of the partition to others (hints)",
+        "1 record at n1 waits: n2: it owes writes of the partition to others (hints)",
         "5 records at n1 wait: n3 cannot be reached",
     ]
 
