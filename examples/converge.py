@@ -5,19 +5,18 @@ python examples/converge.py [PORT]    # takes six ports from PORT on (default: 9
 
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
 from signal import SIGINT
 from subprocess import DEVNULL, PIPE, Popen, run
+from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
 
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9098
 KEYS = [f"/buckets/carts/keys/{number}" for number in range(100)]
 FAST = "--hint-window 0 --exchange-interval 1 --exchange-deadline 1"
-FLAGS = f"cluster --http-port {PORT} --rpc-port {PORT + 3} --json {FAST} --data-dir"
-CLUSTER = [sys.executable, "-m", "dynamo", *FLAGS.split()]
+CLUSTER = f"-m dynamo cluster --http-port {PORT} --rpc-port {PORT + 3} --json {FAST} --data-dir"
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
@@ -25,16 +24,18 @@ def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
         return f"{reply.status} {reply.read().decode()}".rstrip()
 
 
-with tempfile.TemporaryDirectory() as data, ExitStack() as running:
-    cluster = running.enter_context(Popen([*CLUSTER, data], stdout=PIPE, stderr=DEVNULL))
+with TemporaryDirectory() as data, ExitStack() as running:
+    command = [sys.executable, *CLUSTER.split(), data]
+    cluster = running.enter_context(Popen(command, stdout=PIPE, stderr=DEVNULL))
     running.callback(cluster.send_signal, SIGINT)
     *others, last = json.loads(next(cluster.stdout or iter(())))["nodes"]
     run(["kill", "-9", str(last["pid"])], check=True)
     print(Counter(ask(others[0]["http"] + key, "PUT", b"figs") for key in KEYS))
     again = running.enter_context(Popen(last["restart"], stdout=DEVNULL, stderr=DEVNULL))
     running.callback(again.send_signal, SIGINT)
-    began, age = time.monotonic(), None  # so many seconds ago all at the first node agreed
+    began, age = time.monotonic(), None  # so long ago all that the first node keeps agreed
     while age is None or age > time.monotonic() - began:
+        time.sleep(0.2)
         age = json.loads(ask(others[0]["http"] + "/admin/antientropy")[4:])["oldest_clean_s"]
     run(["kill", "-9", *(str(node["pid"]) for node in others)], check=True)
     print(Counter(ask(f"{last['http']}{key}?r=1") for key in KEYS))
