@@ -26,8 +26,10 @@ DYNAMO = f"{shlex.quote(sys.executable)} -m dynamo"
 #: Where the commands are that a test here runs: from one piece of text to another.
 WITH_CURL = ("Store at one node", "## Kill a node")
 N5_IS_DEAD = ("Kill n5 by the pid", "Start n5 again")
-N5_IS_BACK = ("Start n5 again", "## With a client of Riak")
+N5_IS_BACK = ("Start n5 again", "## Replicas converge")
+CONVERGENCE = ("## Replicas converge", "## With a client of Riak")
 OF_YOUR_OWN = ("## A cluster of your own", "Without a cluster file")
+EVERYWHERE = (WITH_CURL, N5_IS_DEAD, N5_IS_BACK, CONVERGENCE, OF_YOUR_OWN)
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 
@@ -75,8 +77,9 @@ def test_ten_minutes_with_curl() -> None:
     with ClusterProcess() as cluster:
         printed = sh(cluster, commands(WITH_CURL))
         objects = ["204", "200", "204", "300", "204", "200", "204", "404"]
-        lists, last_write, metrics = ["200"] * 3, ["204", "200", "204", "204", "200"], ["200"]
-        assert statuses(printed) == objects + lists + last_write + metrics
+        lists, last_write = ["200"] * 3, ["204", "200", "204", "204", "200"]
+        expiring, metrics = ["204", "200"], ["200"]
+        assert statuses(printed) == objects + lists + last_write + expiring + metrics
         for shown in (
             "\nbread and milk\n",
             "X-Riak-Deleted: true",
@@ -85,6 +88,8 @@ def test_ten_minutes_with_curl() -> None:
             '\n{"buckets":["carts"],"complete":true}\n',
             '"allow_mult":false,"last_write_wins":true',
             "\n14C\n",
+            "X-Dynamo-Expires: ",
+            "\nsigned in\n",
             "3 members, 64 partitions: 3 of 3 nodes well",
             "\ndynamo_ready 1\n",
         ):
@@ -113,6 +118,17 @@ def test_a_node_is_killed() -> None:
         assert sum(stats.get("hints_delivered", 0) for stats in told) == hinted
         for key in map(str, range(1, 10)):
             assert cluster.get(4, key, query="r=3").body == b"figs"
+
+
+def test_replicas_converge() -> None:
+    with ClusterProcess() as cluster:
+        cluster.put(0, "k", b"figs", query="w=3")
+        cluster.delete(0, "k", query="w=3")
+        printed = sh(cluster, commands(CONVERGENCE))
+        assert re.search(r"^(everything was|nothing|\d+ of \d+ pairs)", printed, re.MULTILINE)
+        for node in ("n1", "n2"):
+            assert f"\n{node}: 128 pairs compared, all agree; " in f"\n{printed}"
+        assert "\n2 tombstones are kept, all copies counted, at 2 of 2 nodes asked; " in printed
 
 
 def test_a_client_of_riak_is_pointed_at_a_node(tmp_path: Path) -> None:
@@ -163,7 +179,7 @@ def test_every_make_in_it_is_one_that_there_is() -> None:
 
 
 def test_no_command_and_no_page_in_it_goes_untried() -> None:
-    tried = "".join(commands(place) for place in (WITH_CURL, N5_IS_DEAD, N5_IS_BACK, OF_YOUR_OWN))
+    tried = "".join(commands(place) for place in EVERYWHERE)
     untried = [line for line in indented(README) if f"{line}\n" not in tried]
     assert [line for line in untried if not line.startswith("make ")] == []
     for page in re.findall(r"\]\(([^)#]+)", README):
