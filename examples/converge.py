@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9098
 KEYS = [f"/buckets/carts/keys/{number}" for number in range(100)]
-FAST = "--hint-window 0 --exchange-interval 1 --exchange-deadline 1"
-CLUSTER = f"-m dynamo cluster --http-port {PORT} --rpc-port {PORT + 3} --json {FAST} --data-dir"
+FLAGS = f"--http-port {PORT} --rpc-port {PORT + 3} --hint-window 0 --exchange-interval 1 --data-dir"
+CLUSTER = [sys.executable, *"-m dynamo cluster --json --exchange-deadline 1".split(), *FLAGS.split()]
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
@@ -25,8 +25,7 @@ def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
 
 
 with TemporaryDirectory() as data, ExitStack() as running:
-    command = [sys.executable, *CLUSTER.split(), data]
-    cluster = running.enter_context(Popen(command, stdout=PIPE, stderr=DEVNULL))
+    cluster = running.enter_context(Popen([*CLUSTER, data], stdout=PIPE, stderr=DEVNULL))
     running.callback(cluster.send_signal, SIGINT)
     *others, last = json.loads(next(cluster.stdout or iter(())))["nodes"]
     run(["kill", "-9", str(last["pid"])], check=True)
