@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9098
 KEYS = [f"/buckets/carts/keys/{number}" for number in range(100)]
-FLAGS = f"--http-port {PORT} --rpc-port {PORT + 3} --hint-window 0 --exchange-interval 1 --data-dir"
-CLUSTER = [sys.executable, *"-m dynamo cluster --json --exchange-deadline 1".split(), *FLAGS.split()]
+FLAGS = f"--http-port {PORT} --rpc-port {PORT + 3} --exchange-interval 1 --exchange-deadline 1"
+CLUSTER = [sys.executable, "-m", "dynamo", "cluster", *FLAGS.split(), "--hint-window=0", "--json"]
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
@@ -24,14 +24,14 @@ def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
         return f"{reply.status} {reply.read().decode()}".rstrip()
 
 
-with TemporaryDirectory() as data, ExitStack() as running:
-    cluster = running.enter_context(Popen([*CLUSTER, data], stdout=PIPE, stderr=DEVNULL))
-    running.callback(cluster.send_signal, SIGINT)
-    *others, last = json.loads(next(cluster.stdout or iter(())))["nodes"]
+with TemporaryDirectory() as data, ExitStack() as stack:
+    nodes = stack.enter_context(Popen([*CLUSTER, f"--data-dir={data}"], stdout=PIPE, stderr=DEVNULL))
+    stack.callback(nodes.send_signal, SIGINT)
+    *others, last = json.loads(next(nodes.stdout or iter(())))["nodes"]
     run(["kill", "-9", str(last["pid"])], check=True)
     print(Counter(ask(others[0]["http"] + key, "PUT", b"figs") for key in KEYS))
-    again = running.enter_context(Popen(last["restart"], stdout=DEVNULL, stderr=DEVNULL))
-    running.callback(again.send_signal, SIGINT)
+    again = stack.enter_context(Popen(last["restart"], stdout=DEVNULL, stderr=DEVNULL))
+    stack.callback(again.send_signal, SIGINT)
     began, age = time.monotonic(), None  # so long ago all that the first node keeps agreed
     while age is None or age > time.monotonic() - began:
         time.sleep(0.2)
