@@ -24,8 +24,8 @@ def ask(url: str, method: str = "GET", body: bytes | None = None) -> str:
         return f"{reply.status} {reply.read().decode()}".rstrip()
 
 
-with TemporaryDirectory() as data, ExitStack() as stack:
-    nodes = stack.enter_context(Popen([*CLUSTER, f"--data-dir={data}"], stdout=PIPE, stderr=DEVNULL))
+with TemporaryDirectory() as tmp, ExitStack() as stack:
+    nodes = stack.enter_context(Popen([*CLUSTER, f"--data-dir={tmp}"], stdout=PIPE, stderr=DEVNULL))
     stack.callback(nodes.send_signal, SIGINT)
     *others, last = json.loads(next(nodes.stdout or iter(())))["nodes"]
     run(["kill", "-9", str(last["pid"])], check=True)
