@@ -530,6 +530,8 @@ def check_i4(case: Case) -> Iterator[Finding]:
         for one in key.operations:
             if one.kind != "delete" or not one.answered:
                 continue
+            if one.key in case.history.lww and not case.bits(left_by(one)) & ~key.gone():
+                continue  # what has a lower stamp and was written since is above what nobody knows of
             risen = _deleted_by(case, one) & ~said
             if not risen:
                 continue

@@ -21,6 +21,9 @@ HINT_SECONDS: Final = 70.0
 _CALM_SECONDS: Final = 1.0
 #: All of them are watched for so many rounds over all peers.
 _QUIET_ROUNDS: Final = 1.5
+#: What nodes count when they meet damage, and when it is mended: then they are watched anew.
+_DAMAGE: Final = ("records_quarantined", "records_mended", "partitions_refilled")
+_WATCHES_MAX: Final = 5
 
 
 async def look_whether_they_agree(cluster: Cluster, history: History, rest: AtRest) -> None:
@@ -35,9 +38,13 @@ async def look_whether_they_agree(cluster: Cluster, history: History, rest: AtRe
             return
         await asyncio.sleep(_LOOK_SECONDS)
     rest.agreed = cluster.loop.time() - start
-    await asyncio.sleep(_CALM_SECONDS + 2 * upkeep.straggler)
     seconds = _QUIET_ROUNDS * upkeep.round_seconds(peers)
-    moved = await moved_within(cluster, seconds)
+    for _ in range(_WATCHES_MAX):
+        damaged = sum(map(cluster.count, _DAMAGE))
+        await asyncio.sleep(_CALM_SECONDS + 2 * upkeep.straggler)
+        moved = await moved_within(cluster, seconds)
+        if sum(map(cluster.count, _DAMAGE)) == damaged:
+            break  # or damage of before has been met, and mended
     if moved:
         rest.apart.append(f"all agree, nobody asks, and in {seconds:g} s there were {moved}")
 

@@ -192,7 +192,8 @@ class _Faulty(Mapping[type, Handler]):
             self._handlers[type(request)](request, call)
             return
         chances, link = faults.chances(peer), faults.link(peer)
-        if faults.in_order and type(request) is Ping:
+        is_bar = faults.in_order and type(request) is Ping
+        if is_bar:
             link.kept.clear()
             if link.late:
                 link.pings.append(partial(self._execute_late, request, call))
@@ -202,7 +203,7 @@ class _Faulty(Mapping[type, Handler]):
             old = link.kept[link.random.randrange(len(link.kept))]
             self._again("replay", old, peer, draw() * chances.replay_seconds_max)
         repeatable = isinstance(request, REPEATABLE)
-        if repeatable:
+        if repeatable and not is_bar:
             link.kept.append(request)
         if chances.lose_reply or chances.delay_reply:
             call = _FaultyCall(faults, link, chances, call)

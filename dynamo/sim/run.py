@@ -297,6 +297,7 @@ class _Run:
             timeout=LAST_TIMEOUT,
             dead=len(self.plan.dead),
             problems=workload.problems,
+            reaps=self.plan.upkeep.reaps,
         )
         await exam.take(client.last(other))
         if self.plan.dead or cluster.replicas < 3:
