@@ -353,6 +353,30 @@ def test_what_is_known_of_the_peers_outlives_a_restart() -> None:
     assert refusal.code == "behind"
 
 
+async def test_what_members_have_shown_of_themselves_is_kept_before_it_is_said_to_be() -> None:
+    blobs = Blobs()
+    a, b = node(A, blobs=blobs), node(B, standing=lambda: Known(5, 100, b"r"))
+    assert a.admit(b.greeting()) is None
+    assert await a.keep_shown([("a", 1, 10), ("b", 5, 400)]) == ""
+    again = node(A, blobs=blobs)
+    refusal = again.admit(node(B, standing=lambda: Known(6, 399, b"s")).greeting())
+    assert refusal is not None
+    assert (refusal.code, refusal.known_write_number) == ("behind", 400)
+
+
+async def test_what_a_member_has_shown_that_was_not_met_so_is_not_taken_for_known() -> None:
+    blobs = Blobs()
+    a, b = node(A, blobs=blobs), node(B, standing=lambda: Known(5, 100, b"r"))
+    assert await a.keep_shown([("b", 5, 100)]) == "it has not met b as it is now"
+    assert a.admit(b.greeting()) is None
+    assert await a.keep_shown([("b", 6, 100)]) == "it has not met b as it is now"
+    # Of a start that is over nothing is learnt, nor anything taken back.
+    assert await a.keep_shown([("b", 4, 900)]) == ""
+    assert a.admit(b.greeting()) is None
+    blobs.full = True
+    assert "no space" in await a.keep_shown([("b", 5, 200)])
+
+
 def test_a_full_disk_does_not_keep_peers_out() -> None:
     blobs = Blobs()
     a, b = node(A, blobs=blobs), node(B)

@@ -353,3 +353,32 @@ def test_an_owner_whose_storage_takes_nothing_does_not_make_the_others_drop_in_v
         await gone(cluster, b"k")
 
     play(scene)
+
+
+def test_births_of_starts_that_are_over_leave_the_vectors() -> None:
+    async def scene(cluster: Cluster) -> None:
+        context = b""
+        for number in range(12):
+            # Each start of a node mints under a birth of its own.
+            await cluster.write("a", b"k", b"%d" % number, context, ALL)
+            cluster.crash("a")
+            cluster.restart("a")
+            await cluster.ready()
+            context = (await cluster.read("a", b"k")).context
+        assert len(cluster.record("b", b"k").vector) == 12
+        await cluster.until(
+            lambda: all(len(cluster.record(name, b"k").vector) < 9 for name in "abc"),
+            "births have left the vectors",
+        )
+        assert {cluster.record(name, b"k") for name in "abc"} == {cluster.record("a", b"k")}
+        assert values(await cluster.read("b", b"k", ReadOptions(r="all"))) == {b"11"}
+        assert queued(cluster) == 0
+        # A context of before still covers, though it brings them back for a while.
+        await cluster.write("b", b"k", b"new", context, ALL)
+        assert values(await cluster.read("c", b"k")) == {b"new"}
+        assert queued(cluster) == 3
+        await cluster.until(lambda: queued(cluster) == 0, "they have left them again")
+        assert values(await cluster.read("a", b"k", ReadOptions(r="all"))) == {b"new"}
+        assert cluster.count("foreign_dots") == cluster.count("dots_with_two_values") == 0
+
+    play(scene)
