@@ -194,8 +194,8 @@ limit of connections <<reserved>> more may ask those, one request each.
 - **Counts are checked**: 0, negative or above n is a 400 that names the range. The words are `one
   quorum all default`.
 - **notfound_ok, basic_quorum** as in Riak: by default a replica without the record is an answer.
-- **A delete leaves a tombstone**, without a delay after which it is forgotten (`delete_mode`): a
-  replica that was away cannot bring the value back.
+- **A delete leaves a tombstone** until it is proved that no copy of the value is left that could come
+  back, not for some time (`delete_mode`). After that the key is absent: a 404 without a context.
 - **At most <<siblings_max>> siblings** and <<record_bytes_max>> a record. A write that would pass
   that is a 409 that holds the siblings.
 - **Metadata names** come back in lower case: `X-Riak-Meta-Colour` as `X-Riak-Meta-colour`.
