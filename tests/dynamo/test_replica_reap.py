@@ -40,6 +40,8 @@ from dynamo.version import birth_bytes, incarnation_bytes
 VALUE = foreign(b"v")
 DEAD = foreign(b"", sequence=2, kind=TOMBSTONE, context=VALUE.vector)
 OTHER = foreign(b"", sequence=3, kind=TOMBSTONE)
+#: Number of the start of the node.
+START = 7
 
 
 class Reaped:
@@ -53,6 +55,7 @@ class Reaped:
             storage=node.storage,
             commit=node.commit,
             metrics=node.metrics,
+            start=lambda: START,
         )
 
     @property
@@ -82,7 +85,7 @@ def doomed(record: Record = DEAD, routing: bytes = KEY, **named: Any) -> Doomed:
 
 async def test_a_tombstone_that_is_here_is_held_and_dropped(owner: Reaped) -> None:
     await owner.node.store(DEAD)
-    assert await owner.holds(doomed(OTHER), doomed()) == Held((1,))
+    assert await owner.holds(doomed(OTHER), doomed()) == Held((1,), START)
     assert await owner.drop(doomed()) == Dropped(())
     assert not await owner.left()
     assert owner.node.replica.unsynced == {}
@@ -117,14 +120,14 @@ async def test_what_is_not_the_very_record_stays(
 ) -> None:
     if there is not None:
         await owner.node.store(there)
-    assert await owner.holds(doomed()) == Held(())
+    assert await owner.holds(doomed()) == Held((), START)
     assert await owner.drop(doomed()) == Dropped(((0, why),))
     assert await owner.left() == (there if there is not None else await owner.left(key(9)))
 
 
 async def test_what_can_be_shown_stays_though_it_is_the_very_record(owner: Reaped) -> None:
     await owner.node.store(VALUE)
-    assert await owner.holds(doomed(VALUE)) == Held(())
+    assert await owner.holds(doomed(VALUE)) == Held((), START)
     assert await owner.drop(doomed(VALUE)) == Dropped(((0, "a body of it is still here"),))
     assert await owner.left() == VALUE
 
@@ -133,20 +136,20 @@ async def test_what_is_not_on_disk_is_not_held(owner: Reaped) -> None:
     owner.gate.gate.clear()
     storing = asyncio.create_task(owner.node.store(DEAD))
     await asyncio.sleep(0.01)
-    assert await owner.holds(doomed()) == Held(())
+    assert await owner.holds(doomed()) == Held((), START)
     owner.gate.gate.set()
     await storing
-    assert await owner.holds(doomed()) == Held((0,))
+    assert await owner.holds(doomed()) == Held((0,), START)
 
 
 async def test_nothing_goes_while_the_partition_is_not_whole(owner: Reaped) -> None:
     await owner.node.store(DEAD)
     owner.node.replica.refilling[PLACE] = RefillMark(("x",), serving=True)
-    assert await owner.holds(doomed()) == Held(())
+    assert await owner.holds(doomed()) == Held((), START)
     assert await owner.drop(doomed()) == Dropped(((0, "its partition is being refilled"),))
     owner.node.replica.refilling.clear()
     owner.node.replica.must_refill = True
-    assert await owner.holds(doomed()) == Held(())
+    assert await owner.holds(doomed()) == Held((), START)
 
 
 async def test_a_damaged_record_is_not_held(owner: Reaped) -> None:
@@ -154,7 +157,7 @@ async def test_a_damaged_record_is_not_held(owner: Reaped) -> None:
     data = owner.node.storage.get("records", storage_key())
     assert data is not None
     owner.node.storage.put("records", storage_key(), data[:-1] + bytes((data[-1] ^ 1,)))
-    assert await owner.holds(doomed()) == Held(())
+    assert await owner.holds(doomed()) == Held((), START)
     await owner.node.store(DEAD)  # beside the mark: what was lost may have been more
     assert await owner.drop(doomed()) == Dropped(((0, "it was damaged, and is being mended"),))
 
@@ -214,7 +217,7 @@ async def test_another_ring_proves_nothing(owner: Reaped, epoch: int) -> None:
 async def test_who_does_not_own_the_key_holds_nothing_of_it() -> None:
     async with lone_replica(FALLBACK, GatedStorage()) as node:
         reaped = Reaped(node)
-        assert await reaped.holds(doomed()) == Held(())
+        assert await reaped.holds(doomed()) == Held((), START)
         assert await reaped.drop(doomed()) == Dropped(((0, "this node does not own it"),))
 
 
@@ -243,7 +246,7 @@ def grown() -> Record:
 async def test_births_leave_a_vector_and_the_value_stays(owner: Reaped) -> None:
     await owner.node.store(grown())
     wanted = doomed(grown(), births=GONE)
-    assert await owner.holds(wanted) == Held((0,))
+    assert await owner.holds(wanted) == Held((0,), START)
     assert await owner.drop(wanted) == Dropped(())
     left = await owner.left()
     assert left.siblings == grown().siblings
@@ -251,7 +254,7 @@ async def test_births_leave_a_vector_and_the_value_stays(owner: Reaped) -> None:
     queue = owner.node.replica.queue
     assert queue.page(b"", count_max=10) == []
     # It is another record now, to all who compare.
-    assert await owner.holds(wanted) == Held(())
+    assert await owner.holds(wanted) == Held((), START)
 
 
 async def test_a_birth_that_a_value_needs_stays(owner: Reaped) -> None:
