@@ -11,7 +11,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from dynamo.admission import LAG_MAX
 from dynamo.cluster_file import ClusterFile
@@ -78,6 +78,14 @@ class NodeGone(DynamoError):
     code = "node_gone"
 
 
+class _Place(NamedTuple):
+    """Where a key lives: in the first datacenter, its primaries in all, and under what."""
+
+    plan: Plan
+    owners: tuple[str, ...]
+    storage_key: bytes
+
+
 class Cluster:
     """`async with Cluster(nodes=("a", "b", "c"), seed=1) as cluster:`, on a running `SimLoop`.
 
@@ -138,7 +146,8 @@ class Cluster:
             seed=cluster.seed,
             classes=(ReplicationClass(name=BUCKET_TYPE.decode(), id=0, replicas=replicas),),
         )
-        self._planners = {name: Planner(self.ring, name) for name in self.ring.datacenters}
+        self._planners = [Planner(self.ring, name) for name in self.ring.datacenters]
+        self._places: dict[bytes, _Place] = {}
         self.nodes: dict[str, SimNode] = {
             member.id: SimNode(
                 member.id,
@@ -555,25 +564,26 @@ class Cluster:
 
     def plan(self, key: bytes) -> Plan:
         """Where the key lives, in the first datacenter."""
-        return self._plan_in(key, self.ring.datacenters[0])
-
-    def _plan_in(self, key: bytes, datacenter: str) -> Plan:
-        routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
-        return self._planners[datacenter].plan(self.ring.classes[0], routing)
+        return self._place(key).plan
 
     def owners(self, key: bytes) -> tuple[str, ...]:
         """The primaries of the key, of all datacenters."""
-        return tuple(
-            name
-            for datacenter in self.ring.datacenters
-            for name in self._plan_in(key, datacenter).primaries
-        )
+        return self._place(key).owners
+
+    def _place(self, key: bytes) -> _Place:
+        place = self._places.get(key)
+        if place is None:
+            routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
+            class_ = self.ring.classes[0]
+            plans = [planner.plan(class_, routing) for planner in self._planners]
+            prefix = partition_prefix(plans[0].class_id, plans[0].partition)
+            owners = tuple(name for plan in plans for name in plan.primaries)
+            place = self._places[key] = _Place(plans[0], owners, prefix + routing)
+        return place
 
     def storage_key(self, key: bytes) -> bytes:
         """What the key is stored under, at every owner."""
-        plan = self.plan(key)
-        routing = routing_key(BUCKET_TYPE, bucket_of(key), key)
-        return partition_prefix(plan.class_id, plan.partition) + routing
+        return self._place(key).storage_key
 
     def partition_range(self, key: bytes) -> tuple[bytes, bytes]:
         """Where in storage the records of the key's partition lie: from the one up to the other."""

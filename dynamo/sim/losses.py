@@ -10,10 +10,20 @@ from __future__ import annotations
 from typing import Final
 
 from dynamo.sim.cluster import Cluster
-from dynamo.sim.history import GOES_BACK, NOTHING, History, Loss, Why, copy_on_disk, some
+from dynamo.sim.history import (
+    GOES_BACK,
+    NOTHING,
+    REFILL_PATIENCE,
+    History,
+    Loss,
+    Why,
+    copy_on_disk,
+    some,
+)
 from dynamo.sim.ledger import Ledger
 
 _LOOK_INTERVAL: Final = 0.01
+_LATE_INTERVAL: Final = 0.1
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
 _UNNOTICED_SECONDS: Final = 10.0
 
@@ -120,9 +130,9 @@ class Losses:
                     loss.whole_at = now  # nothing was gone that anybody had been told of
                 self._open.remove(loss)  # say a newer write has taken the place of what was damaged
                 return
-        loop.call_later(
-            _LOOK_INTERVAL, self._watch, loss, before, elsewhere, mends, context=loop.outside
-        )
+        # What a node lost so long ago counts without its peers, if they are down.
+        interval = _LOOK_INTERVAL if now < loss.at + 2 * REFILL_PATIENCE else _LATE_INTERVAL
+        loop.call_later(interval, self._watch, loss, before, elsewhere, mends, context=loop.outside)
 
     def _check_complete(self, loss: Loss, elsewhere: Copies) -> None:
         """A node says that it has read all others: then it has what they had when it lost its copy,

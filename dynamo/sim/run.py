@@ -66,6 +66,7 @@ LEFT_SECONDS: Final = 10.0
 ALARMS: Final = {
     "foreign_dots": "I3",
     "dots_with_two_values": "I3",
+    "records_stuck": "I6",
     "rpc_handlers_failed": "bug",
     "rpc_waiters_failed": "bug",
 }
@@ -349,11 +350,18 @@ class _Run:
             )
         self.findings += [Finding("I18", line) for line in _leftovers(cluster)]
 
+    def _lost_partition(self, name: str) -> bool:
+        """Records went from below the node, which no tree could tell."""
+        return any(one.node == name and one.why == "partition" for one in self.history.losses)
+
     def _collect(self, cluster: Cluster, workload: Workload) -> None:
         if self._injector is not None:
             self.findings += [Finding("I11", line) for line in self._injector.losses.incomplete]
         for name, node in cluster.nodes.items():
             self.rest.ends_met += node.disk.ends_met
+            if node.count("trees_wrong") and not self._lost_partition(name):
+                text = f"{name} has found its own hash trees wrong"
+                self.findings.append(Finding("I6", text))
             self.rest.breaches += [f"{name}: {breach}" for breach in node.disk.breaches]
             for counter, invariant in ALARMS.items():
                 if node.count(counter):
