@@ -82,6 +82,8 @@ class DataDirectory:
         self._closed = False
         #: How often each small file was to be written.
         self._turns: dict[str, int] = {}
+        #: The last of them that was written.
+        self._on_disk: dict[str, int] = {}
         before = _read_identity(files)
         if before is None:
             _check_new(files)
@@ -175,14 +177,15 @@ class DataDirectory:
         with self._writing:
             if self._closed:
                 raise StorageError(f"{name} cannot be written: the data directory was released")
-            if turn < self._turns[name]:
-                return
+            if turn < self._on_disk.get(name, 0):
+                return  # not for one that is to come: it may fail, or a crash come before it
             try:
                 self._files.write(name + BLOB_SUFFIX, data)
             except OSError as error:
                 # No path: peers' and clients' replies may say why there is no ring yet.
                 reason = error.strerror or type(error).__name__
                 raise StorageError(f"{name} cannot be written: {reason}") from error
+            self._on_disk[name] = turn
 
     def _write(self, identity: Identity) -> None:
         try:

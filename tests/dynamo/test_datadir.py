@@ -264,6 +264,30 @@ async def test_a_small_file_that_is_kept_in_a_thread_never_replaces_a_later_one(
     assert read_sealed(tmp_path / "peers.blob") == b"2"
 
 
+async def test_a_small_file_is_on_disk_once_kept_though_a_later_one_is_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = open_directory(tmp_path)
+    write = DataDirectory._write_blob
+    go_on = {b"1": threading.Event(), b"2": threading.Event()}
+
+    def late(self: DataDirectory, name: str, data: bytes, turn: int) -> None:
+        go_on[data].wait(10)
+        write(self, name, data, turn)
+
+    monkeypatch.setattr(DataDirectory, "_write_blob", late)
+    first = asyncio.create_task(directory.keep_blob("peers", b"1"))
+    second = asyncio.create_task(directory.keep_blob("peers", b"2"))
+    await asyncio.sleep(0)
+    go_on[b"1"].set()
+    await first
+    assert directory.read_blob("peers") == b"1"
+    go_on[b"2"].set()
+    await second
+    assert directory.read_blob("peers") == b"2"
+    directory.close()
+
+
 def test_a_blob_that_cannot_be_written_is_told_without_its_path(tmp_path: Path) -> None:
     """Readiness says why there is no ring, to whoever asks."""
     directory = open_directory(tmp_path)
