@@ -20,6 +20,8 @@ from dynamo.ports import Clock
 from dynamo.refill_marks import Partition
 from dynamo.status import RepairProgress
 
+#: Peers that are compared with at a time.
+ROUNDS_MAX: Final = 8
 #: Passes of which each finds something that the one before did not.
 PASSES_MAX: Final = 10
 #: Seconds from a try to the next, of what could not be compared.
@@ -194,31 +196,42 @@ class RepairRun:
         """(keys of which somebody had missed something, pairs that could not be compared)."""
         self._waits = {}
         self._unreached = {}
-        for peer, places in pairs.items():
+        slots = asyncio.Semaphore(ROUNDS_MAX)
+        loop = asyncio.get_running_loop()
+        tasks = [
+            loop.create_task(self._exchange(peer, places, slots), name=f"repair with {peer}")
+            for peer, places in pairs.items()
+        ]
+        found = 0
+        try:
+            for task in tasks:
+                found += await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return found, {peer: tuple(self._waits[peer]) for peer in pairs if peer in self._waits}
+
+    async def _exchange(
+        self, peer: str, places: tuple[Partition, ...], slots: asyncio.Semaphore
+    ) -> int:
+        """Of one peer, whatever the others take: in how many keys somebody had missed something."""
+        async with slots:
             round_ = self._begin(peer, places, self._tally)
             if round_ is None:
                 self._waits[peer] = dict.fromkeys(places, DOWN)
                 self._unreached[peer] = DOWN
-            else:
-                self._rounds.append(round_)
-        found = 0
-        while self._rounds:
-            round_ = min(self._rounds, key=_due)
-            assert round_.due is not None
-            await self._sleep(max(round_.due - self._clock.monotonic(), 0.0))
-            try:
-                await round_.advance()
-            except PeerFailed as failed:
-                self._unreached[round_.peer] = failed.reason
-            if round_.due is None:
-                self._rounds.remove(round_)
-                self._end(round_)
-                found += round_.found
-                self._done += len(round_.clean)
-                if round_.left_out:
-                    self._waits[round_.peer] = dict(round_.left_out)
-        return found, {peer: tuple(places) for peer, places in self._waits.items()}
-
-
-def _due(round_: Round) -> float:
-    return round_.due if round_.due is not None else 0.0
+                return 0
+            self._rounds.append(round_)
+            while round_.due is not None:
+                await self._sleep(max(round_.due - self._clock.monotonic(), 0.0))
+                try:
+                    await round_.advance()
+                except PeerFailed as failed:
+                    self._unreached[peer] = failed.reason
+            self._rounds.remove(round_)
+            self._end(round_)
+            self._done += len(round_.clean)
+            if round_.left_out:
+                self._waits[peer] = dict(round_.left_out)
+            return round_.found

@@ -16,7 +16,7 @@ from dynamo.ports import Call
 from dynamo.record import RECORD_BYTES_MAX
 from dynamo.repair_run import RepairRun
 from dynamo.requests import WriteOptions
-from dynamo.rpc.exchange_messages import KeyElements, ListElements
+from dynamo.rpc.exchange_messages import CompareRoots, KeyElements, ListElements
 from dynamo.rpc.messages import Reply, Store
 
 
@@ -398,3 +398,19 @@ class _Adding:
         assert isinstance(reply, KeyElements)
         entries = tuple(sorted((*reply.entries, (self._key, b"\1" * 8))))
         self._call.reply(msgspec.structs.replace(reply, entries=entries), last=last)
+
+
+async def test_a_peer_that_does_not_answer_holds_up_no_repair_with_the_others() -> None:
+    async with LittleCluster(3) as cluster, Exchanging(cluster) as exchanging:
+        drop_stores(cluster, "c")
+        for number in range(20):
+            await cluster.put("a", b"k%d" % number, b"v", options=W1)
+        await cluster.settle()
+        handlers = cluster.links.handlers
+        handlers["b"] = {**handlers["b"], CompareRoots: lambda message, call: None}
+        run = exchanging.of["a"].start_repair(RepairWhat())
+        async with asyncio.timeout(5):
+            while not exchanging.same("a", "c"):
+                await asyncio.sleep(0.01)
+        run.stop()
+        await run.ended()
