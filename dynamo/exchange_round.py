@@ -33,7 +33,6 @@ from dynamo.exchange_moves import REFUSED, LeftOut, PeerFailed
 from dynamo.refill_marks import Partition
 from dynamo.rpc.exchange_messages import (
     KEYS_MAX,
-    ROOTS_MAX,
     AskHashes,
     CompareRoots,
     Hashes,
@@ -42,6 +41,9 @@ from dynamo.rpc.exchange_messages import (
     RootsDiffer,
 )
 
+#: Roots in one message: those of three classes of 256 partitions, which take either side a few
+#: milliseconds, and no more where there are very many.
+ROOTS_AT_ONCE: Final = 1_024
 #: Leaves that wait for their second look.
 LEAVES_MAX: Final = 1 << 18
 
@@ -79,10 +81,9 @@ class Round(KeyLooks):
         self.due: float | None = self.began
         self.prefix = prefix
         self._shared = means.trees.shared_with(peer)
+        self._wanted = frozenset(self._shared if places is None else places)
         #: Those to be compared, in order.
-        self.places = (
-            self._shared if places is None else tuple(p for p in self._shared if p in places)
-        )
+        self.places = tuple(place for place in self._shared if place in self._wanted)
         self._differing: list[Partition] = []
         self._notes: dict[Partition, LeafNotes] = {}
         self._next: Callable[[], Coroutine[Any, Any, float | None]] = self._compare
@@ -125,8 +126,8 @@ class Round(KeyLooks):
     # Roots and hashes: the first look at leaves -------------------------------------------------
 
     async def _compare(self) -> float | None:
-        for first in range(0, len(self._shared), ROOTS_MAX):
-            await self._compare_roots(first, self._shared[first : first + ROOTS_MAX])
+        for first in range(0, len(self._shared), ROOTS_AT_ONCE):
+            await self._compare_roots(first, self._shared[first : first + ROOTS_AT_ONCE])
         for place in self._differing:
             await self._of(place, self._walk(place))
         if not self._notes:
@@ -136,7 +137,7 @@ class Round(KeyLooks):
 
     async def _compare_roots(self, first: int, places: Sequence[Partition]) -> None:
         """Ask for all roots at once: of those that are the same nothing more is said."""
-        wanted = set(self.places)
+        wanted = self._wanted
         ready: list[bool] = []
         roots: list[int] = []
         for place in places:

@@ -414,3 +414,18 @@ async def test_a_peer_that_does_not_answer_holds_up_no_repair_with_the_others() 
                 await asyncio.sleep(0.01)
         run.stop()
         await run.ended()
+
+
+async def test_very_many_roots_go_in_several_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamo.exchange_round.ROOTS_AT_ONCE", 3)
+    async with LittleCluster(2, replicas=2) as cluster, Exchanging(cluster) as exchanging:
+        drop_stores(cluster, "b")
+        for number in range(20):
+            await cluster.put("a", b"k%d" % number, b"v", options=W1)
+        await cluster.settle()
+        run = await repaired(exchanging, "a")
+        assert run.progress().pushed == 20
+        assert exchanging.same()
+        pairs = run.progress().pairs_total
+        asked = cluster.nodes["a"].metrics.count["exchange_roots_asked"]
+        assert asked == run.progress().passes * -(-pairs // 3)
