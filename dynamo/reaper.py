@@ -17,13 +17,13 @@ from typing import Final
 
 from antientropy.reaping import Tally, births_to_go, is_due, reaper_of
 from dynamo.errors import Malformed, StorageError
-from dynamo.keys import split_storage_key
+from dynamo.keys import PREFIX_BYTES, split_storage_key
 from dynamo.metrics import Metrics
 from dynamo.pace import ClientLoad
 from dynamo.ports import Clock, Transport
 from dynamo.reap_batch import GONE, Batch
 from dynamo.reap_queue import MANY, Queued, ReapQueue
-from dynamo.refill_marks import Partition
+from dynamo.refill_marks import Partition, place_of
 from dynamo.replica_reap import ReplicaReap
 from dynamo.rpc.reap_messages import Doomed
 from dynamo.status import TombstonesStatus, WaitStatus
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 #: Records of one batch, and while this node serves clients.
 BATCH: Final = 512
 BATCH_BESIDE_CLIENTS: Final = 128
+#: Looked at in one turn of the loop: three milliseconds.
+LOOKED_AT_ONCE: Final = 64
 #: Places in the queue that are read in one go, and for one batch.
 PAGE: Final = 500
 PAGES_MAX: Final = 10
@@ -223,38 +225,57 @@ class Reaper:
     ) -> tuple[list[Doomed], bool]:
         """The next records that are due, and whether the queue ends with them. Raises StorageError."""
         found: list[Doomed] = []
+        reapers: dict[bytes, str | None] = {}
+        now_ms = self._clock.wall_ms()
         for _ in range(PAGES_MAX):
             page = self._queue.page(self._after, count_max=PAGE)
             if not page:
                 return found, True
             for queued in page:
                 self._after = queued.storage_key
-                doomed = self._doomed(batch, queued, up)
+                if not self._is_due(queued, now_ms) or not self._is_mine(queued, up, reapers):
+                    continue
+                doomed = self._doomed(batch, queued)
                 if doomed is not None:
                     found.append(doomed)
                     if len(found) >= count_max:
                         return found, False
+                    if not len(found) % LOOKED_AT_ONCE:
+                        await asyncio.sleep(0)
             # A page a turn of the loop: others have theirs between.
             await asyncio.sleep(0)
         return found, False
 
-    def _doomed(self, batch: Batch, queued: Queued, up: AbstractSet[str]) -> Doomed | None:
-        """What is to be tried of one place in the queue, if anything is. Raises StorageError."""
-        is_dead = queued.state == DEAD
-        if is_dead:
+    def _is_due(self, queued: Queued, now_ms: int) -> bool:
+        """True if it is time to try it."""
+        if queued.state == DEAD:
             self._oldest = min(queued.since_ms, self._oldest or queued.since_ms)
-        now_ms = self._clock.wall_ms()
-        if not is_due(queued.since_ms, now_ms, self._after_s) and queued.entries <= MANY:
-            due_ms = queued.since_ms + self._after_s * 1000
-            self._due_ms = min(due_ms, self._due_ms or due_ms)
-            return None
+        if is_due(queued.since_ms, now_ms, self._after_s) or queued.entries > MANY:
+            return True
+        due_ms = queued.since_ms + self._after_s * 1000
+        self._due_ms = min(due_ms, self._due_ms or due_ms)
+        return False
+
+    def _is_mine(
+        self, queued: Queued, up: AbstractSet[str], reapers: dict[bytes, str | None]
+    ) -> bool:
+        """True if no owner before this node is up. `reapers`: those of partitions that were met already,
+        by the prefix of their storage keys."""
+        prefix = queued.storage_key[:PREFIX_BYTES]
+        if prefix in reapers:
+            reaper = reapers[prefix]
+        else:
+            reaper = reapers[prefix] = reaper_of(self._owners_of(place_of(prefix)), up)
+        if reaper == self._node_id:
+            return True
+        self._tally.wait(f"{reaper} sees to it" if reaper else "no owner of it is up")
+        return False
+
+    def _doomed(self, batch: Batch, queued: Queued) -> Doomed | None:
+        """What is to be tried of one place in the queue, if anything is. Raises StorageError."""
         try:
             cls, partition, _ = split_storage_key(queued.storage_key)
         except Malformed:
-            return None
-        reaper = reaper_of(self._owners_of((cls, partition)), up)
-        if reaper != self._node_id:
-            self._tally.wait(f"{reaper} sees to it" if reaper else "no owner of it is up")
             return None
         candidate = self._own.candidate(queued.storage_key)
         if candidate is None:
