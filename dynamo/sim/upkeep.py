@@ -14,8 +14,8 @@ from dynamo.config import COUNT_MAX
 _NEVER: Final = COUNT_MAX
 #: How much later than its interval an exchange may begin.
 _JITTER: Final = 1.1
-#: Whom a peer could not reach it tries again after so many seconds, at most.
-BACK_OFF_SECONDS: Final = 30.0
+#: Whom a node could not reach it tries again after so many intervals, at most.
+BACK_OFF: Final = 4
 #: Trees are built anew after a crash, and the last looks and records are on their way.
 TRANSFER_SECONDS: Final = 5.0
 #: Rounds over all peers: what one peer gave may be news to one that was visited before, and a key that
@@ -49,7 +49,8 @@ class Upkeep(NamedTuple):
     def agreed_within(self, peers: int) -> float:
         """Seconds after which all copies are the same, if nobody asks anything any more, everybody is
         connected and nothing is held for anybody: I6's `peers x exchange interval + transfer time`."""
-        return BACK_OFF_SECONDS + ROUNDS * self.round_seconds(peers) + TRANSFER_SECONDS
+        back_off = BACK_OFF * self.exchange * _JITTER
+        return back_off + ROUNDS * self.round_seconds(peers) + TRANSFER_SECONDS
 
 
 #: Nodes that do nothing unasked.

@@ -19,6 +19,15 @@ HINT_CRASHES: tuple[tuple[str, Point], ...] = (
     ("b", "delivered"),
     ("a", "hint_removed"),
 )
+#: Who is crashed where tombstones are reaped: who is asked, or who asks.
+REAP_CRASHES: tuple[tuple[str, Point], ...] = (
+    ("a", "held"),
+    ("a", "hints_seen"),
+    ("a", "settled"),
+    ("c", "drop_left"),
+    ("a", "dropping"),
+    ("a", "dropped"),
+)
 #: Something of every kind, on three nodes.
 FAULTS: tuple[Fault, ...] = (
     Fault(1.0, "partition", ("a",), 0.5),
@@ -68,6 +77,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(1.0, "flap_node", ("a",), 1.0, 3),
     Fault(1.1, "owners_away", (), 0.3, 5),
     Fault(1.7, "hint_rot", ("a",), 0.0, 1),
+    Fault(1.0, "exchange_crash", ("a",), 4.0, 0, "compared"),
+    *(Fault(0.1, "reap_crash", (name,), 4.0, 0, point) for name, point in REAP_CRASHES),
     *(Fault(1.0, "hint_crash", (name,), 3.0, 0, point) for name, point in HINT_CRASHES),
 )
 #: There are hints while a node is away.
@@ -113,7 +124,10 @@ def test_a_calm_run_has_nothing_to_find_and_nothing_fails() -> None:
 )
 def test_a_fault_comes_to_something_and_breaks_no_promise(fault: Fault) -> None:
     faults = (AWAY, fault) if fault.kind.startswith("hint_") else (fault,)
-    result = run_plan(plan_of(*faults))
+    plan = plan_of(*faults)
+    if fault.kind in ("exchange_crash", "reap_crash"):
+        plan = msgspec.structs.replace(plan, exchange=1, straggler=0.5, reap_after=0)
+    result = run_plan(plan)
     assert result.findings == ()
     assert result.injected[fault.kind] == 1
 
