@@ -529,6 +529,14 @@ class Scene:
             lines.append(f"for {target}: {self._key(storage_key)} {held}")
         return lines or ["none"]
 
+    def tombstones(self, line: Line) -> list[str]:
+        """How many tombstones a node has, and what those wait for that it is to see to."""
+        node = self._node(line, line.words[0], up=True)
+        assert node.services is not None
+        status = node.services.tombstones()
+        waits = [f"  {wait.records}: {wait.why}" for wait in status.waiting]
+        return [f"{status.tombstones}", *waits]
+
     def _key(self, storage_key: bytes) -> str:
         known = {self._cluster.storage_key(key): key for key in self._cluster.keys}
         return known[storage_key].decode()
@@ -722,6 +730,7 @@ _USAGES: Final[tuple[tuple[str, Run, bool], ...]] = (
     ("drain SECONDS", Scene.drain, False),
     ("agree SECONDS", Scene.agree, False),
     ("quiet SECONDS", Scene.quiet, False),
+    ("tombstones NODE", Scene.tombstones, False),
     ("owners KEY", Scene.owners, False),
     ("hints NODE", Scene.hints, False),
     ("show KEY [dots]", Scene.show, False),
