@@ -22,10 +22,19 @@ from dynamo.read_tally import SloppyReadTally
 from dynamo.rpc.messages import Delivered, Mint, Refused, Reply
 from dynamo.sim.patches import Patches, Plant
 from dynamo.stand_ins import DOWN
-from dynamo.stored import Stored, StoredHint, decode_hint, encode_hint
+from dynamo.stored import (
+    CREATED_BYTES,
+    HEAD_BYTES,
+    Stored,
+    StoredHint,
+    decode_hint,
+    encode_hint,
+)
 from dynamo.write_operation import WriteOperation
 from dynamo.write_tally import WriteTally
 
+#: Where in a hint the birth is: behind its time and the head of what is stored (`dynamo.stored`).
+_BIRTH_AT: Final = CREATED_BYTES + HEAD_BYTES
 #: Keys of the records that a node owns begin with it: its replication class, which is the first.
 _OWN_KEY: Final = b"\0\0"
 
@@ -137,8 +146,8 @@ def _corrupt_hint_is_delivered(patch: Patches) -> None:
 def _with_a_right_checksum(hint_key: bytes, data: bytes) -> bytes | None:
     """The same bytes under a checksum that fits them; None where a length does not."""
     created, birth_bytes, record_bytes = data[:8], data[21], int.from_bytes(data[22:26])
-    birth = data[26 : 26 + birth_bytes]
-    record = data[26 + birth_bytes :]
+    birth = data[_BIRTH_AT : _BIRTH_AT + birth_bytes]
+    record = data[_BIRTH_AT + birth_bytes :]
     if len(record) != record_bytes:
         return None
     counter = int.from_bytes(data[13:21])

@@ -46,9 +46,13 @@ def test_a_window_that_begins_anew_with_each_return_shows_in_its_scenario(
         ("refused_hint_counts", "hint_quota"),
         ("debts_are_not_noted", "no_spare_node"),
         ("corrupt_hint_is_delivered", "rotten_hint"),
+        ("reaped_in_spite_of_hints", "reaping_waits"),
+        ("reaped_though_not_all_hold_it", "reaping_waits"),
+        ("trees_miss_half_of_the_writes", "missed_writes_unasked"),
+        ("exchange_brings_nothing_to_who_has_none", "lost_partition"),
     ],
 )
-def test_a_bug_of_hints_shows_in_the_scenario_about_it(bug: str, scenario: str) -> None:
+def test_a_bug_shows_in_the_scenario_about_it(bug: str, scenario: str) -> None:
     with planted(bug):
         assert not _comes_out_as_written(scenario)
 
