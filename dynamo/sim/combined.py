@@ -207,6 +207,23 @@ def _late_fallback(rng: random.Random, names: tuple[str, ...], burst: Burst) -> 
     ]
 
 
+def _held_up_while_reaped(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
+    """A node misses writes; what another sends, a repair of it say, is held up until what covers that may
+    have been reaped."""
+    missing, sending = rng.sample(names, 2)
+    part = burst.seconds / 4
+    return [
+        Fault(burst.at, "isolate", (missing,), round(part, 3)),
+        Fault(
+            round(burst.at + part * rng.uniform(1.0, 3.0), 3),
+            "clog",
+            (sending,),
+            rng.choice((6.0, 12.0, 20.0)),
+            rng.choice(RANDOM),
+        ),
+    ]
+
+
 def _missed_and_compared(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
     """A node misses writes, and is compared with the others while writes go on and messages are late."""
     missing = rng.choice(names)
@@ -275,6 +292,7 @@ SCENES: Final = (
     (_crash_while_delivering, 0.3),
     (_written_while_delivered, 0.25),
     (_late_fallback, 0.3),
+    (_held_up_while_reaped, 0.25),
     (_missed_and_compared, 0.3),
     (_trees_kept_then_crashed, 0.2),
     (_crash_while_reaping, 0.25),
