@@ -111,7 +111,7 @@ RANKS = """
     sim.testimony sim.losses
     sim.faults sim.workload sim.scene
     sim.exact sim.exact_lww
-    sim.run sim.crew sim.planted_hints sim.planted_trees
+    sim.run sim.crew sim.planted_hints sim.planted_trees sim.planted_set_back
     sim.planted
     sim.shrink sim.search sim.script
     sim.cli

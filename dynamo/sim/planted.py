@@ -65,6 +65,7 @@ from dynamo.seen import Seen
 from dynamo.sim.disk import Disk
 from dynamo.sim.patches import Patches, Plant
 from dynamo.sim.planted_hints import HINT_BUGS
+from dynamo.sim.planted_set_back import SET_BACK_BUGS
 from dynamo.sim.planted_trees import UPKEEP_BUGS
 from dynamo.sim.storage import SimStorage
 from dynamo.stored import Stored
@@ -832,5 +833,5 @@ _BUGS: Final[tuple[tuple[Plant, str], ...]] = (
 
 PLANTED: Final[Mapping[str, Bug]] = {
     plant.__name__[1:]: Bug(plant.__name__[1:], what, plant)
-    for plant, what in (*_BUGS, *HINT_BUGS, *UPKEEP_BUGS)
+    for plant, what in (*_BUGS, *HINT_BUGS, *SET_BACK_BUGS, *UPKEEP_BUGS)
 }

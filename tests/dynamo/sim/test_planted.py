@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dynamo.set_back import SetBack
 from dynamo.sim.plan import read_plan
 from dynamo.sim.planted import PLANTED, planted
 from dynamo.sim.run import run_plan
@@ -37,6 +38,13 @@ def test_a_window_that_begins_anew_with_each_return_shows_in_its_scenario(
     assert not _comes_out_as_written("flapping_node")
 
 
+def test_a_mint_that_goes_on_from_what_an_old_disk_had_shows_in_its_scenario(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SetBack, "look", lambda self, storage_key: self._own.look(storage_key))
+    assert not _comes_out_as_written("set_back")
+
+
 @pytest.mark.parametrize(
     ("bug", "scenario"),
     [
@@ -50,6 +58,7 @@ def test_a_window_that_begins_anew_with_each_return_shows_in_its_scenario(
         ("reaped_though_not_all_hold_it", "reaping_waits"),
         ("trees_miss_half_of_the_writes", "missed_writes_unasked"),
         ("exchange_brings_nothing_to_who_has_none", "lost_partition"),
+        ("old_disk_is_not_purged", "set_back"),
     ],
 )
 def test_a_bug_shows_in_the_scenario_about_it(bug: str, scenario: str) -> None:
