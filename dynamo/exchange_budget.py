@@ -12,7 +12,7 @@ from dynamo.metrics import Metrics
 from dynamo.pace import ClientLoad, Step, TokenBucket, step
 from dynamo.ports import Clock
 
-#: Of either rate, beside clients.
+#: Of either rate, and of the time, beside clients.
 CLIENTS_LEAVE: Final = 4
 #: A record that is read to see that it lies in another leaf costs this part of a key.
 READ_COST: Final = 10
@@ -42,6 +42,10 @@ class Budget:
         self._sleep = sleep
         self._load = ClientLoad(metrics.count)
         self._peer_busy_until = now
+        #: When room was last found, and until when there is none: where clients leave little of the
+        #: cores, all takes longer, and less is done.
+        self._began = now
+        self._pause_until = now
 
     async def room(self) -> None:
         """Return as soon as something may be done."""
@@ -50,8 +54,9 @@ class Budget:
             share = CLIENTS_LEAVE if self._makes_way(now) else 1
             for bucket, rate in zip((self._keys, self._bytes), self._rates, strict=True):
                 bucket.set_rate(max(rate // share, 1), now)
-            wait = max(self._keys.wait(now), self._bytes.wait(now))
-            if not wait:
+            wait = max(self._keys.wait(now), self._bytes.wait(now), self._pause_until - now)
+            if wait <= 0.0:
+                self._began = now
                 return
             await self._sleep(min(wait, LOOK_AGAIN))
 
@@ -60,6 +65,9 @@ class Budget:
         now = self._clock.monotonic()
         self._keys.take(keys + read // READ_COST, now)
         self._bytes.take(size, now)
+        if self._makes_way(now):
+            took = min(now - self._began, LOOK_AGAIN)
+            self._pause_until = now + took * (CLIENTS_LEAVE - 1)
 
     def batch(self) -> Step:
         """How much may be done at a time."""
