@@ -60,6 +60,8 @@ class Recovery:
         self._entropy = entropy
         #: Why all is to be marked and is not yet; "" most of the time.
         self._why = ""
+        #: Peers were shown what is there now, after one had seen more than there was at the start.
+        self._is_told = False
         #: Not 0 if the disk went back: when, in writes. What it had then is told from what came since.
         self._back = 0
         state = storage.opening.state
@@ -94,7 +96,8 @@ class Recovery:
         Start above what is known, so that no dot is minted twice, and refill.
         """
         directory, storage = self._directory, self._storage
-        if directory.start > known.start and storage.write_number > known.write_number:
+        is_above = directory.start > known.start and storage.write_number > known.write_number
+        if self._is_told and is_above:
             # Another peer has said so already. This one is dialled again, and goes by what is synced:
             # where nobody writes, nobody else would sync it.
             self._commit.when_synced(storage.write_number, _log_failure)
@@ -113,6 +116,7 @@ class Recovery:
             # What is owed by a disk that went back may have been overwritten and deleted since.
             self._replica.hints.discard_all()
             storage.raise_write_number(known.write_number + 1)
+            self._is_told = True
             # Synced at once: peers let this node in again when it shows the new number.
             self._commit.when_synced(storage.write_number, _log_failure)
         except DynamoError as error:

@@ -56,6 +56,7 @@ class Membership:
             metrics=metrics,
             address=config.address,
             learnt=book.addresses,
+            begun=Known(directory.start, storage.opening.recovered, directory.random),
         )
         self.gossip = GossipService(
             node_id=config.node_id,

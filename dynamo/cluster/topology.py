@@ -83,12 +83,15 @@ class Topology:
         metrics: Metrics,
         address: str = "",
         learnt: Mapping[str, str] = _NOWHERE_ELSE,
+        begun: Known | None = None,
     ) -> None:
         """`own`: this node, as the cluster file has it. `peers`: the other members' addresses, if the
         cluster file names no members; else seeds, some addresses that members are at.
         `standing`: this node's own start and synced write number, now. `address`: where this node is
         dialled today, "" for where `own` says. `learnt`: where members are dialled that are not where
-        the ring says, by id; looked at whenever `addresses` is.
+        the ring says, by id; looked at whenever `addresses` is. `begun`: what this node's storage had
+        when it was started, as long as it has not taken another start number: it is greeted with, so
+        that a disk that is put back cannot grow past what peers know before it meets them.
 
         Raises ConfigError if this node is not a member of its ring, StorageCorrupt.
         """
@@ -99,6 +102,7 @@ class Topology:
         self._peers = frozenset(peers)
         self._blobs = blobs
         self._standing = standing
+        self._begun = begun
         self._count = metrics.count
         #: Peers that have no ring either, by address.
         self._met: dict[str, Member] = {}
@@ -380,7 +384,9 @@ class Topology:
     # Gate ---------------------------------------------------------------------------------------
 
     def greeting(self) -> Greeting:
-        own, standing = self._own, self._standing()
+        own, standing, begun = self._own, self._standing(), self._begun
+        if begun is not None and begun.start == standing.start:
+            standing = begun
         ring = self.ring
         return Greeting(
             cluster_id=self._cluster.id,

@@ -101,6 +101,26 @@ async def test_a_node_behind_marks_everything_and_shows_more_than_is_known(
     assert (standing.start, standing.write_number > KNOWN.write_number) == (10, True)
 
 
+async def test_an_old_disk_is_marked_as_gone_back_and_an_emptied_one_has_nothing_of_before(
+    config: Callable[[bool], NodeConfig], start: Start
+) -> None:
+    """The old one has grown past what the peer knows by the time it meets it."""
+    node = await start(config(True))
+    node._recovery.on_behind(KNOWN)
+    assert {mark.back for mark in node._replica.refilling.values()} == {0}
+    await node.close()
+    node = await start(config(True))
+    first = node._replica.incarnation
+    assert node._storage is not None
+    assert node._topology.greeting().write_number == node._storage.opening.recovered
+    node._replica.mark_refill([((0, 0), RefillMark(("n2",), serving=True))])
+    node._recovery.on_behind(Known(1, 1))
+    marks = node._replica.refilling.values()
+    assert len(marks) == PARTITIONS
+    assert all(mark.back and mark.ours == (first, node._replica.incarnation) for mark in marks)
+    assert node._replica.incarnation != first
+
+
 async def test_a_node_that_is_above_what_a_peer_knows_syncs_what_it_shows(
     config: Callable[[bool], NodeConfig], start: Start
 ) -> None:

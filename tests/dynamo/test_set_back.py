@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 from little_cluster import LittleCluster, LittleNode, values
 from sortedcontainers import SortedDict
@@ -13,6 +14,7 @@ from sortedcontainers import SortedDict
 from dynamo.errors import Unavailable
 from dynamo.ports import Family
 from dynamo.record import decode_record
+from dynamo.refill_marks import RefillMark, decode_mark
 from dynamo.requests import ReadOptions, WriteOptions
 from dynamo.set_back import ASIDE_PREFIX
 from dynamo.sim.loop import run_virtual
@@ -225,3 +227,104 @@ def test_what_is_kept_is_merged_back_by_the_next_start_too() -> None:
         assert values(await cluster.get("c", b"k", ONE)) == {b"old", b"a", b"b", b"new"}
 
     play(scene)
+
+
+def test_who_comes_late_after_all_went_back_loses_nothing_to_those_who_did_not_wait() -> None:
+    """a and b serve without c, which alone has a write; none of them can say that it is not there."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        for other in "ab":
+            cluster.links.sever("c", other)
+        await cluster.put("c", b"k", b"1", options=WriteOptions(w=1))
+        await cluster.settle()
+        cluster.links.cut.clear()
+        images = {name: image(cluster.nodes[name]) for name in "abc"}
+        cluster.lose("c")
+        for name in "ab":
+            put_back(cluster, name, images[name])
+        await asyncio.sleep(20.0)
+        assert not any(cluster.nodes[name].refill.waiting for name in "ab")
+        node = put_back(cluster, "c", images["c"])
+        cluster.regain("c")
+        for name in "abc":
+            await refilled(cluster.nodes[name])
+            assert values(await cluster.get(name, b"k", ALL)) == {b"1"}
+        assert (aside(cluster, "c"), node.metrics.count["partitions_purged"]) == ([], 0)
+
+    play(scene)
+
+
+def test_a_peer_that_has_lost_its_disk_does_not_say_what_is_gone() -> None:
+    """b is empty, and a, which is whole, is down: what c had is all there is."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        cluster.lose("a")
+        await cluster.put("c", b"k", b"1", options=WriteOptions(w=2))
+        await cluster.settle()
+        old = image(cluster.nodes["c"])
+        cluster.lose("b")
+        put_back(cluster, "b", {})
+        cluster.nodes["b"].replica.refilling.clear()
+        cluster.nodes["b"].refill.mark_all()
+        put_back(cluster, "c", old)
+        cluster.regain("b")
+        await asyncio.sleep(20.0)
+        for name in "bc":
+            assert not cluster.nodes[name].refill.waiting
+            assert values(await cluster.get(name, b"k", ReadOptions(r=2))) == {b"1"}
+        assert aside(cluster, "c") == []
+
+    play(scene)
+
+
+def test_a_node_that_is_set_back_twice_before_it_has_settled_judges_all_of_it() -> None:
+    """It has taken a write in between, and the second copy is of then."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=W_ALL)
+        await cluster.settle()
+        old = image(cluster.nodes["c"])
+        reap(cluster, b"k", "abc")
+        cluster.links.drop_replies |= {("Page", "a"), ("Page", "b")}
+        put_back(cluster, "c", old)
+        await cluster.put("b", b"k", b"new", options=W_ALL)
+        await cluster.settle()
+        put_back(cluster, "c", image(cluster.nodes["c"]), start=3)
+        await cluster.put("b", b"k", b"newer", options=W_ALL)
+        cluster.links.drop_replies.clear()
+        await refilled(cluster.nodes["c"])
+        for name in "abc":
+            assert values(await cluster.get(name, b"k", ALL)) == {b"new", b"newer"}
+        assert aside(cluster, "c") == [b"old"]
+        facts = cluster.nodes["c"].storage.scan(
+            "facts", b"earlier/", b"earlier0", count_max=10, bytes_max=1 << 20
+        )
+        assert facts == []
+
+    play(scene)
+
+
+def test_what_an_old_disk_owes_is_not_delivered_while_that_may_be_long_gone() -> None:
+    async def scene(cluster: LittleCluster) -> None:
+        cluster.lose("b")
+        await cluster.put("a", b"k", b"old", options=WriteOptions(w=2))
+        await cluster.settle()
+        holder = next(name for name in "ac" if cluster.hints(name, b"k"))
+        old = image(cluster.nodes[holder])
+        for name in "ac":
+            cluster.links.kill(name)
+        put_back(cluster, holder, old)
+        await cluster.settle()
+        assert cluster.hints(holder, b"k") == {}
+        await cluster.nodes[holder].storage.flush()
+        replica = cluster.nodes[holder].replica
+        for place, mark in list(replica.refilling.items()):
+            replica.mark_refill(((place, msgspec.structs.replace(mark, back=0)),))
+        assert cluster.hints(holder, b"k") == {"b": True}
+
+    play(scene)
+
+
+def test_marks_of_before_are_read_as_they_were_meant() -> None:
+    data = msgspec.msgpack.encode((("n2", "n3"), True))
+    assert decode_mark(data) == RefillMark(("n2", "n3"), serving=True)

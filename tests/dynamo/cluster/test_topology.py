@@ -316,6 +316,27 @@ def test_a_peer_that_shows_less_than_it_did_is_told_so(shown: Known, behind: boo
         assert (refusal.known_start, refusal.known_write_number) == (5, 100)
 
 
+def test_a_start_is_greeted_with_what_it_began_with_until_it_takes_another_number() -> None:
+    """A disk that was put back has taken writes before it meets anybody who knows better."""
+    standing = Known(6, 250, b"s")
+    begun = Topology(
+        own=B,
+        cluster=NAMED,
+        peers=(),
+        blobs=Blobs(),
+        standing=lambda: standing,
+        metrics=Metrics(),
+        begun=Known(6, 90, b"s"),
+    )
+    a = node(A)
+    assert a.admit(node(B, standing=lambda: Known(5, 100, b"r")).greeting()) is None
+    refusal = a.admit(begun.greeting())
+    assert refusal is not None
+    assert refusal.code == "behind"
+    standing = Known(7, 251, b"t")
+    assert a.admit(begun.greeting()) is None
+
+
 def test_an_older_greeting_of_a_process_does_not_take_back_what_it_has_shown_since() -> None:
     standing = Known(5, 100, b"r")
     a, b = node(A), node(B, standing=lambda: standing)
