@@ -58,10 +58,10 @@ def reaper_of(owners: Sequence[str], up: Collection[str]) -> str | None:
 
 
 def held_by_all(
-    owners: Sequence[Sequence[str]], held: Mapping[str, Collection[int] | str]
+    owners: Sequence[Sequence[str]], held: Mapping[str, Mapping[int, str] | str]
 ) -> list[str]:
-    """For each record (`owners`: of each), "" if all its owners hold it, else why not. `held`: of each
-    owner the positions of what it holds, or why it did not say."""
+    """For each record (`owners`: of each), "" if all its owners hold it, else why not. `held`: what each
+    owner said of each position, "" if it holds that, or why it said nothing."""
     found = []
     for at, names in enumerate(owners):
         why = ""
@@ -70,8 +70,9 @@ def held_by_all(
             if isinstance(answer, str):
                 why = f"{name}: {answer}"
                 break
-            if at not in answer:
-                why = f"{name} does not hold the same record, on disk"
+            said = answer.get(at, "it says nothing of it")
+            if said:
+                why = f"{name}: {said}"
                 break
         found.append(why)
     return found
@@ -147,12 +148,13 @@ def births_to_go(
 
 class Tally:
     """What became of the records of one pass over the queue: how many went, and what the others wait
-    for. Bounded, whatever there is."""
+    for. `elsewhere`: due, and for another owner to try. Bounded, whatever there is."""
 
-    __slots__ = ("gone", "waiting")
+    __slots__ = ("elsewhere", "gone", "waiting")
 
     def __init__(self) -> None:
         self.gone = 0
+        self.elsewhere = 0
         self.waiting: dict[str, int] = {}
 
     def wait(self, why: str, count: int = 1) -> None:

@@ -31,7 +31,7 @@ from dynamo.rpc.reap_messages import (
 from ring.ring import Ring
 
 #: Records that one message names: an owner is kept by it for a millisecond or two.
-CHUNK: Final = 128
+CHUNK: Final = 64
 ASK_TIMEOUT: Final = 10.0
 #: Until all that clients may have under way has ended: longer operations hold up a batch.
 SETTLE_TIMEOUT: Final = 30.0
@@ -100,14 +100,12 @@ class Batch:
                 },
                 ASK_TIMEOUT,
             )
-            held: dict[str, list[int] | str] = {}
+            held: dict[str, dict[int, str] | str] = {}
             for name, ats in asked.items():
                 answer = answers[name]
+                held[name] = _held(answer, ats)
                 if isinstance(answer, Held):
                     starts.setdefault(name, set()).add(answer.start)
-                    held[name] = [ats[at] for at in answer.positions if at < len(ats)]
-                else:
-                    held[name] = _why(answer)
             waits += held_by_all(of_chunk, held)
         return waits, starts
 
@@ -191,6 +189,14 @@ def _asked(owners: Sequence[Sequence[str]]) -> dict[str, list[int]]:
         for name in names:
             found.setdefault(name, []).append(at)
     return found
+
+
+def _held(answer: Reply | Failure, ats: Sequence[int]) -> dict[int, str] | str:
+    """What an owner said of each position: "" if it holds that, else why not; or why it said nothing."""
+    if not isinstance(answer, Held):
+        return _why(answer)
+    found = {ats[position]: why for position, why in answer.refused if position < len(ats)}
+    return found | {ats[position]: "" for position in answer.positions if position < len(ats)}
 
 
 def _left_by(answer: Reply | Failure, ats: Sequence[int]) -> Iterator[tuple[int, str]]:

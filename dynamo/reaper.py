@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 #: Records of one batch, and while this node serves clients.
 BATCH: Final = 512
-BATCH_BESIDE_CLIENTS: Final = 128
+BATCH_BESIDE_CLIENTS: Final = 256
 #: Looked at in one turn of the loop: three milliseconds.
 LOOKED_AT_ONCE: Final = 64
 #: Places in the queue that are read in one go, and for one batch.
@@ -42,10 +42,13 @@ PAGE: Final = 500
 PAGES_MAX: Final = 10
 #: Births that leave one record at a time.
 BIRTHS: Final = 128
-#: Seconds between two batches, less and more by a quarter; beside clients; after some in vain, at most;
+#: Seconds between two batches, less and more by a quarter; beside clients; while there is more to take,
+#: alone and beside clients, who would else delete faster than that goes; after some in vain, at most;
 #: while a member is missing; while other owners see to what is due.
 ROUND_INTERVAL: Final = 1.0
 BESIDE_CLIENTS_INTERVAL: Final = 4.0
+MORE_INTERVAL: Final = 0.2
+MORE_BESIDE_CLIENTS_INTERVAL: Final = 0.5
 INTERVAL_MAX: Final = 30.0
 MISSING_INTERVAL: Final = 2.0
 OTHERS_INTERVAL: Final = 10.0
@@ -176,6 +179,8 @@ class Reaper:
                 if why != GONE:
                     self._tally.wait(why)
             self._in_vain = 0 if gone else self._in_vain + 1
+        if gone and not is_over:
+            return MORE_BESIDE_CLIENTS_INTERVAL if busy else MORE_INTERVAL
         return self._pause(busy=busy, is_over=is_over)
 
     def _what_hinders(self, missing: list[str]) -> str:
@@ -190,12 +195,12 @@ class Reaper:
         pause = min(pause * float(1 << min(self._in_vain, 10)), INTERVAL_MAX)
         if not is_over:
             return pause
-        tried, waiting, due_ms = self._tried, self._tally.waiting, self._due_ms
+        tried, elsewhere, due_ms = self._tried, self._tally.elsewhere, self._due_ms
         self._end_pass()
         if tried:
             return pause
-        if waiting or due_ms is None:
-            return OTHERS_INTERVAL  # others see to them
+        if elsewhere or due_ms is None:
+            return OTHERS_INTERVAL
         # Nothing can be due before.
         left = (due_ms - self._clock.wall_ms()) / 1000
         return min(max(left, pause), INTERVAL_MAX)
@@ -268,7 +273,7 @@ class Reaper:
             reaper = reapers[prefix] = reaper_of(self._owners_of(place_of(prefix)), up)
         if reaper == self._node_id:
             return True
-        self._tally.wait(f"{reaper} sees to it" if reaper else "no owner of it is up")
+        self._tally.elsewhere += 1
         return False
 
     def _doomed(self, batch: Batch, queued: Queued) -> Doomed | None:
@@ -325,5 +330,6 @@ class Reaper:
             reaped=self._count["tombstones_reaped"],
             dropped=self._count["tombstones_dropped"],
             shortened=self._count["births_dropped"],
+            elsewhere=max(self._last.elsewhere, self._tally.elsewhere),
             waiting=tuple(WaitStatus(why=why, records=count) for why, count in waiting.items()),
         )

@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 
 from dynamo.commit import GroupCommit
 from dynamo.errors import DynamoError, Malformed, StorageCorrupt
+from dynamo.hybrid_clock import stamp_at
 from dynamo.keys import split_storage_key
 from dynamo.metrics import Metrics
-from dynamo.ports import Call, Storage
+from dynamo.ports import Call, Clock, Storage
 from dynamo.reap_queue import LONG
-from dynamo.record import FORMAT, Record, encode_record
+from dynamo.record import FORMAT, Record, encode_record, highest_stamp
 from dynamo.refill_marks import Partition
 from dynamo.replica import Replica
 from dynamo.replica_deliver import ReplicaDeliver
@@ -52,11 +53,13 @@ class ReplicaReap:
         deliver: ReplicaDeliver,
         storage: Storage,
         commit: GroupCommit,
+        clock: Clock,
         metrics: Metrics,
         start: Callable[[], int],
     ) -> None:
         """`start`: the number of this start of the node."""
         self._start = start
+        self._clock = clock
         self._replica = replica
         self._deliver = deliver
         self._storage = storage
@@ -69,8 +72,10 @@ class ReplicaReap:
         """Answer with which of these records are here as they are, on disk."""
         if self._refuses_epoch(message.epoch, call) or self._takes_no_drop(call):
             return
-        held = [at for at, doomed in enumerate(message.entries) if not self._judge(doomed)[1]]
-        call.reply(Held(tuple(held), self._start()))
+        judged = [(at, self._judge(doomed)[1]) for at, doomed in enumerate(message.entries)]
+        held = tuple(at for at, why in judged if not why)
+        refused = tuple((at, why) for at, why in judged if why)
+        call.reply(Held(held, self._start(), refused))
 
     def on_drop(self, message: Drop, call: Call) -> None:
         """Drop those of these records that are still here as they are; answer Dropped once that is on
@@ -162,14 +167,24 @@ class ReplicaReap:
             if seen is None or seen.digest().digest != doomed.digest:
                 return None, "it is another record" if seen is not None else "it is not here"
             if not doomed.births:
-                # A body that is still here may be shown, if only by a clock that is behind.
-                return seen, "" if seen.stored.state == DEAD else "a body of it is still here"
+                return seen, self._why_not_dead(seen)
             used = {sibling.birth for sibling in seen.record().siblings}
         except (StorageCorrupt, Malformed):
             return None, "it is damaged"
         except DynamoError:
             return None, "it cannot be read now"
         return seen, "" if used.isdisjoint(doomed.births) else "a value of such a birth is there"
+
+    def _why_not_dead(self, seen: Seen) -> str:
+        """ "" for a record that nothing depends on any more."""
+        if seen.stored.state != DEAD:
+            # A body that is still here may be shown, if only by a clock that is behind.
+            return "a body of it is still here"
+        if stamp_at(self._clock.wall_ms()) < highest_stamp(seen.record()):
+            # Where the last write wins, what is minted without it here would be below it, and lose to
+            # it should another owner keep it.
+            return "its stamp is ahead of this node's clock"
+        return ""
 
     def _shorten(self, storage_key: bytes, seen: Seen, births: tuple[bytes, ...]) -> int:
         """Put the same record without these births in its place; returns the write number."""

@@ -177,6 +177,7 @@ class NodeServices:
             deliver=deliver,
             storage=storage,
             commit=commit,
+            clock=clock,
             metrics=metrics,
             start=lambda: directory.start,
         )

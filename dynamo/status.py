@@ -272,7 +272,8 @@ class TombstonesStatus(msgspec.Struct, frozen=True, kw_only=True):
     if none was met. `after_s`: for so long a tombstone is left alone. `trying`: records of the batch
     under way. `reaped`: tombstones that this node saw to be dropped everywhere, since its start;
     `dropped`: of its own copies, whoever saw to it; `shortened`: records that births have left here.
-    `waiting`: of the records that this node is to see to, what those that were tried wait for.
+    `elsewhere`: records that are due, and that another owner sees to. `waiting`: of those that this node
+    sees to, what the ones that were tried wait for.
     """
 
     node: str
@@ -285,4 +286,5 @@ class TombstonesStatus(msgspec.Struct, frozen=True, kw_only=True):
     reaped: int
     dropped: int
     shortened: int
+    elsewhere: int
     waiting: tuple[WaitStatus, ...]

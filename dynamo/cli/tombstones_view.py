@@ -18,6 +18,7 @@ COLUMNS: Final = (
     Column("long vectors", drop=3, right=True),
     Column("under way", drop=2, right=True),
     Column("waiting", right=True),
+    Column("others'", drop=4, right=True),
     Column("reaped", right=True),
     Column("dropped here", drop=1, right=True),
 )
@@ -92,6 +93,6 @@ def _cells(status: TombstonesStatus) -> list[str]:
     oldest = "-" if status.oldest_s is None else show_seconds(status.oldest_s)
     return [
         *(status.node, str(status.tombstones), oldest, str(status.births), str(status.trying)),
-        *(str(sum(wait.records for wait in status.waiting)), str(status.reaped)),
-        str(status.dropped),
+        *(str(sum(wait.records for wait in status.waiting)), str(status.elsewhere)),
+        *(str(status.reaped), str(status.dropped)),
     ]

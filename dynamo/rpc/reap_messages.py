@@ -40,6 +40,12 @@ _Reason = Annotated[str, Meta(max_length=200)]
 _Taken = Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=PLACES_MAX)]
 
 
+_Refused = Annotated[
+    tuple[tuple[Annotated[int, Meta(ge=0, lt=REAPED_MAX)], _Reason], ...],
+    Meta(max_length=REAPED_MAX),
+]
+
+
 class Doomed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A record that is to go, or to lose `births`, if it is the very one with this `digest` (as of
     `dynamo.record.record_digest`)."""
@@ -100,10 +106,12 @@ class Drop(Message, frozen=True, array_like=True, tag=22):
 
 
 class Held(Message, frozen=True, array_like=True, tag=82):
-    """`positions`: of the entries that the sender holds as they are, on disk. `start`: of the sender."""
+    """`positions`: of the entries that the sender holds as they are, on disk. `start`: of the sender.
+    `refused`: of the other entries, each with why."""
 
     positions: _Positions
     start: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    refused: _Refused = ()
 
 
 class Settled(Message, frozen=True, array_like=True, tag=83):
@@ -115,10 +123,7 @@ class Settled(Message, frozen=True, array_like=True, tag=83):
 class Dropped(Message, frozen=True, array_like=True, tag=84):
     """What was asked is on disk. `refused`: positions that were left as they are, each with why."""
 
-    refused: Annotated[
-        tuple[tuple[Annotated[int, Meta(ge=0, lt=REAPED_MAX)], _Reason], ...],
-        Meta(max_length=REAPED_MAX),
-    ]
+    refused: _Refused
 
 
 class HintsSeen(Message, frozen=True, array_like=True, tag=85):

@@ -42,12 +42,15 @@ def test_the_first_owner_that_is_up_tries() -> None:
 
 def test_a_record_goes_on_only_where_all_its_owners_hold_it() -> None:
     owners = [("a", "b"), ("a", "c"), ("b", "c")]
-    held: dict[str, list[int] | str] = {"a": [0, 1], "b": [0, 2], "c": "no answer in time"}
+    held: dict[str, dict[int, str] | str] = {
+        "a": {0: "", 1: ""},
+        "b": {0: "", 2: ""},
+        "c": "no answer in time",
+    }
     assert held_by_all(owners, held) == ["", "c: no answer in time", "c: no answer in time"]
-    assert held_by_all(owners[:1], {"a": [0], "b": []}) == [
-        "b does not hold the same record, on disk"
-    ]
-    assert held_by_all(owners[:1], {"a": [0]}) == ["b: was not asked"]
+    assert held_by_all(owners[:1], {"a": {0: ""}, "b": {0: "gone"}}) == ["b: gone"]
+    assert held_by_all(owners[:1], {"a": {0: ""}, "b": {}}) == ["b: it says nothing of it"]
+    assert held_by_all(owners[:1], {"a": {0: ""}}) == ["b: was not asked"]
 
 
 @pytest.mark.parametrize(

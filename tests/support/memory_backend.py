@@ -273,6 +273,7 @@ class MemoryBackend:
             reaped=11,
             dropped=30,
             shortened=4,
+            elsewhere=3,
             waiting=(
                 WaitStatus(why="n3 cannot be reached", records=5),
                 WaitStatus(why="n2: it owes writes of the partition to others (hints)", records=1),

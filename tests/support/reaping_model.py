@@ -288,10 +288,10 @@ class Model:
         if not record.is_dead:
             return
         if "held" not in self.without:
-            held: dict[str, list[int] | str] = {}
+            held: dict[str, dict[int, str] | str] = {}
             for name in self.shuffled(OWNERS):
                 yield
-                held[name] = [0] if self.nodes[name].record == record else []
+                held[name] = {0: ""} if self.nodes[name].record == record else {}
             if held_by_all([OWNERS], held) != [""]:
                 return
         first: dict[str, Look | str] = {}

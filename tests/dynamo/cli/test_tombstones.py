@@ -33,7 +33,7 @@ async def test_it_says_how_many_wait_and_what_for(
     assert lines[0] == (
         "7 tombstones are kept, all copies counted, at 1 of 1 nodes asked; they are left alone for 1m 0s"
     )
-    assert lines[3].split() == ["n1", "7", "1m", "30s", "2", "1", "6", "11", "30"]
+    assert lines[3].split() == ["n1", "7", "1m", "30s", "2", "1", "6", "3", "11", "30"]
     assert lines[4:] == [
         "",
         "1 record at n1 waits: n2: it owes writes of the partition to others (hints)",

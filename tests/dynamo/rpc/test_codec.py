@@ -121,6 +121,7 @@ REPLIES: list[Reply] = [
     ),
     Pulled((b"r", b""), (1,)),
     Held((0, 2), 1),
+    Held((0,), 1, ((1, "it is not here"),)),
     Settled(1),
     HintsSeen(((0, "a hint for n2"),), 1, 2, b"incarnation", (3,)),
     Dropped(((1, "changed"),)),
