@@ -102,32 +102,44 @@ class RefillMarks:
         return bool(fact) and self._storage.get("facts", fact) is None
 
     def mark_refill(self, marks: Iterable[tuple[Partition, RefillMark]]) -> int:
-        """Durably note that these partitions may have lost writes; returns the write number.
+        """Durably note that these partitions may have lost writes; returns the write number. Uses the
+        space that is kept free.
 
-        Raises StorageError; in memory they are marked all the same.
+        Raises StorageError; in memory they are marked all the same, unless that ends that the disk went
+        back: what comes then is written as on any other, which the mark on disk would deny.
         """
         writes = []
+        ended = {}
         for place, mark in marks:
-            self.refilling[place] = mark
+            if self.is_back(place) and not mark.back:
+                ended[place] = mark
+            else:
+                self.refilling[place] = mark
             writes.append(
                 Write("facts", REFILL_PREFIX + partition_prefix(*place), _encode_mark(mark))
             )
-        return self._storage.write(writes) if writes else self._storage.write_number
+        if not writes:
+            return self._storage.write_number
+        number = self._storage.write(writes, reserve=True)
+        self.refilling |= ended
+        return number
 
     def note_must_refill(self, must: bool, *, back: bool = False) -> int:
         """Durably note, or forget, that everything is still to be marked; `back`: as of a disk that went
         back. Returns the write number. Raises StorageError."""
         self.must_refill, self.must_set_back = must, must and back
         note = (_ALL_BACK if back else _ALL) if must else None
-        return self._storage.write((Write("facts", REFILL_ALL, note),))
+        return self._storage.write((Write("facts", REFILL_ALL, note),), reserve=True)
 
     def refilled(self, place: Partition) -> int:
-        """Every peer has been read for this partition: forget the mark."""
+        """Every peer has been read for this partition: forget the mark. Raises StorageError; then it is
+        there still."""
+        number = self._storage.write(
+            (Write("facts", REFILL_PREFIX + partition_prefix(*place), None),), reserve=True
+        )
         del self.refilling[place]
         self._count["partitions_refilled"] += 1
-        return self._storage.write(
-            (Write("facts", REFILL_PREFIX + partition_prefix(*place), None),)
-        )
+        return number
 
     def _load_marks(self) -> None:
         try:
