@@ -208,8 +208,8 @@ def _late_fallback(rng: random.Random, names: tuple[str, ...], burst: Burst) -> 
 
 
 def _held_up_while_reaped(rng: random.Random, names: tuple[str, ...], burst: Burst) -> list[Fault]:
-    """A node misses writes; what another sends, a repair of it say, is held up until what covers that may
-    have been reaped."""
+    """A node misses writes; what another sends, a repair of it say, is held up until what covers that
+    may have been reaped."""
     missing, sending = rng.sample(names, 2)
     part = burst.seconds / 4
     return [

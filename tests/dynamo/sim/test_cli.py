@@ -222,7 +222,7 @@ _CRASH = {"at": 1.0, "kind": "crash", "nodes": ["a"]}
         ({"faults": [{**_CRASH, "nodes": ["a", "b"]}]}, "it befalls 1 nodes"),
         ({"faults": [{**_CRASH, "kind": "bridge"}]}, "it befalls 2 nodes or more"),
         ({"faults": [{**_CRASH, "kind": "crush"}]}, "Invalid enum value 'crush'"),
-        ({"faults": [{**_CRASH, "kind": "crash_at"}]}, "crash_at and hint_crash have a point"),
+        ({"faults": [{**_CRASH, "kind": "crash_at"}]}, "a point, nothing else has"),
         ({"faults": [{**_CRASH, "second": 1}]}, "unknown field `second`"),
         ({"faults": [{**_CRASH, "seconds": -1.0}]}, "lasts over 600 s"),
         ({"faults": [{**_CRASH, "kind": "slow_node"}]}, "its number is not in 1..1000"),

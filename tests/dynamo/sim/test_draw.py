@@ -22,7 +22,7 @@ def test_every_kind_of_fault_is_drawn_sooner_or_later() -> None:
 
 def test_some_seeds_are_calm_and_none_is_mere_noise() -> None:
     counts = sorted(len(plan.faults) for plan in PLANS)
-    assert counts[0] <= 1
+    assert counts[0] <= 2
     assert counts[-1] < 60
 
 
