@@ -19,9 +19,8 @@ from dynamo.keys import PREFIX_BYTES
 from dynamo.own_records import OwnRecords
 from dynamo.reap_batch import Batch
 from dynamo.record import Sibling
-from dynamo.refill_marks import Partition, RefillMarks
+from dynamo.refill_marks import RefillMarks
 from dynamo.replica_reap import ReplicaReap
-from dynamo.replica_trees import NOT_READY, ReplicaTrees
 from dynamo.rpc.exchange_messages import LookedAt
 from dynamo.rpc.reap_messages import Doomed
 from dynamo.seen import Seen
@@ -136,18 +135,6 @@ def _kept_trees_are_believed_after_a_crash(patch: Patches) -> None:
     patch.set(KeptTrees, "take", take)
 
 
-def _trees_are_compared_while_they_are_built(patch: Patches) -> None:
-    ready_tree = ReplicaTrees.ready_tree
-
-    def any_tree(self: ReplicaTrees, place: Partition) -> Any:
-        found = ready_tree(self, place)
-        if found is not NOT_READY:
-            return found
-        return self._replica.forest.trees.get(self._replica.prefixes.get(place, b""), found)
-
-    patch.set(ReplicaTrees, "ready_tree", any_tree)
-
-
 # Exchanges ----------------------------------------------------------------------------------------
 
 
@@ -203,7 +190,6 @@ UPKEEP_BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_trees_miss_what_is_dropped, "trees are not told of what is reaped"),
     (_trees_miss_half_of_the_writes, "trees are not told of new records"),
     (_kept_trees_are_believed_after_a_crash, "trees of an earlier start are believed"),
-    (_trees_are_compared_while_they_are_built, "a tree is compared that is not built yet"),
     (_exchange_leaves_siblings_apart, "an exchange leaves two siblings where they are"),
     (_exchange_brings_nothing_to_who_has_none, "an exchange brings no key to who has none of it"),
     (_expired_body_comes_back, "the body of an expired value comes back with a merge"),
