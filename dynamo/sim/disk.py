@@ -94,6 +94,8 @@ class Disk:
         self.on_hint: Callable[[bytes, bytes | None, bytes | None], None] | None = None
         #: Told when a record was removed: its key, and what lay there.
         self.on_gone: Callable[[bytes, bytes], None] | None = None
+        #: Told when a record has taken the place of another, which were two of the same key.
+        self.on_put: Callable[[bytes, bytes, bytes], None] | None = None
         #: Around a rebuild of the database, which loses what lies beside the damage too.
         self.around_rebuild: Callable[[], AbstractContextManager[object]] = nullcontext
         self._factor = 1.0
@@ -137,7 +139,8 @@ class Disk:
         watched = [
             write
             for write in writes
-            if write.family == "hints" or (write.value is None and write.family == "records")
+            if write.family == "hints"
+            or (write.family == "records" and (write.value is None or self.on_put is not None))
         ]
         if not watched:
             return self.database.append(writes)
@@ -152,8 +155,10 @@ class Disk:
         if write.family == "hints":
             if self.on_hint is not None:
                 self.on_hint(write.key, before, write.value)
-        elif before is not None and self.on_gone is not None:
+        elif before is not None and write.value is None and self.on_gone is not None:
             self.on_gone(write.key, before)
+        elif before is not None and write.value is not None and self.on_put is not None:
+            self.on_put(write.key, before, write.value)
 
     def sync(self, sequence: int) -> None:
         """Put on disk what was written up to that number. Raises OSError."""

@@ -7,13 +7,15 @@ What was removed so must never be seen again (`dynamo.sim.checks`). Knows nothin
 
 from __future__ import annotations
 
+from functools import partial
+
 from dynamo.errors import Malformed, StorageCorrupt
 from dynamo.record import VALUE, decode_record
 from dynamo.sim.apart import is_apart
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.hints import hint_copy
-from dynamo.sim.history import NOTHING, History, Reaped, some, writes_in
-from dynamo.stored import decode_stored
+from dynamo.sim.history import NOTHING, History, Reaped, some, write_of, writes_in
+from dynamo.stored import EXPIRING, decode_stored
 
 
 class Reaps:
@@ -29,6 +31,29 @@ class Reaps:
         #: Records that went before, with what they lay under: what was proved once holds for ever.
         self._proved: set[tuple[bytes, bytes]] = set()
         cluster.on_gone = self._gone
+
+    def watch_bodies(self) -> None:
+        """See to it that no body comes back to a disk that has let it go."""
+        for name, node in self._cluster.nodes.items():
+            node.disk.on_put = partial(self._put, name)
+
+    def _put(self, name: str, storage_key: bytes, before: bytes, after: bytes) -> None:
+        key = self._keys.get(storage_key)
+        if key is None:
+            return
+        try:
+            now = decode_stored(storage_key, after)
+            if now.state != EXPIRING:
+                return
+            _, gone = _bodies(decode_stored(storage_key, before).record)
+            back = gone & _bodies(now.record)[0]
+        except StorageCorrupt:
+            return  # what it was is not known any more
+        if back:
+            self._history.broken_reaps.append(
+                f"the body of {some(back)} of {key!r} is back on the disk of {name} at"
+                f" {self._cluster.loop.time():.4f} s"
+            )
 
     def stored(self, node: str, routing_key: bytes, record: bytes) -> None:
         """A node is given this record to merge: nothing may be in it that went for good."""
@@ -114,3 +139,12 @@ class Reaps:
             loss.node == owner and loss.key == key and loss.at <= now <= loss.whole_at
             for loss in self._history.losses
         )
+
+
+def _bodies(encoded: bytes) -> tuple[frozenset[int], frozenset[int]]:
+    """The writes of a record that have their bodies, and those that have lost them."""
+    siblings = decode_record(encoded).siblings
+    return (
+        frozenset(write_of(one) for one in siblings if one.content is not None),
+        frozenset(write_of(one) for one in siblings if one.content is None),
+    )

@@ -167,6 +167,8 @@ class _Run:
             key for key in self.history.owners if bucket_of(key) == LWW_BUCKET
         )
         looks = Looks(cluster, self.history)
+        if plan.expired:
+            looks.watch_bodies()
         workload = Workload(plan, cluster, self.history, looks=looks)
         try:
             async with cluster:

@@ -33,7 +33,7 @@ class Testimony(Witness):
         self._cluster = cluster
         self._history = history
         self._ledger = ledger
-        self._reaps = Reaps(cluster, history)
+        self.reaps = Reaps(cluster, history)
         self._keys = {cluster.routing_key(key): key for key in history.owners}
         #: By who asked, and key.
         self._answers: dict[tuple[str, bytes], list[_Answer]] = {}
@@ -63,7 +63,7 @@ class Testimony(Witness):
 
     def stored(self, node: str, key: bytes, record: bytes) -> None:
         """Note that nothing comes back."""
-        self._reaps.stored(node, key, record)
+        self.reaps.stored(node, key, record)
 
     def owed(self, node: str, key: bytes, targets: Sequence[int], *, certain: bool) -> None:
         """Note what the node owes."""
@@ -94,6 +94,10 @@ class Looks:
         self.ledger = Ledger(cluster, history)
         self._testimony = Testimony(cluster, history, self.ledger)
         cluster.witness = self._testimony
+
+    def watch_bodies(self) -> None:
+        """As of `Reaps`."""
+        self._testimony.reaps.watch_bodies()
 
     def before(self, operation: Operation) -> None:
         """Note what its key's owners have."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from dynamo.ports import Write
+from dynamo.record import decode_record, encode_record, without_expired_bodies
 from dynamo.requests import WriteOptions
 from dynamo.sim import Cluster, simulate
-from dynamo.sim.history import TOMBSTONE_TAG, History, Operation
+from dynamo.sim.history import EXPIRY_EARLY_MS, TOMBSTONE_TAG, History, Operation
 from dynamo.sim.reaps import Reaps
-from dynamo.stored import decode_stored
+from dynamo.stored import DEAD, decode_stored, encode_stored
 
 K = b"k"
 
@@ -137,6 +138,25 @@ def test_what_was_covered_must_not_be_stored_again() -> None:
 
     (broken,) = judge(scene).broken_reaps
     assert "is given {0}" in broken
+
+
+def test_a_body_must_not_come_back_to_a_disk_that_let_it_go() -> None:
+    async def scene(cluster: Cluster, reaps: Reaps) -> None:
+        reaps.watch_bodies()
+        options = WriteOptions(w="all", expires_ms=EXPIRY_EARLY_MS)
+        await cluster.write(cluster.owners(K)[0], K, b"0", options=options)
+        storage_key = cluster.storage_key(K)
+        disk = cluster.nodes["a"].disk
+        whole = disk.current("records", storage_key)
+        assert whole is not None
+        stored = decode_stored(storage_key, whole)
+        bare = encode_record(without_expired_bodies(decode_record(stored.record), 1 << 50))
+        gone = encode_stored(storage_key, stored.birth, stored.counter, bare, state=DEAD)
+        for data in (gone, gone, whole):
+            disk.append((Write("records", storage_key, data),))
+
+    (broken,) = judge(scene).broken_reaps
+    assert "the body of {0} of b'k' is back on the disk of a" in broken
 
 
 def _encoded(cluster: Cluster, data: bytes) -> bytes:
