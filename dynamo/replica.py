@@ -239,6 +239,7 @@ class Replica(Merging):
             self.reply_synced(number, storage_key, call)
             return
         self._count["hints_left_to_antientropy"] += len(owed.refused)
+        self.sync()  # nobody waits for those that were taken
         why = next(iter(owed.refused.values()))
         none_taken = len(owed.refused) == len(targets)
         self.refusing.refuse(call, self.refusing.no_hint(why, definite=none_taken))
