@@ -147,6 +147,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "earlier_records_removed": "Records of a disk that went back that no peer knew.",
     "earlier_records_returned": "Records of a disk that went back that count, as no peer could tell.",
     "earlier_tombstones_dropped": "Tombstones that only this disk had, which went back in time.",
+    "arrivals_forgotten": "Records that came before all members were met, beyond what is remembered.",
     "partitions_purged": "Partitions of a disk that went back, judged by what peers have.",
     "partitions_unpurged": "Partitions of a disk that went back that count as they were: all went back.",
     "partitions_refilled": "Partitions read back from all their peers.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from dynamo.arrivals import Arrivals
 from dynamo.commit import GroupCommit
 from dynamo.context import CONTEXT_BYTES_MAX, context_bytes
 from dynamo.errors import Malformed, StorageCorrupt
@@ -38,7 +39,7 @@ from dynamo.record import (
 )
 from dynamo.refusing import STAMPS_USED_UP
 from dynamo.resolve import holds
-from dynamo.rpc.messages import Mint, Minted, Refused, Store
+from dynamo.rpc.messages import NO_HINT, Mint, Minted, Refused, Store
 from dynamo.seen import Seen
 from dynamo.stored import Stored
 from dynamo.version import Dot, Vector, birth_bytes, birth_sequence, join
@@ -101,6 +102,8 @@ class Merging(OwnRecords):
         self._incarnation = incarnation
         #: Those of this process, the last of them if there were many.
         self.incarnations: tuple[bytes, ...] = (incarnation,)
+        #: What has come since the start, while that has to be told from what was there.
+        self.arrivals = Arrivals(metrics=metrics)
         self._sequence = 0
         #: Begins anew with each process: a mint goes above the record that it reads from disk.
         self._stamps = HybridClock()
@@ -199,6 +202,8 @@ class Merging(OwnRecords):
         it is a client's write that does not count, for its stamp. Raises DynamoError."""
         stored = shelf.load_for_merge(storage_key)
         if stored is not None and stored.record == message.record:
+            if self.arrivals.is_open:
+                self._note_arrival(storage_key, read_record(stored.record), message.hint_for)
             return shelf.unsynced.get(storage_key)
         check_routing_key(message.key)
         incoming = decode_record(message.record)
@@ -210,23 +215,34 @@ class Merging(OwnRecords):
             if refused is not None:
                 return refused
         if stored is None:
-            return shelf.put(storage_key, None, b"", 0, incoming, message.record, reserve)
+            number = shelf.put(storage_key, None, b"", 0, incoming, message.record, reserve)
+            if self.arrivals.is_open:
+                self._note_arrival(storage_key, incoming, message.hint_for)
+            return number
         local = read_record(stored.record)
         merged = merge(local, incoming)
+        pending: int | None
         if merged == local:
-            if message.lww:
-                return refused_older(incoming, merged) or shelf.unsynced.get(storage_key)
-            return shelf.unsynced.get(storage_key)
-        dots = {(s.birth, s.counter) for s in merged.siblings}
-        if len(dots) < len(merged.siblings):
-            self._alarm("dots_with_two_values", "one dot has two values; both are kept")
-        encoded = message.record if merged == incoming else encode_record(merged)
-        number = shelf.put(
-            storage_key, stored, stored.birth, stored.counter, merged, encoded, reserve
-        )
+            pending = shelf.unsynced.get(storage_key)
+        else:
+            dots = {(s.birth, s.counter) for s in merged.siblings}
+            if len(dots) < len(merged.siblings):
+                self._alarm("dots_with_two_values", "one dot has two values; both are kept")
+            encoded = message.record if merged == incoming else encode_record(merged)
+            pending = shelf.put(
+                storage_key, stored, stored.birth, stored.counter, merged, encoded, reserve
+            )
+        if self.arrivals.is_open:
+            self._note_arrival(storage_key, incoming, message.hint_for)
         if message.lww:
-            return refused_older(incoming, merged) or number
-        return number
+            return refused_older(incoming, merged) or pending
+        return pending
+
+    def _note_arrival(self, storage_key: bytes, incoming: Record, hint_for: int) -> None:
+        """Of a key that this node owns: should its disk turn out to have gone back, this is no part of
+        what that had before."""
+        if hint_for == NO_HINT:
+            self.arrivals.note(storage_key, incoming.vector)
 
     def let_bodies_go(self, storage_key: bytes, entry: bytes, now_ms: int) -> tuple[int, int]:
         """Write this node's record without the bodies of values that expired long before `now_ms`

@@ -70,6 +70,8 @@ class Recovery:
             self._why = storage.opening.why or state
         elif replica.must_refill:
             self._why = "an earlier start was to refill, and what it has read is not known"
+        if self._has_past:
+            replica.arrivals.open()
         if state in _WENT_BACK or (self._why and replica.must_set_back):
             self._back = storage.write_number + 1
 
@@ -113,6 +115,7 @@ class Recovery:
                 self._replica.note_must_refill(True, back=self._back > 0)
             elif not self._mark_all():
                 return  # said again by the next refusal
+            self._replica.set_back.tell_apart(self._replica.arrivals.take())
             # What is owed by a disk that went back may have been overwritten and deleted since.
             self._replica.hints.discard_all()
             storage.raise_write_number(known.write_number + 1)

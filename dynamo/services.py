@@ -474,6 +474,10 @@ class NodeServices:
         self._recovery.on_behind(known)
 
     def _on_connected(self, node_id: str) -> None:
+        ring = self._topology.ring
+        if ring is not None and self._replica.arrivals.is_open:
+            others = [member.id for member in ring.members if member.id != self.config.node_id]
+            self._replica.arrivals.met(node_id, others)
         self._detector.connected(node_id)
         self._refill.wake()
         self._handoff.on_connected(node_id)

@@ -13,7 +13,7 @@ nothing of peers, nor of when anything is to be judged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dynamo.earlier import Judged, judge
@@ -22,11 +22,11 @@ from dynamo.keys import after_prefix, partition_prefix, partition_range
 from dynamo.metrics import Metrics
 from dynamo.own_records import OwnRecords
 from dynamo.ports import Storage, Write
-from dynamo.record import EMPTY, Record, encode_record, merge, read_record
+from dynamo.record import EMPTY, FORMAT, Record, encode_record, merge, read_record
 from dynamo.refill_marks import EARLIER_PREFIX, GENERATION_BYTES, Partition, place_of
 from dynamo.seen import Seen
 from dynamo.stored import Stored, decode_stored, encode_stored
-from dynamo.version import Dot
+from dynamo.version import Dot, Vector
 
 ASIDE_PREFIX: Final = b"aside/"
 #: Looked at in one go: a millisecond or two.
@@ -87,6 +87,25 @@ class SetBack:
         if there is not None and merge(record, read_record(there.record)) != record:
             kept = encode_stored(storage_key, b"", 0, there.record)
         return there, (Write("facts", own.earlier_key(storage_key), kept),)
+
+    def tell_apart(self, arrivals: Iterable[tuple[bytes, Vector]]) -> None:
+        """What came before it was found out that the disk went back, as (storage key, vector of all
+        that came), is none of what was there before. Raises StorageError."""
+        own = self._own
+        for storage_key, vector in arrivals:
+            if not own.is_earlier(storage_key):
+                continue
+            there = own.load_for_merge(storage_key)
+            if there is None:
+                continue
+            seen = dict(vector)
+            came = tuple(
+                sibling
+                for sibling in read_record(there.record).siblings
+                if sibling.counter <= seen.get(sibling.birth, 0)
+            )
+            record = Record(FORMAT, vector, came)
+            self.put(storage_key, None, b"", 0, record, encode_record(record), True)
 
     # What becomes of what was there -------------------------------------------------------------
 

@@ -51,7 +51,7 @@ RANKS = """
     rpc.links rpc.dial
     rpc.peers
 
-    commit ask backlog sync_point admission reap_queue
+    arrivals commit ask backlog sync_point admission reap_queue
     refusing cluster.later_ring reap_batch refill_marks
     own_records
     merging hint_account exchange_what set_back

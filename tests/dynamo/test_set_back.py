@@ -11,7 +11,9 @@ import pytest
 from little_cluster import LittleCluster, LittleNode, values
 from sortedcontainers import SortedDict
 
+from dynamo.arrivals import ENTRIES_MAX, Arrivals
 from dynamo.errors import Unavailable
+from dynamo.metrics import Metrics
 from dynamo.ports import Family
 from dynamo.record import decode_record
 from dynamo.refill_marks import RefillMark, decode_mark
@@ -20,7 +22,7 @@ from dynamo.set_back import ASIDE_PREFIX
 from dynamo.sim.loop import run_virtual
 from dynamo.store.memory import MemoryStorage
 from dynamo.stored import decode_stored
-from dynamo.version import incarnation_bytes
+from dynamo.version import birth_bytes, incarnation_bytes
 
 ALL = ReadOptions(r="all")
 ONE = ReadOptions(r=1)
@@ -323,6 +325,51 @@ def test_what_an_old_disk_owes_is_not_delivered_while_that_may_be_long_gone() ->
         assert cluster.hints(holder, b"k") == {"b": True}
 
     play(scene)
+
+
+def test_what_came_before_it_was_found_out_is_kept_apart_from_what_was_there() -> None:
+    """b alone knows that c's disk went back, and meets it late; a, which sent a write, is gone then."""
+
+    async def scene(cluster: LittleCluster) -> None:
+        await cluster.put("a", b"k", b"old", options=W_ALL)
+        await cluster.settle()
+        old = image(cluster.nodes["c"])
+        reap(cluster, b"k", "abc")
+        cluster.lose("b")
+        node = put_back(cluster, "c", old)
+        node.replica.refilling.clear()
+        node.replica.arrivals.open()
+        await cluster.put("a", b"k", b"new", options=WriteOptions(w=2))
+        await cluster.settle()
+        node.refill.mark_all(node.storage.write_number + 1, node.replica.incarnations)
+        node.replica.set_back.tell_apart(node.replica.arrivals.take())
+        cluster.lose("a")
+        cluster.regain("b")
+        node.refill.wake()
+        await asyncio.sleep(20.0)
+        assert not node.refill.waiting
+        assert values(await cluster.get("c", b"k", ReadOptions(r=2))) == {b"new"}
+        assert aside(cluster, "c") == [b"old"]
+
+    play(scene)
+
+
+def test_arrivals_are_noted_up_to_a_bound_and_until_every_member_is_met() -> None:
+    metrics = Metrics()
+    arrivals = Arrivals(metrics=metrics)
+    arrivals.open()
+    births = [birth_bytes(incarnation_bytes(1, b"8 bytes."), number) for number in range(1, 4)]
+    arrivals.note(b"k", ((births[0], 1),))
+    arrivals.note(b"k", ((births[0], 2), (births[1], 1)))
+    assert arrivals.take() == [(b"k", ((births[0], 2), (births[1], 1)))]
+    long = tuple((birth_bytes(incarnation_bytes(1, b"8 bytes."), n), 1) for n in range(1, 101))
+    for number in range(ENTRIES_MAX // 100):
+        arrivals.note(b"%d" % number, tuple(sorted(long)))
+    assert metrics.count["arrivals_forgotten"] == 1
+    arrivals.met("b", ("b", "c"))
+    assert arrivals.is_open
+    arrivals.met("c", ("b", "c"))
+    assert (arrivals.is_open, len(arrivals)) == (False, 0)
 
 
 def test_marks_of_before_are_read_as_they_were_meant() -> None:
