@@ -138,6 +138,9 @@ class Losses:
         """A node says that it has read all others: then it has what they had when it lost its copy,
         and have to this day."""
         has, now = self.covered(loss.node, loss.key), self._cluster.loop.time()
+        # What was reaped is gone from one disk a little earlier than from the next.
+        gone = [one.covered for one in self._history.reaped if one.key == loss.key]
+        has = has.union(*gone)
         for owner, had in elsewhere.items():
             missing = had & self.covered(owner, loss.key) - has - self._history.fading(loss.key)
             if missing:
