@@ -83,6 +83,11 @@ async def start() -> AsyncIterator[Callable[[NodeConfig], asyncio.Future[NodeSer
 Start = Callable[[NodeConfig], asyncio.Future[NodeServices]]
 
 
+def _refuse(writes: object, *, reserve: bool = False) -> int:
+    """As `Storage.write` of a disk without any room."""
+    raise StorageRefusesWrites("no room", reason="disk_full")
+
+
 async def synced(node: NodeServices, above: int) -> None:
     assert node._storage is not None
     async with asyncio.timeout(10):
@@ -227,10 +232,7 @@ async def test_marks_that_a_full_disk_refuses_hold_in_memory_and_are_tried_again
     assert storage is not None
     write = storage.write
 
-    def refuse(writes: object) -> int:
-        raise StorageRefusesWrites("no room", reason="disk_full")
-
-    monkeypatch.setattr(storage, "write", refuse)
+    monkeypatch.setattr(storage, "write", _refuse)
     node._recovery.on_behind(KNOWN)
     assert node._refill.waiting == PARTITIONS
     assert storage.write_number < KNOWN.write_number
@@ -250,11 +252,14 @@ async def test_a_node_without_room_for_its_marks_says_so_once(
     assert isinstance(node._storage, RocksStorage)
     node._storage._space._min = 1 << 62
     node._storage._space.look()
+    write = node._storage.write
+    monkeypatch.setattr(node._storage, "write", _refuse)  # not even what is kept free is there
     node._recovery.on_behind(KNOWN)
     await asyncio.sleep(0.3)
     assert node._refill.waiting == PARTITIONS
     assert node.metrics.count["alarms"] == 1
     node._storage._space._min = 1
+    monkeypatch.setattr(node._storage, "write", write)
     async with asyncio.timeout(10):
         while node._recovery._why:
             await asyncio.sleep(0.01)
