@@ -152,13 +152,13 @@ def test_without_avoidance_a_slow_replica_is_felt_by_all(monkeypatch: pytest.Mon
 
 
 def test_a_read_whose_record_is_late_asks_another_replica() -> None:
-    late = play(1, some_late, outsiders)
+    late = play(3, some_late, outsiders)
     assert late.reads < 0.01
     assert 0 < late.counts["reads_hedged"] <= 0.05 * late.asked + 10 * len(NODES)
 
 
 def test_without_hedges_a_late_record_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReadOperation, "hedge", lambda self: True)
-    late = play(1, some_late, outsiders)
+    late = play(3, some_late, outsiders)
     assert late.reads > 0.02
     assert late.counts["reads_hedged"] == 0
