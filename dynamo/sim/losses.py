@@ -27,6 +27,10 @@ _LATE_INTERVAL: Final = 0.1
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
 _UNNOTICED_SECONDS: Final = 10.0
 
+#: What a node counts that makes good what its disk lost, and what it had when it went back.
+_MENDED: Final = ("records_mended", "partitions_refilled")
+_SETTLED: Final = ("records_mended", "partitions_purged", "partitions_unpurged")
+
 #: What a disk has of each key: all writes that it holds or that those cover.
 Covered = dict[bytes, frozenset[int]]
 #: The same of one key, by its owners.
@@ -85,7 +89,7 @@ class Losses:
             for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
                 loss.starts = self._cluster.nodes[name].starts
                 self._open.append(loss)
-                self._watch(loss, before, self._elsewhere(loss), self._mends(name))
+                self._watch(loss, before, self._elsewhere(loss), self._mends(loss))
 
     def hints_of(self, name: str) -> Covered:
         """What the node's disk holds now for others."""
@@ -116,7 +120,7 @@ class Losses:
         anything, and it has mended something since: else it has just not noticed yet."""
         loop, now = self._cluster.loop, self._cluster.loop.time()
         is_complete = self._cluster.is_complete(loss.node, loss.key) and not self._is_rotten(loss)
-        has_mended = self._mends(loss.node) > mends
+        has_mended = self._mends(loss) > mends
         if is_complete and has_mended and elsewhere:
             self._check_complete(loss, elsewhere)
             elsewhere = {}
@@ -157,9 +161,11 @@ class Losses:
         data = disk.durable("records", storage_key)
         return disk.is_unreadable("records", storage_key) or copy_on_disk(data, storage_key).damaged
 
-    def _mends(self, name: str) -> int:
-        node = self._cluster.nodes[name]
-        return node.count("records_mended") + node.count("partitions_refilled")
+    def _mends(self, loss: Loss) -> int:
+        """How often the node has made good such a loss. Of a disk that went back it has judged what is
+        on it, or could not; a partition that it was refilling at that time says nothing."""
+        node = self._cluster.nodes[loss.node]
+        return sum(map(node.count, _SETTLED if loss.why in GOES_BACK else _MENDED))
 
     def _has_again(self, loss: Loss, before: frozenset[int]) -> bool:
         missing = before - self.covered(loss.node, loss.key)

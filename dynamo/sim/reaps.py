@@ -11,7 +11,7 @@ from functools import partial
 
 from dynamo.errors import Malformed, StorageCorrupt
 from dynamo.record import VALUE, decode_record
-from dynamo.sim.apart import is_apart
+from dynamo.sim.apart import generation, is_apart
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.hints import hint_copy
 from dynamo.sim.history import NOTHING, History, Reaped, some, write_of, writes_in
@@ -39,8 +39,8 @@ class Reaps:
 
     def _put(self, name: str, storage_key: bytes, before: bytes, after: bytes) -> None:
         key = self._keys.get(storage_key)
-        if key is None:
-            return
+        if key is None or generation(self._cluster.nodes[name].disk, storage_key):
+            return  # or what it had is kept apart
         try:
             now = decode_stored(storage_key, after)
             if now.state != EXPIRING:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dynamo.errors import Malformed
 from dynamo.record import decode_record
 from dynamo.rpc.messages import NO_HINT, Fetch, Mint, Minted
-from dynamo.sim.apart import is_apart
+from dynamo.sim.apart import is_apart, kept_own
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import History, Operation, left_by
 from dynamo.sim.ledger import Ledger
@@ -113,6 +113,12 @@ class Looks:
         stored = self._stored(key, storage_key)
         operation.holders = history.holders_of(operation, stored, storage_key)
         wanted = left_by(operation)
+        operation.holders |= {
+            owner
+            for owner in stored
+            if owner not in operation.holders
+            and wanted <= kept_own(cluster.nodes[owner].disk, storage_key)
+        }
         operation.hinted = frozenset(
             name
             for name, node in cluster.nodes.items()
