@@ -7,7 +7,7 @@ here, so neither the node nor its disk alone is believed. Knows nothing of how f
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import (
@@ -35,6 +35,13 @@ _SETTLED: Final = ("records_mended", "partitions_purged", "partitions_unpurged")
 Covered = dict[bytes, frozenset[int]]
 #: The same of one key, by its owners.
 Copies = dict[str, frozenset[int]]
+
+
+class Mends(NamedTuple):
+    """How often a node has made good a loss, up to which start of it."""
+
+    starts: int
+    times: int
 
 
 class Losses:
@@ -115,12 +122,16 @@ class Losses:
         owners = self._cluster.owners(loss.key)
         return {owner: self.covered(owner, loss.key) for owner in owners if owner != loss.node}
 
-    def _watch(self, loss: Loss, before: frozenset[int], elsewhere: Copies, mends: int) -> None:
+    def _watch(self, loss: Loss, before: frozenset[int], elsewhere: Copies, since: Mends) -> None:
         """Find out when the disk has again what it had, as far as others have it, nobody owes the node
-        anything, and it has mended something since: else it has just not noticed yet."""
+        anything, and it has mended something since: else it has just not noticed yet. What it had mended
+        before a start may have been taken back by that."""
         loop, now = self._cluster.loop, self._cluster.loop.time()
         is_complete = self._cluster.is_complete(loss.node, loss.key) and not self._is_rotten(loss)
-        has_mended = self._mends(loss) > mends
+        mends = self._mends(loss)
+        if mends.starts != since.starts:
+            since = mends
+        has_mended = mends > since
         if is_complete and has_mended and elsewhere:
             self._check_complete(loss, elsewhere)
             elsewhere = {}
@@ -136,7 +147,7 @@ class Losses:
                 return
         # What a node lost so long ago counts without its peers, if they are down.
         interval = _LOOK_INTERVAL if now < loss.at + 2 * REFILL_PATIENCE else _LATE_INTERVAL
-        loop.call_later(interval, self._watch, loss, before, elsewhere, mends, context=loop.outside)
+        loop.call_later(interval, self._watch, loss, before, elsewhere, since, context=loop.outside)
 
     def _check_complete(self, loss: Loss, elsewhere: Copies) -> None:
         """A node says that it has read all others: then it has what they had when it lost its copy,
@@ -161,11 +172,12 @@ class Losses:
         data = disk.durable("records", storage_key)
         return disk.is_unreadable("records", storage_key) or copy_on_disk(data, storage_key).damaged
 
-    def _mends(self, loss: Loss) -> int:
+    def _mends(self, loss: Loss) -> Mends:
         """How often the node has made good such a loss. Of a disk that went back it has judged what is
         on it, or could not; a partition that it was refilling at that time says nothing."""
         node = self._cluster.nodes[loss.node]
-        return sum(map(node.count, _SETTLED if loss.why in GOES_BACK else _MENDED))
+        names = _SETTLED if loss.why in GOES_BACK else _MENDED
+        return Mends(node.starts, sum(map(node.count, names)))
 
     def _has_again(self, loss: Loss, before: frozenset[int]) -> bool:
         missing = before - self.covered(loss.node, loss.key)
