@@ -461,7 +461,7 @@ def check_i1(case: Case) -> Iterator[Finding]:
         for one in key.operations:
             if one.kind == "get" or not one.answered or one.holders is None:
                 continue
-            if one.needless and not one.seen:
+            if one.needless and (not one.seen or case.seen[one.id] & key.gone(one.end)):
                 continue
             yield from _acknowledged_early(case, one, key)
         for one in _vanished(case, key):
@@ -617,8 +617,8 @@ def check_i7(case: Case) -> Iterator[Finding]:
     for one in case.operations:
         if one.kind != "get" or one.outcome != "ok" or not one.blocking or not one.seen:
             continue
-        if one.holders is None:
-            continue
+        if one.holders is None or case.seen[one.id] & case.keys[one.key].gone(one.end):
+            continue  # nobody looked, or it may have gone as it was answered
         lost = _lost_during(one, case.keys[one.key])
         needed = case.history.n - one.reads_needed + 1
         if len(one.holders | lost) < needed:

@@ -994,6 +994,24 @@ def a_delete_is_reaped_between_the_last_reads_and_the_last_look(s: Scene) -> Non
     s.reap(1, covers={0})
 
 
+def what_a_blocking_read_saw_is_reaped_before_its_answer(s: Scene) -> None:
+    s.put()
+    s.delete(past={0})
+    get = s.get(1, held="", blocking=True)
+    s.reap(1, covers={0})
+    get.end = s.history.reaped[0].at + 0.1
+    s.at_rest()
+
+
+def what_a_needless_delete_found_is_reaped_before_its_answer(s: Scene) -> None:
+    s.put()
+    s.delete(past={0})
+    needless = s.needless(seen={1}, past={0})
+    s.reap(1, covers={0})
+    needless.holders, needless.end = frozenset(), s.history.reaped[0].at + 0.1
+    s.at_rest()
+
+
 def a_sibling_of_a_write_is_reaped(s: Scene) -> None:
     s.put()
     s.put(seen={0})
@@ -1008,6 +1026,8 @@ NEAR_MISSES: tuple[Story, ...] = (
     a_reaped_delete_is_on_no_disk,
     a_read_that_began_before_the_reap_may_show_it,
     a_delete_is_reaped_between_the_last_reads_and_the_last_look,
+    what_a_blocking_read_saw_is_reaped_before_its_answer,
+    what_a_needless_delete_found_is_reaped_before_its_answer,
     a_sibling_of_a_write_is_reaped,
     one_without_it_answers_and_dies_in_the_same_instant,
     enough_had_it_but_one_lost_it_meanwhile,
