@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from dynamo.refill_marks import REFILL_PREFIX
 from dynamo.sim.cluster import Cluster
 from dynamo.sim.history import (
     GOES_BACK,
@@ -27,9 +28,9 @@ _LATE_INTERVAL: Final = 0.1
 #: A loss that has not been noticed for so long, though nothing is missing any more, never will be.
 _UNNOTICED_SECONDS: Final = 10.0
 
-#: What a node counts that makes good what its disk lost, and what it had when it went back.
+#: What a node counts that makes good what its disk lost, and that judges what it had when it went back.
 _MENDED: Final = ("records_mended", "partitions_refilled")
-_SETTLED: Final = ("records_mended", "partitions_purged", "partitions_unpurged")
+_JUDGED: Final = ("partitions_purged", "partitions_unpurged")
 
 #: What a disk has of each key: all writes that it holds or that those cover.
 Covered = dict[bytes, frozenset[int]]
@@ -38,10 +39,13 @@ Copies = dict[str, frozenset[int]]
 
 
 class Mends(NamedTuple):
-    """How often a node has made good a loss, up to which start of it."""
+    """How often a node has made good a loss, up to which start of it; and how often it has judged what
+    it had when its disk went back. `pending`: what it was at, by what was put back."""
 
     starts: int
     times: int
+    judged: int
+    pending: int = 0
 
 
 class Losses:
@@ -88,15 +92,17 @@ class Losses:
         what peers do not know is set aside. `noticed`: its node is certain to find out before it
         answers anybody."""
         now = self._cluster.loop.time()
+        pending = 0
         if why in GOES_BACK:
             self._history.went_back.add(name)
+            pending = self._marks(name)
         for key, before in had.items():
             if not before or (not back and before <= self.covered(name, key)):
                 continue
             for loss in self._history.lose(now, name, key, why=why, noticed=noticed):
                 loss.starts = self._cluster.nodes[name].starts
                 self._open.append(loss)
-                self._watch(loss, before, self._elsewhere(loss), self._mends(loss))
+                self._watch(loss, before, self._elsewhere(loss), self._mends(loss, pending))
 
     def hints_of(self, name: str) -> Covered:
         """What the node's disk holds now for others."""
@@ -130,8 +136,8 @@ class Losses:
         is_complete = self._cluster.is_complete(loss.node, loss.key) and not self._is_rotten(loss)
         mends = self._mends(loss)
         if mends.starts != since.starts:
-            since = mends
-        has_mended = mends > since
+            since = mends._replace(times=mends.times + since.pending)
+        has_mended = mends.times > since.times or mends.judged > since.judged
         if is_complete and has_mended and elsewhere:
             self._check_complete(loss, elsewhere)
             elsewhere = {}
@@ -172,12 +178,15 @@ class Losses:
         data = disk.durable("records", storage_key)
         return disk.is_unreadable("records", storage_key) or copy_on_disk(data, storage_key).damaged
 
-    def _mends(self, loss: Loss) -> Mends:
-        """How often the node has made good such a loss. Of a disk that went back it has judged what is
-        on it, or could not; a partition that it was refilling at that time says nothing."""
+    def _mends(self, loss: Loss, pending: int = 0) -> Mends:
         node = self._cluster.nodes[loss.node]
-        names = _SETTLED if loss.why in GOES_BACK else _MENDED
-        return Mends(node.starts, sum(map(node.count, names)))
+        times, judged = (sum(map(node.count, names)) for names in (_MENDED, _JUDGED))
+        return Mends(node.starts, times, judged, pending)
+
+    def _marks(self, name: str) -> int:
+        """How many partitions of the node are marked on disk as lacking something."""
+        items = self._cluster.nodes[name].disk.durable_items("facts")
+        return sum(key.startswith(REFILL_PREFIX) for key, _ in items)
 
     def _has_again(self, loss: Loss, before: frozenset[int]) -> bool:
         missing = before - self.covered(loss.node, loss.key)
