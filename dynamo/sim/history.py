@@ -441,7 +441,7 @@ class History:
         """Nodes whose stored bytes hold what the operation wrote, or all that it saw, or what covers
         it. `stored`: what each owner's disk has, durably, under the key."""
         wanted = left_by(operation)
-        if operation.kind == "get":
+        if operation.kind == "get" or operation.needless:
             wanted -= self.fading(operation.key)
         return frozenset(
             node for node, data in stored.items() if wanted <= self.covers(data, storage_key)
