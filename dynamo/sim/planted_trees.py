@@ -17,6 +17,7 @@ import dynamo.record
 from dynamo.kept_trees import HEADER_FACT, KeptTrees
 from dynamo.keys import PREFIX_BYTES
 from dynamo.own_records import OwnRecords
+from dynamo.reap_batch import Batch
 from dynamo.record import Sibling
 from dynamo.refill_marks import RefillMarks
 from dynamo.replica_reap import ReplicaReap
@@ -36,6 +37,15 @@ def _reaped_though_not_all_hold_it(patch: Patches) -> None:
         return [""] * len(owners)
 
     patch.set(dynamo.reap_batch, "held_by_all", all_do)
+
+
+def _reaped_before_all_have_settled(patch: Patches) -> None:
+    """Nobody waits for what is under way."""
+
+    async def settled(self: Batch) -> str:
+        return ""
+
+    patch.set(Batch, "_settle", settled)
 
 
 def _reaped_in_spite_of_hints(patch: Patches) -> None:
@@ -173,6 +183,7 @@ def _disk_that_went_back_is_believed(patch: Patches) -> None:
 
 UPKEEP_BUGS: Final[tuple[tuple[Plant, str], ...]] = (
     (_reaped_though_not_all_hold_it, "a tombstone is reaped that an owner has not got"),
+    (_reaped_before_all_have_settled, "a tombstone is reaped while older writes are under way"),
     (_reaped_in_spite_of_hints, "a tombstone is reaped while somebody holds what it covers"),
     (_reaped_whatever_it_is, "what is there by then is dropped in a tombstone's place"),
     (_trees_miss_what_is_written_beside, "trees are not told of records written in a batch"),
