@@ -21,6 +21,8 @@ HINT_SECONDS: Final = 70.0
 _CALM_SECONDS: Final = 1.0
 #: All of them are watched for so many rounds over all peers.
 _QUIET_ROUNDS: Final = 1.5
+#: The last writes are over in so many seconds, and who missed them is owed them.
+STRAGGLERS_SECONDS: Final = 12.0
 #: What nodes count when they meet damage, and when it is mended: then they are watched anew.
 _DAMAGE: Final = ("records_quarantined", "records_mended", "partitions_refilled")
 _WATCHES_MAX: Final = 5
@@ -41,10 +43,11 @@ async def look_whether_they_agree(cluster: Cluster, history: History, rest: AtRe
     seconds = _QUIET_ROUNDS * upkeep.round_seconds(peers)
     for _ in range(_WATCHES_MAX):
         damaged = sum(map(cluster.count, _DAMAGE))
+        is_early = cluster.loop.time() < start + STRAGGLERS_SECONDS
         await asyncio.sleep(_CALM_SECONDS + 2 * upkeep.straggler)
         moved = await moved_within(cluster, seconds)
-        if sum(map(cluster.count, _DAMAGE)) == damaged:
-            break  # or damage of before has been met, and mended
+        if sum(map(cluster.count, _DAMAGE)) == damaged and not (moved and is_early):
+            break  # or damage of before has been met, and mended; or a write was under way
     if moved:
         rest.apart.append(f"all agree, nobody asks, and in {seconds:g} s there were {moved}")
 
