@@ -434,7 +434,7 @@ class Injector:
             return False
         self._crash_now(name)
         had, disk = self.losses.had(name), self._cluster.nodes[name].disk
-        held = self.losses.hints_of(name)
+        held, at = self.losses.hints_of(name), self._cluster.loop.time()
         back = False
         match why:
             case "wipe":
@@ -448,18 +448,18 @@ class Injector:
         await self._for(fault)
         self._restart(name)
         if why == "wipe":
-            await self._meets_somebody(name)
+            await self._meets_somebody(name, at)
         return True
 
-    async def _meets_somebody(self, name: str) -> None:
-        """A node with an empty disk finds out by its peers, before it answers reads, unless it reaches
-        none of those who know it: then nobody can blame it."""
+    async def _meets_somebody(self, name: str, at: float) -> None:
+        """A node whose disk was emptied then finds out by its peers, before it answers reads, unless it
+        reaches none of those who know it: then nobody can blame it."""
         starts = self._cluster.nodes[name].starts
         reached = self._reached_by(name)
         await asyncio.sleep(_MEETING_SECONDS)
         node = self._cluster.nodes[name]
         if node.starts != starts or not reached.intersection(self._reached_by(name)):
-            self.losses.unnoticed(name)
+            self.losses.unnoticed(name, at)
 
     def _reached_by(self, name: str) -> set[str]:
         """Peers that run and are connected well."""

@@ -51,10 +51,13 @@ class Ledger:
                     f" and {name} has not got {some(missing)} at {cluster.loop.time():.4f} s"
                 )
 
-    def held(self, node: str, key: bytes, *, without: str = "") -> frozenset[int]:
-        """What the disk of a node that does not own the key holds of it for others."""
+    def held(
+        self, node: str, key: bytes, *, without: str = "", synced: bool = True
+    ) -> frozenset[int]:
+        """What the disk of a node that does not own the key holds of it for others, or (not `synced`)
+        what its process reads there."""
         found = NOTHING
-        for target, hint, value in self._cluster.hints(node, key):
+        for target, hint, value in self._cluster.hints(node, key, synced=synced):
             if target != without:
                 found |= self._history.covers(value, hint, hint_copy)
         return found

@@ -117,10 +117,10 @@ class Losses:
             if not before <= left.get(key, NOTHING):
                 self._history.lose_hints(now, name, key, why=why)
 
-    def unnoticed(self, name: str) -> None:
-        """The node could not find out before it answered somebody."""
-        for loss in self._open:
-            if loss.node == name:
+    def unnoticed(self, name: str, since: float) -> None:
+        """The node could not find out what it had lost since then before it answered somebody."""
+        for loss in self._history.losses:
+            if loss.node == name and loss.at >= since:
                 loss.noticed = False
 
     def _elsewhere(self, loss: Loss) -> Copies:

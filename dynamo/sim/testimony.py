@@ -57,7 +57,8 @@ class Testimony(Witness):
         if node not in self._history.owners[key]:
             if not something:
                 return
-            held = self._ledger.held(node, key)
+            # A hint that it has removed is on disk until that is synced.
+            held = self._ledger.held(node, key) & self._ledger.held(node, key, synced=False)
         answer = _Answer(self._cluster.loop.time(), node, held)
         self._answers.setdefault((asker, key), []).append(answer)
 
