@@ -136,7 +136,8 @@ class Losses:
         is_complete = self._cluster.is_complete(loss.node, loss.key) and not self._is_rotten(loss)
         mends = self._mends(loss)
         if mends.starts != since.starts:
-            since = mends._replace(times=mends.times + since.pending)
+            times = mends.times + since.pending
+            since = mends._replace(times=times, pending=since.pending)
         has_mended = mends.times > since.times or mends.judged > since.judged
         if is_complete and has_mended and elsewhere:
             self._check_complete(loss, elsewhere)
