@@ -5,6 +5,8 @@ Run as `dynamo-bench placement`. Knows nothing of nodes or of the network.
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 import tracemalloc
 from collections import Counter
@@ -29,7 +31,9 @@ DEFAULT = ReplicationClass("default", 0)
 T = TypeVar("T")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what placing and planning cost; it takes no arguments."""
+    argparse.ArgumentParser(prog="dynamo-bench placement").parse_args(arguments)
     members = [_member(number) for number in range(MEMBERS)]
     ring = _timed(
         f"place {MEMBERS} members x {PARTITIONS} partitions x {DEFAULT.replicas}",
@@ -46,6 +50,7 @@ def main() -> None:
     print(f"{'':4}{len(data):,} bytes")
     _timed("from bytes", lambda: Ring.from_bytes(data))
     _print_plans(ring)
+    return 0
 
 
 def _member(number: int) -> Member:
@@ -112,4 +117,4 @@ def _micros(action: Callable[[], object], count: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

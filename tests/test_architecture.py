@@ -136,7 +136,10 @@ ASSEMBLY = (
     *("sim.crew", "sim.search", "sim.cli", "sim.__main__"),
 )
 #: Modules of bench/ that are pure; its others may reach outside.
-BENCH_PURE = ("workload", "history", "staleness", "latency", "pbs")
+BENCH_PURE = (
+    *("workload", "workloads", "history", "findings", "faults", "targets.protocol"),
+    *("staleness", "latency", "pbs", "scenario"),
+)
 #: Who may write to storage: the one writer, and what storage is made of.
 WRITERS = (
     # The replica is these: what it does, and what it does it to, its own records and others'.

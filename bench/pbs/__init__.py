@@ -1,0 +1,1 @@
+"""Predictions: how stale reads would be (PBS, the WARS model)."""

@@ -1,0 +1,1 @@
+"""An analysis for people: one HTML file, a summary, tables."""

@@ -1,0 +1,1 @@
+"""How stale a history is: one module a metric, pure functions of operations."""
