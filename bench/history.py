@@ -3,7 +3,7 @@
 A history is a list of operations and of events (faults, heals), in the order they ended; a manifest
 says what it is a history of. Times are nanoseconds of the clock named there (on one host
 CLOCK_MONOTONIC, which all processes share; in the simulator its virtual time).
-`shared/STALENESS.md` names the fields. Pure: encodes and decodes; reads no file.
+Pure: encodes and decodes; reads no file.
 """
 
 from __future__ import annotations
