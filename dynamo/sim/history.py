@@ -18,7 +18,7 @@ from typing import Final, Literal
 from dynamo.errors import Malformed, StorageCorrupt
 from dynamo.record import SIBLINGS_WARN, TOMBSTONE, Record, Sibling, decode_record, record_digest
 from dynamo.stored import decode_stored
-from dynamo.version import Dot
+from dynamo.version import Dot, covers_dot
 
 Outcome = Literal["ok", "none", "unknown"]
 OperationKind = Literal["put", "delete", "get"]
@@ -441,11 +441,26 @@ class History:
         """Nodes whose stored bytes hold what the operation wrote, or all that it saw, or what covers
         it. `stored`: what each owner's disk has, durably, under the key."""
         wanted = left_by(operation)
+        fading = wanted & self.fading(operation.key)
         if operation.kind == "get" or operation.needless:
-            wanted -= self.fading(operation.key)
+            wanted -= fading
         return frozenset(
-            node for node, data in stored.items() if wanted <= self.covers(data, storage_key)
+            node
+            for node, data in stored.items()
+            if wanted <= self.covers(data, storage_key)
+            # Of what another write has taken the place of only the vector tells.
+            or (wanted <= fading and self._has_seen(data, storage_key, wanted))
         )
+
+    def _has_seen(self, data: bytes | None, storage_key: bytes, ids: frozenset[int]) -> bool:
+        """True if the vector of these stored bytes covers the dots of all these writes, and there are
+        some."""
+        copy = copy_on_disk(data, storage_key)
+        dots = [self._dot_of.get(id) for id in ids]
+        if not copy.ids or not dots:
+            return False
+        vector = dict(decode_record(copy.record).vector)
+        return all(dot is not None and covers_dot(vector, *dot) for dot in dots)
 
     def covers(
         self,
