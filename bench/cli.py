@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "hotpath": _Command("hotpath", "Python calls and blocks per get and put, counted"),
     "memory": _Command("memory", "resident memory of a node with a million small objects"),
     "placement": _Command("placement", "what it costs to place a large ring and to plan a key"),
+    "predict": _Command("predict", "how stale reads would be, of a model or a running cluster"),
     "trees": _Command("trees", "what hash trees cost: memory, a rebuild, each write"),
 }
 

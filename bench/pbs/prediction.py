@@ -13,7 +13,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     commit is fresh. `t_ms`: "50", "90", "99", "99.9" -> the first t with that share, None beyond
     `horizon_ms`. `sampling`: "iid", "per replica" or "whole vectors". `fan_out`: how reads and
     writes spread: "paper", or as the store does. `coordinator`: "outside" the replicas, or
-    "replica". `curve`: (t, p) for plots."""
+    "replica". `curve`: (t, p) for plots. `k_fresh`: k ("1", "2", ...) -> probability that a read returns
+    one of the k newest versions, if writes stayed where they went first (a closed form, of n, r and
+    w alone)."""
 
     model: str
     n: int
@@ -30,6 +32,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     write_latency_ms: dict[str, float]
     curve: tuple[tuple[float, float], ...] = ()
     note: str = ""
+    k_fresh: dict[str, float] = {}
 
 
 class Legs(msgspec.Struct, frozen=True, kw_only=True):
