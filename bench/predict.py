@@ -1,6 +1,7 @@
-"""`dynamo-bench predict`: how fresh reads would be, of a published model or one's own fits.
+"""`dynamo-bench predict`: how fresh reads would be, of a published model, of one's own fits, or of a
+cluster that runs, from what its nodes have measured.
 
-Reads the files that it is given and prints; what is predicted is in `bench.pbs`.
+Reads what it is given and prints; what is predicted is in `bench.pbs`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import msgspec
 
 from bench.pbs.fan_out import COORDINATORS, KINDS, PAIRINGS, Coordinator, FanOut, Kind
 from bench.pbs.fits import BadFits, Model, decode_fits, find_model
+from bench.pbs.measured import TooFewSamples, replicas_of
 from bench.pbs.prediction import Prediction
+from bench.pbs.resample import predict_measured
 from bench.pbs.wars import (
     N_MAX,
-    TRIALS_MAX,
     BadQuestion,
     Question,
     check,
@@ -26,9 +28,12 @@ from bench.pbs.wars import (
     predict_cells,
     times,
 )
+from bench.wars_documents import BadDocuments, get_documents
 
 PUBLISHED: Final = Path(__file__).parent / "pbs" / "wars.toml"
 TRIALS: Final = 1_000_000
+#: There are about a thousand samples of each leg.
+TRIALS_MEASURED: Final = 200_000
 FITS_BYTES_MAX: Final = 1 << 20
 N_DEFAULT: Final = 3
 
@@ -45,14 +50,22 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     asked = parser.parse_args(arguments)
     try:
-        model = _model(asked)
-        question = _question(asked)
-        fan_out = _fan_out(asked)
+        if asked.origin is None:
+            model = _model(asked)
+            question = _question(asked, N_DEFAULT, TRIALS)
+            predictions = predict_cells(model, question, _fan_out(asked))
+        else:
+            _only_measured(asked)
+            documents = get_documents(asked.origin)
+            question = _question(asked, replicas_of(documents), TRIALS_MEASURED)
+            predictions = predict_measured(documents, question, new_keys=asked.new_keys)
     except (BadFits, BadQuestion) as error:
         parser.error(str(error))
-    predictions = predict_cells(model, question, fan_out)
+    except (BadDocuments, TooFewSamples) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
     if asked.json:
-        _print_json(predictions, is_grid=asked.grid, with_curve=asked.curve)
+        is_several = asked.grid or asked.origin is not None
+        _print_json(predictions, is_several=is_several, with_curve=asked.curve)
     else:
         from bench.predict_table import print_predictions  # what draws it takes long to import
 
@@ -73,12 +86,22 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="TOML as bench/pbs/wars.toml, which is the default",
     )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        metavar="URL,URL",
+        help="nodes that run, as http://host:port, or the directory of a run: predicts from what they "
+        "have measured, drawn in three ways, for every R and W or for the ones named",
+    )
     parser.add_argument("-n", type=int, metavar="N", help=f"replicas, to {N_MAX} (default: 3)")
     parser.add_argument("-r", type=int, metavar="R", help="answers that a read waits for")
     parser.add_argument("-w", type=int, metavar="W", help="acknowledgements that a write waits for")
     parser.add_argument("--grid", action="store_true", help="every R and W, whatever -r and -w say")
     parser.add_argument(
-        "--trials", type=int, metavar="N", help=f"to {TRIALS_MAX} (default: {TRIALS})"
+        "--trials",
+        type=int,
+        metavar="N",
+        help=f"default: {TRIALS}, with --from {TRIALS_MEASURED}",
     )
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn (default: 1)")
     parser.add_argument(
@@ -105,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--new-keys",
         action="store_true",
-        help="with --fan-out store: keys that are written once, so that a stale answer is 'not found'",
+        help="with --fan-out store or --from: keys that are written once: stale is 'not found'",
     )
     parser.add_argument("--json", action="store_true", help="one object")
     parser.add_argument("--curve", action="store_true", help="with --json: (t, p) as well, to plot")
@@ -135,21 +158,28 @@ def _read(path: Path) -> str:
         raise BadFits(f"{path}: it is not UTF-8: {error}") from None
 
 
-def _question(asked: argparse.Namespace) -> Question:
-    n = N_DEFAULT if asked.n is None else asked.n
-    trials = TRIALS if asked.trials is None else asked.trials
-    cells: tuple[tuple[int, int], ...] = ((1, 1),)
-    if not asked.grid:
-        missing = [f"-{name}" for name in ("r", "w") if getattr(asked, name) is None]
-        if missing:
-            raise BadQuestion(f"{' and '.join(missing)} missing: name both, or ask for the --grid")
-        cells = ((asked.r, asked.w),)
-    question = Question(n, cells, times(asked.at), trials, asked.seed, asked.curve)
+def _question(asked: argparse.Namespace, n: int, trials: int) -> Question:
+    """`n`, `trials`: where they are not named."""
+    n = n if asked.n is None else asked.n
+    trials = trials if asked.trials is None else asked.trials
+    missing = [f"-{name}" for name in ("r", "w") if getattr(asked, name) is None]
+    is_grid = asked.grid or (asked.origin is not None and len(missing) == 2)
+    if missing and not is_grid:
+        raise BadQuestion(f"{' and '.join(missing)} missing: name both, or ask for the --grid")
+    one = ((1, 1),) if is_grid else ((asked.r, asked.w),)
+    question = Question(n, one, times(asked.at), trials, asked.seed, asked.curve)
     check(question)
-    if asked.grid:
+    if is_grid:
         question = question._replace(cells=grid_of(n))
         check(question)
     return question
+
+
+def _only_measured(asked: argparse.Namespace) -> None:
+    for name in ("model", "fits", "fan_out", "coordinator", "coordinators"):
+        if getattr(asked, name) is not None:
+            option = name.replace("_", "-")
+            raise BadQuestion(f"--{option} does not go with --from: it is as it was measured")
 
 
 def _fan_out(asked: argparse.Namespace) -> FanOut:
@@ -158,15 +188,15 @@ def _fan_out(asked: argparse.Namespace) -> FanOut:
     if asked.coordinators and coordinator != "replica":
         raise BadQuestion("--coordinators speaks of replicas: it goes with --coordinator replica")
     if asked.new_keys and kind != "store":
-        raise BadQuestion("--new-keys goes with --fan-out store")
+        raise BadQuestion("--new-keys goes with --fan-out store, or with --from")
     return FanOut(kind, coordinator, asked.coordinators or "independent", asked.new_keys)
 
 
-def _print_json(predictions: list[Prediction], *, is_grid: bool, with_curve: bool) -> None:
+def _print_json(predictions: list[Prediction], *, is_several: bool, with_curve: bool) -> None:
     cells = [msgspec.to_builtins(one) for one in predictions]
     if not with_curve:
         for cell in cells:
             del cell["curve"]
     first = predictions[0]
-    shown = {"model": first.model, "n": first.n, "cells": cells} if is_grid else cells[0]
+    shown = {"model": first.model, "n": first.n, "cells": cells} if is_several else cells[0]
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode() + "\n")

@@ -39,8 +39,8 @@ def latencies(spread: Spread) -> Floats:
 def fresh_from(spread: Spread, needs: Iterable[int]) -> dict[int, Floats]:
     """By r: the least start of the read, since the write began, at which it is fresh. Infinite where it
     never is."""
-    # Replica i answers with the write to whoever starts then or later.
-    shows = spread.visible - spread.asked
+    # Replica i answers with the write to whoever starts then or later, if it answers.
+    shows = _minus(spread.visible, spread.asked)
     if spread.again is not None:
         return {r: _after_asking_again(spread, shows, r) for r in needs}
     order = np.argsort(spread.answered if spread.order is None else spread.order, axis=1)
@@ -50,10 +50,16 @@ def fresh_from(spread: Spread, needs: Iterable[int]) -> dict[int, Floats]:
 
 def thresholds(fresh: Floats, commit: Floats) -> Floats:
     """The least t at or after commit. `fresh`: one of `fresh_from`; `commit`: a column of `commits`."""
-    # Who never commits is not asked about.
-    late = np.subtract(fresh, commit, out=np.full_like(fresh, np.inf), where=np.isfinite(fresh))
+    # After a write that never commits there is no read: it speaks against nothing.
+    late = np.where(np.isinf(commit), 0.0, _minus(fresh, commit))
     late[late <= ROUNDING_MS] = 0.0
     return late
+
+
+def _minus(these: Floats, those: Floats) -> Floats:
+    """Infinite where one of both is: what never happens."""
+    both = np.isfinite(these) & np.isfinite(those)
+    return np.subtract(these, those, out=np.full_like(these, np.inf), where=both)
 
 
 def _after_asking_again(spread: Spread, shows: Floats, r: int) -> Floats:

@@ -10,12 +10,12 @@ import msgspec
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One cell (R, W). `p_fresh`: t ("0", "5", ...) -> probability that a read that starts t after
-    commit is fresh. `t_ms`: "50", "90", "99", "99.9" -> the first t with that share, None beyond
-    `horizon_ms`. `sampling`: "iid", "per replica" or "whole vectors". `fan_out`: how reads and
-    writes spread: "paper", or as the store does. `coordinator`: "outside" the replicas, or
-    "replica". `curve`: (t, p) for plots. `k_fresh`: k ("1", "2", ...) -> probability that a read returns
-    one of the k newest versions, if writes stayed where they went first (a closed form, of n, r and
-    w alone)."""
+    commit is fresh. `t_ms`: "50", "90", "99", "99.9" -> the first t with that share, None if it
+    is never reached. `sampling`: "iid", "per replica" or "whole vectors". `fan_out`: how reads and
+    writes spread: "paper", "paper-r", or "store". `coordinator`: "outside" the replicas, "replica", or
+    "mixed" (some are, some are not). `curve`: (t, p) for plots. `k_fresh`: k ("1", "2", ...) ->
+    probability that a read returns one of the k newest versions, if writes stayed where they went first
+    (a closed form, of n, r and w alone)."""
 
     model: str
     n: int

@@ -143,22 +143,37 @@ def predict_cells(model: Model, question: Question, fan_out: FanOut = PAPER) -> 
     """Of every cell asked for, all from the same trials. Raises BadQuestion."""
     answers = simulate(ModelSource(model, question.n, fan_out), question)
     return [
-        told(one, question, fan_out, name=model.name, sampling="iid", note=_note(model, fan_out))
+        told(
+            one,
+            question,
+            model=model.name,
+            sampling="iid",
+            fan_out=fan_out.kind,
+            coordinator=fan_out.coordinator,
+            note=_note(model, fan_out),
+        )
         for one in answers
     ]
 
 
 def told(
-    answer: Answer, question: Question, fan_out: FanOut, *, name: str, sampling: str, note: str
+    answer: Answer,
+    question: Question,
+    *,
+    model: str,
+    sampling: str,
+    fan_out: str,
+    coordinator: str,
+    note: str,
 ) -> Prediction:
-    """An answer, with what was asked."""
+    """An answer, with what was asked. The rest is as of `Prediction`."""
     n, r, w = question.n, answer.r, answer.w
     return Prediction(
-        model=name,
+        model=model,
         n=n,
         sampling=sampling,
-        fan_out=fan_out.kind,
-        coordinator=fan_out.coordinator,
+        fan_out=fan_out,
+        coordinator=coordinator,
         trials=question.trials,
         seed=question.seed,
         note=note,
