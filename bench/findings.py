@@ -105,7 +105,10 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 class Zones(msgspec.Struct, frozen=True, kw_only=True):
     """Gibbons and Korach's zones, Golab's Delta and Gamma. `keys`: looked at; `atomic`: of those.
     Delta and Gamma in milliseconds: quantile -> value, over the keys that are not atomic. `scores`:
-    the highest, in order of time. `over_budget`: keys with more operations than were looked at."""
+    the highest, in order of time. `over_budget`: keys with more conflicts than were compared: whether
+    they are atomic is known, Delta and Gamma are not. `siblings`: keys not looked at, since their
+    reads returned several versions at once. `unbounded`: keys for which no Delta is enough (a read ended
+    before its write began)."""
 
     keys: int
     atomic: Rate
@@ -113,6 +116,8 @@ class Zones(msgspec.Struct, frozen=True, kw_only=True):
     gamma_ms: dict[str, float]
     scores: tuple[Score, ...]
     over_budget: int
+    siblings: int = 0
+    unbounded: int = 0
 
 
 class SetFull(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,188 @@
+"""Siblings: a version covers itself and what it descends from; blind writes are concurrent.
+
+A version descends from those its writer had seen (`Op.bases`), and from what these descend from. The
+closure is never built: frontiers are swept in the order of time, and questions walk down only
+as far as their answer is, newest first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Sequence
+
+from bench.staleness.keyed import NEVER, Key
+from bench.staleness.order import BEHIND_MAX, Asked, BudgetSpent, Judged
+
+_NEEDED, _COVERED = 1, 2
+#: So many wanted versions are compared with each version on the way; more are met one by one.
+_FEW = 8
+
+
+class Siblings:
+    """The order of one key's versions. `steps`: how many may be walked over, all questions together."""
+
+    def __init__(self, key: Key, *, steps: int) -> None:
+        self._bases = key.bases
+        self._steps_left = steps
+        self._chains = _chains(key.bases)
+
+    def uncovered(self, seen: Collection[int], wanted: Iterable[int]) -> list[int]:
+        """Those wanted from which nothing seen descends. Raises BudgetSpent."""
+        missing = dict.fromkeys(wanted)
+        for place in seen:
+            missing.pop(place, None)
+        if not missing or not seen:
+            return list(missing)
+        lowest = min(missing)
+        stack = [place for place in seen if place > lowest]
+        visited = set(stack)
+        while stack:
+            place = stack.pop()
+            self._step()
+            if len(missing) > _FEW:
+                missing.pop(place, None)
+            else:
+                for found in [one for one in missing if self._on_one_chain(place, one)]:
+                    del missing[found]
+            if not missing:
+                return []
+            for base in self._bases[place]:
+                if base >= lowest and base not in visited:
+                    visited.add(base)
+                    stack.append(base)
+        return list(missing)
+
+    def joined(self, old: Sequence[int], new: Sequence[int]) -> list[int]:
+        """The maximal ones of both. Raises BudgetSpent."""
+        kept = self.uncovered(new, old)
+        return kept + self.uncovered(kept, new)
+
+    def judge(
+        self, stamps: Sequence[float], asked: Sequence[Asked], *, strict: bool
+    ) -> list[Judged]:
+        """Each read against the maximal committed writes (`Order.judge`)."""
+        order = sorted(
+            (p for p, at in enumerate(stamps) if at < NEVER), key=lambda p: (stamps[p], p)
+        )
+        frontier = _Frontier(self._bases)
+        judged: list[Judged] = []
+        done = 0
+        for at, read in asked:
+            while done < len(order) and (
+                stamps[order[done]] < at or (not strict and stamps[order[done]] == at)
+            ):
+                frontier.commit(order[done])
+                done += 1
+            if not done:
+                judged.append(Judged(read, -1, 0, -1))
+                continue
+            try:
+                behind, missed = self._behind(frontier, read.seen, order, done, stamps)
+            except BudgetSpent:
+                behind, missed = -1, -1
+            judged.append(Judged(read, frontier.newest, behind, missed))
+        return judged
+
+    def _behind(
+        self,
+        frontier: _Frontier,
+        seen: tuple[int, ...],
+        order: Sequence[int],
+        done: int,
+        stamps: Sequence[float],
+    ) -> tuple[int, int]:
+        """How many committed writes were missed, and which was stamped first."""
+        if self._steps_left <= 0:
+            raise BudgetSpent
+        if not seen:
+            return min(done, BEHIND_MAX), order[0]
+        missing = self.uncovered(seen, frontier.beyond(seen))
+        if not missing:
+            return 0, -1
+        return self._count(missing, seen, frontier.committed, stamps)
+
+    def _count(
+        self,
+        missing: list[int],
+        seen: tuple[int, ...],
+        committed: Collection[int],
+        stamps: Sequence[float],
+    ) -> tuple[int, int]:
+        """Committed versions below `missing` and not below `seen`; as `git rev-list missing ^seen`.
+        Newest first, so that a version is met after all that descend from it."""
+        flags = dict.fromkeys(missing, _NEEDED)
+        pending = len(missing)
+        flags.update(dict.fromkeys(seen, _COVERED))
+        heap = [-place for place in flags]
+        heapq.heapify(heap)
+        count, first = 0, missing[0]
+        while pending and count < BEHIND_MAX:
+            place = -heapq.heappop(heap)
+            self._step()
+            flag = flags.pop(place)
+            if flag == _NEEDED:
+                pending -= 1
+                if place in committed:
+                    count += 1
+                    first = min(first, place, key=stamps.__getitem__)
+            passed = _COVERED if flag & _COVERED else _NEEDED
+            for base in self._bases[place]:
+                before = flags.get(base, 0)
+                flags[base] = before | passed
+                if not before:
+                    heapq.heappush(heap, -base)
+                pending += (flags[base] == _NEEDED) - (before == _NEEDED)
+        return count, first
+
+    def _on_one_chain(self, place: int, wanted: int) -> bool:
+        """Enough to say that it descends from it, or is it; not needed."""
+        return place >= wanted and self._chains[place] == self._chains[wanted]
+
+    def _step(self) -> None:
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise BudgetSpent
+
+
+class _Frontier:
+    """The maximal committed versions, as commits come. All commits together cost O(writes + bases)."""
+
+    def __init__(self, bases: Sequence[tuple[int, ...]]) -> None:
+        self._bases = bases
+        self._below = bytearray(len(bases))
+        self._maximal: dict[int, None] = {}
+        self.committed: set[int] = set()
+
+    def commit(self, place: int) -> None:
+        """One more; it may be older than one committed before it, and is not maximal then."""
+        self.committed.add(place)
+        if self._below[place]:
+            return
+        self._maximal[place] = None
+        stack = [place]
+        while stack:
+            for base in self._bases[stack.pop()]:
+                if not self._below[base]:
+                    self._below[base] = 1
+                    self._maximal.pop(base, None)
+                    stack.append(base)
+
+    @property
+    def newest(self) -> int:
+        """The maximal one that was stamped last. Raises StopIteration of none."""
+        return next(reversed(self._maximal))
+
+    def beyond(self, seen: tuple[int, ...]) -> Collection[int]:
+        """The maximal ones that were not returned themselves."""
+        return self._maximal.keys() - seen
+
+
+def _chains(bases: Sequence[tuple[int, ...]]) -> list[int]:
+    """Versions of one chain descend from each other; each prolongs the chain of a base that ends one."""
+    chains: list[int] = []
+    ends: dict[int, int] = {}
+    for place, below in enumerate(bases):
+        chain = next((chains[base] for base in below if ends.get(chains[base]) == base), place)
+        chains.append(chain)
+        ends[chain] = place
+    return chains
