@@ -53,12 +53,14 @@ class Client(Protocol):
         due: int | None = None,
         after: Op | None = None,
         coordinator: int | None = None,
+        w: int | None = None,
         group: int = 0,
         elements: tuple[int, ...] | None = None,
         session: int | None = None,
     ) -> Op:
         """Write a new version; `after`: with the context (and `bases`) of this read or write of the key.
-        `elements`: of a set: those that it had; the new version is added to them."""
+        `elements`: of a set: those that it had; the new version is added to them. `w`: None for the
+        bucket's own."""
         ...
 
     async def read(
@@ -69,11 +71,12 @@ class Client(Protocol):
         due: int | None = None,
         coordinator: int | None = None,
         replica: int | None = None,
+        r: int | None = None,
         group: int = 0,
         offset: int = -1,
         session: int | None = None,
     ) -> Op:
-        """Read; arguments as in `Target.read`."""
+        """Read; arguments as in `Target.read`. `r`: None for the bucket's own."""
         ...
 
 
