@@ -41,6 +41,15 @@ class Client(Protocol):
         """A number that ties operations together."""
         ...
 
+    @property
+    def healed(self) -> int:
+        """When the last fault of the run was over (ns); 0 if it is not yet, or there is none."""
+        ...
+
+    def note(self, told: str) -> None:
+        """Say something in the history, as an event "note": what was left out, say."""
+        ...
+
     async def sleep_until(self, at: int) -> None:
         """Until then (ns), as precisely as the clock lets one."""
         ...
