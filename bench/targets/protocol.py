@@ -41,8 +41,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 class Reply(NamedTuple):
     """What came of a read or a write. `context`: to hand back with a write, b"" for none. `seen`:
-    versions, of a read; `elements`: of a set. `began`, `committed`: coordinator's stamps (ns), 0 if
-    not given. `foreign`: values that this run has not written."""
+    versions, of a read; of a write, all that its context covers. `elements`: of a set. `began`,
+    `committed`: coordinator's stamps (ns), 0 if not given. `foreign`: values that this run has not
+    written."""
 
     outcome: Outcome
     coordinator: str = ""
@@ -103,6 +104,11 @@ class Target(Protocol):
 
     async def mend(self, fault: Fault) -> None:
         """End it now: all is as before. Raises TargetFailed."""
+        ...
+
+    async def image(self, fault: Fault) -> None:
+        """Take the copies that this "restore" will put back; called at its `image_at`. Raises
+        TargetFailed, also where there is no such verb."""
         ...
 
     async def trees_equal(self) -> bool | None:
