@@ -137,7 +137,7 @@ ASSEMBLY = (
 )
 #: Modules of bench/ that are pure; its others may reach outside.
 BENCH_PURE = (
-    *("workload", "workloads", "history", "findings", "faults", "targets.protocol"),
+    *("workload", "workloads", "workloads.", "history", "findings", "faults", "targets.protocol"),
     *("staleness", "latency", "pbs", "scenario"),
 )
 #: Who may write to storage: the one writer, and what storage is made of.
