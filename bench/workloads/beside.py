@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from itertools import islice
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -26,8 +27,8 @@ async def beside(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
 
 
 async def few_at_once(work: Iterable[Coroutine[Any, Any, _T]], at_once: int) -> list[_T]:
-    """As `beside`, but never more than `at_once` of them."""
-    given, results = list(work), list[_T]()
-    for first in range(0, len(given), at_once):
-        results += await beside(given[first : first + at_once])
+    """As `beside`, but never more than `at_once` of them; the next are made when those are done."""
+    left, results = iter(work), list[_T]()
+    while batch := list(islice(left, at_once)):
+        results += await beside(batch)
     return results

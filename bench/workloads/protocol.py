@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from bench.history import Op, Phase
+
+#: Session numbers from here on are a workload's own to give; those of arrivals are below.
+OWN_SESSIONS: Final = 1_000_000
 
 
 class Arrival(NamedTuple):

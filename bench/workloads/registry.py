@@ -8,8 +8,12 @@ from typing import Any, Final, NamedTuple
 
 from bench.scenario import BadScenario
 from bench.workloads.options import Options, decode_options
+from bench.workloads.pair import PairOptions, Pairs
+from bench.workloads.probe import ProbeOptions, Probes
 from bench.workloads.protocol import Workload
+from bench.workloads.register import RegisterOptions, Registers
 from bench.workloads.session import SessionOptions, Sessions
+from bench.workloads.set_add import SetAdd, SetAddOptions
 from bench.workloads.visibility import Visibility, VisibilityOptions
 from bench.workloads.ycsb import CORE, NO_SCANS, Ycsb, YcsbOptions
 
@@ -34,7 +38,11 @@ class Wanted(NamedTuple):
 
 _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     {
+        "pair": _Kind(PairOptions, Pairs),
+        "probe": _Kind(ProbeOptions, Probes, directed=True),
+        "register": _Kind(RegisterOptions, Registers),
         "session": _Kind(SessionOptions, Sessions),
+        "set-add": _Kind(SetAddOptions, SetAdd),
         "visibility": _Kind(VisibilityOptions, Visibility),
         **{name: _Kind(YcsbOptions, Ycsb, preset) for name, preset in CORE.items()},
     }
