@@ -11,7 +11,7 @@ import random
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -58,10 +58,15 @@ def _cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def store(
-    count: int, parent: Path, *, replicas: int = REPLICAS, flags: Sequence[str] = ()
+    count: int,
+    parent: Path,
+    *,
+    replicas: int = REPLICAS,
+    flags: Sequence[str] = (),
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Cluster]:
     """`count` nodes of the store with a cluster file; their data below `parent` meanwhile. `flags`: of
-    `dynamo serve`, for all."""
+    `dynamo serve`, for all. They are not waited for any more once `is_stopping` says so."""
     with _directory(parent) as directory:
         addresses = free_addresses(2 * count)
         rpc, http = addresses[:count], addresses[count:]
@@ -90,7 +95,7 @@ def store(
             )
             for member, address in zip(members, http, strict=True)
         ]
-        with _running(nodes):
+        with _running(nodes, is_stopping):
             yield Cluster("store", nodes)
 
 
@@ -127,11 +132,13 @@ def _directory(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(nodes: Sequence[NodeProcess]) -> Iterator[None]:
+def _running(
+    nodes: Sequence[NodeProcess], is_stopping: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     try:
         for node in nodes:
             node.start()
-        wait_ready(nodes, timeout=READY_SECONDS, is_stopping=lambda: False)
+        wait_ready(nodes, timeout=READY_SECONDS, is_stopping=is_stopping)
         yield
     finally:
         stop_all(nodes, hurry=lambda: False)
