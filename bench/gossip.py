@@ -48,6 +48,9 @@ class _Rounds:
     def wall_ms(self) -> int:
         return int(self.now * 1000)
 
+    def wall_ns(self) -> int:
+        return int(self.now * 1e9)
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         raise NotImplementedError("gossip sets no timers")
 

@@ -39,6 +39,7 @@ from dynamo.rpc.messages import Fetch, Mint, Store
 from dynamo.rpc.peers import PeerTransport
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
+from dynamo.wars import SAMPLED
 from ring.member import Member
 
 FILE: Final = Path(__file__).with_suffix(".json")
@@ -73,6 +74,7 @@ class _Node:
         cluster: ClusterFile,
         network: MemoryNetwork,
         make_hasher: Callable[[bytes], LeafHasher],
+        sampled: int,
     ) -> None:
         clock, metrics, storage = SystemClock(), Metrics(), MemoryStorage()
         self.commit = GroupCommit(storage=storage, metrics=metrics)
@@ -116,6 +118,8 @@ class _Node:
             clock=clock,
             sealer=ContextSealer(cluster_id=cluster.id, secret=cluster.secret),
             metrics=metrics,
+            chance=random.Random(member.id),
+            sampled=sampled,
         )
         assert topology.ring is not None
         replica.adopt(topology.ring)
@@ -155,14 +159,16 @@ class Counter:
 
 async def count(
     make_hasher: Callable[[bytes], LeafHasher] = LeafHasher,
+    sampled: int = SAMPLED,
 ) -> dict[str, dict[str, float]]:
     """Calls and blocks a request, of all three nodes together, for each kind of request.
 
-    `make_hasher`: of the hash trees, from the cluster's secret."""
+    `make_hasher`: of the hash trees, from the cluster's secret. `sampled`: one request in so many is
+    measured."""
     members = tuple(Member(id=f"n{i}", address=f"n{i}:1", host=f"h{i}") for i in range(3))
     cluster = ClusterFile(id="counted", secret=SECRET, seed=1, partitions=16, members=members)
     network = MemoryNetwork()
-    nodes = [_Node(member, cluster, network, make_hasher) for member in members]
+    nodes = [_Node(member, cluster, network, make_hasher, sampled) for member in members]
     tasks = [asyncio.ensure_future(node.commit.run()) for node in nodes]
     try:
         for node, member in zip(nodes, members, strict=True):

@@ -7,10 +7,12 @@ node's included, are reached through the transport.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 from dynamo.answers import Answers
+from dynamo.cluster_file import DEFAULT_CLASS
 from dynamo.context import STAMPED, ContextSealer, stamp_of
 from dynamo.errors import (
     InvalidArgument,
@@ -66,6 +68,7 @@ from dynamo.resolve import holds
 from dynamo.rpc.messages import Mint
 from dynamo.stand_ins import standing
 from dynamo.version import Vector, descends
+from dynamo.wars import SAMPLED, Wars
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
@@ -99,10 +102,13 @@ class Coordinator:
         properties: PropertiesOf = default_properties,
         opinions: Opinions = ALL_WELL,
         flights: Flights | None = None,
+        chance: random.Random,
+        sampled: int = SAMPLED,
     ) -> None:
         """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
         number that each node has acknowledged with. `properties`: of a bucket, for each request.
-        `opinions`: who is down and who is doubted, now and later. `flights`: of the node."""
+        `opinions`: who is down and who is doubted, now and later. `flights`: of the node.
+        `chance`: which requests are measured, one in `sampled`."""
         self._flights = flights or Flights()
         self._node_id = node_id
         self._datacenter = datacenter
@@ -112,6 +118,14 @@ class Coordinator:
         self._value_bytes_max = min(value_bytes_max, VALUE_BYTES_MAX)
         self._properties = properties
         self._down = opinions.down
+        #: What requests take to each replica and back.
+        self.wars = Wars(
+            node_id=node_id,
+            chance=chance,
+            now=clock.monotonic(),
+            metrics=metrics,
+            sampled=sampled,
+        )
         self._operations = Operations(
             node_id=node_id,
             transport=transport,
@@ -119,6 +133,7 @@ class Coordinator:
             metrics=metrics,
             heard={} if heard is None else heard,
             opinions=opinions,
+            wars=self.wars,
             flights=self._flights,
         )
         self._planner: Planner | None = None
@@ -132,6 +147,10 @@ class Coordinator:
         self._planner = Planner(ring, datacenter)
         self._classes = {class_.name.encode(): class_ for class_ in ring.classes}
         self._operations.forget_order()
+        shown = self._classes.get(DEFAULT_CLASS.encode()) or ring.classes[0]
+        here = sum(one.datacenter == datacenter for one in ring.members)
+        n = min(shown.in_datacenter(datacenter), here)
+        self.wars.adopt({one.id for one in ring.members}, n)
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -142,6 +161,8 @@ class Coordinator:
 
         Raises InvalidArgument, KeyTooLong, UnknownBucketType, NotReady, Unavailable, ReadUncertain.
         """
+        if options.stamps is not None:
+            options.stamps.begin(self._node_id, self._clock.monotonic())
         routing, plan = self._plan(bucket_type, bucket, key)
         props = self._properties(bucket_type, bucket)
         if props is not DEFAULT_PROPERTIES:
@@ -167,6 +188,8 @@ class Coordinator:
         Raises as `get`, and BadContext, ValueTooLarge, RecordFull, PreconditionFailed, StorageFull
         (nothing was written), WriteUncertain (it may have been).
         """
+        if options.stamps is not None:
+            options.stamps.begin(self._node_id, self._clock.monotonic())
         routing, plan = self._plan(bucket_type, bucket, key)
         if len(content.value) > self._value_bytes_max:
             raise ValueTooLarge(
@@ -218,6 +241,8 @@ class Coordinator:
         written since must meet the condition all the same. In an `lww` bucket a delete replaces all
         there is, as any write does, so it is made unless nothing is shown. Raises as `put`.
         """
+        if options.stamps is not None:
+            options.stamps.begin(self._node_id, self._clock.monotonic())
         routing, plan = self._plan(bucket_type, bucket, key)
         props = self._properties(bucket_type, bucket)
         if props is not DEFAULT_PROPERTIES:
@@ -233,7 +258,10 @@ class Coordinator:
         try:
             # With a context the read only spares work, so it leaves the write half of the time.
             read_ms = timeout if seen is None else max(1, timeout // 2)
-            record, holders = await self._read_held(routing, plan, _read_of(options, read_ms))
+            read = ReadOptions(
+                r=options.r, pr=options.pr, timeout_ms=read_ms, stamps=options.stamps
+            )
+            record, holders = await self._read_held(routing, plan, read)
         except Unavailable:
             if seen is None:
                 raise
@@ -357,8 +385,18 @@ class Coordinator:
             lww=lww,
             above=above,
         )
+        stamps = options.stamps
+        if stamps is not None:
+            stamps.committed = 0.0  # a delete's read may have been answered
         done, tally = self._operations.write(
-            mint, plan, w=w, pw=pw, node_confirms=confirms, deadline=deadline, flight=flight
+            mint,
+            plan,
+            w=w,
+            pw=pw,
+            node_confirms=confirms,
+            deadline=deadline,
+            flight=flight,
+            stamps=stamps,
         )
         try:
             return self._answers.written(routing, await done, tally, options.returnbody, lww)
@@ -421,5 +459,5 @@ def _acks_asked(options: WriteOptions, n: int) -> tuple[int, int, int]:
 
 
 def _read_of(options: WriteOptions, timeout_ms: int) -> ReadOptions:
-    """The read that a conditional write, or a delete without context, makes first."""
+    """The read that a conditional write makes first."""
     return ReadOptions(r=options.r, pr=options.pr, timeout_ms=timeout_ms)

@@ -64,6 +64,10 @@ COUNTERS: Final[Mapping[str, str]] = {
     "minters_told": "Minters of `lww` writes that were sent a record which hides what they minted.",
     "minters_refused_to_be_told": "Minters of `lww` writes that refused such a record.",
     "minters_not_told": "Minters of `lww` writes that did not answer to such a record.",
+    "wars_reads_measured": "Reads of which this node measured the ways to each replica and back.",
+    "wars_writes_measured": "Writes of which it did.",
+    "wars_answers_left_out": "Replicas that gave no part of such a read or write.",
+    "wars_clocks_reset": "Times that what was known of a peer's clock no longer held: it was set.",
     # Replica
     "fetches": "Records that this node was asked for, by itself or a peer.",
     "fetches_waited": "Of them, those that waited until what they met was on disk.",

@@ -99,6 +99,8 @@ class Merging(OwnRecords):
         cluster's hash trees."""
         super().__init__(storage=storage, commit=commit, metrics=metrics, hasher=hasher)
         self._clock = clock
+        #: Of the node's clock.
+        self.wall_ns = clock.wall_ns
         self._incarnation = incarnation
         #: Those of this process, the last of them if there were many.
         self.incarnations: tuple[bytes, ...] = (incarnation,)

@@ -38,6 +38,7 @@ class Machine:
         self._config = config
         self.clock = SystemClock()
         self.chance = random.Random(os.urandom(16))
+        self.sampling = random.Random(os.urandom(16))
 
     def entropy(self, size: int, /) -> bytes:
         """From the operating system."""

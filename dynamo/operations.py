@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from dynamo.errors import Unavailable
@@ -20,11 +21,13 @@ from dynamo.read_operation import ReadOperation
 from dynamo.read_repair import RepairWaiter
 from dynamo.read_tally import ReadTally, SloppyReadTally
 from dynamo.record import Record
-from dynamo.requests import READ, TIMEOUT_MS_DEFAULT, ReadOptions, timeout_ms
+from dynamo.requests import READ, TIMEOUT_MS_DEFAULT, ReadOptions, Stamps, timeout_ms
 from dynamo.retry_budget import RetryBudget
 from dynamo.rpc.messages import Fetch, Mint, Minted
 from dynamo.stand_ins import DOWN, Standing, standing
 from dynamo.telling import TellWaiter
+from dynamo.wars import Wars
+from dynamo.watched import Watch, WatchedRead, WatchedWrite
 from dynamo.write_operation import WriteOperation
 from dynamo.write_tally import WriteTally
 from ring.preference import Plan
@@ -47,10 +50,12 @@ class Operations:
         metrics: Metrics,
         heard: dict[str, int],
         opinions: Opinions,
+        wars: Wars,
         flights: Flights | None = None,
     ) -> None:
-        """`heard`: gets the last synced write number that each node has acknowledged with. `flights`: of
-        the node."""
+        """`heard`: gets the last synced write number that each node has acknowledged with. `wars`: what
+        some operations are measured for. `flights`: of the node."""
+        self._wars = wars
         self._flights = flights or Flights()
         self._node_id = node_id
         self._transport = transport
@@ -87,6 +92,12 @@ class Operations:
             pr = resolve_count("pr", options.pr, n, lowest=0, default=0)
             confirms = resolve_count("node_confirms", options.node_confirms, n, lowest=0, default=0)
             timeout = timeout_ms(options.timeout_ms)
+        operation_of: Callable[..., ReadOperation] = ReadOperation
+        measured = False
+        self._wars.reads_left -= 1
+        if self._wars.reads_left <= 0 or options.stamps is not None:
+            measured = self._wars.reads_left <= 0
+            operation_of = partial(WatchedRead, watch=self._watch_read(measured, options.stamps))
         holders_needed = n - r + 1 if options.read_repair == "blocking" else 0
         nodes = primaries
         there: Standing | None = None
@@ -105,8 +116,17 @@ class Operations:
             basic_quorum=options.basic_quorum is True,
         )
         done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
-        operation = ReadOperation(
-            fetch=Fetch(routing, plan.class_id, plan.partition, plan.epoch, timeout, True),
+        operation = operation_of(
+            fetch=Fetch(
+                routing,
+                plan.class_id,
+                plan.partition,
+                plan.epoch,
+                timeout,
+                True,
+                False,
+                measured,
+            ),
             nodes=best,
             tally=tally,
             holders_needed=holders_needed,
@@ -134,10 +154,15 @@ class Operations:
         node_confirms: int,
         deadline: float,
         flight: int | None = None,
+        stamps: Stamps | None = None,
     ) -> tuple[asyncio.Future[Minted], WriteTally]:
         """What gets the minter's answer, of a write that has begun, and its tally. `w`: `dw` included.
-        `deadline`: monotonic seconds. `flight`: when it began, if that was before now. Raises
-        Unavailable, before anybody is asked, if too few nodes are up."""
+        `deadline`: monotonic seconds. `flight`: when it began, if that was before now. `stamps`: to
+        be filled in. Raises Unavailable, before anybody is asked, if too few nodes are up."""
+        operation_of: Callable[..., WriteOperation] = WriteOperation
+        self._wars.writes_left -= 1
+        if self._wars.writes_left <= 0 or stamps is not None:
+            operation_of = partial(WatchedWrite, watch=self._watch_write(stamps))
         nodes = plan.primaries
         n = len(nodes)
         down = self._down
@@ -148,7 +173,7 @@ class Operations:
             _check_enough(there, needed=max(w, node_confirms), primaries_needed=pw)
         tally = WriteTally(n, w=w, pw=pw, node_confirms=node_confirms)
         done: asyncio.Future[Minted] = asyncio.get_running_loop().create_future()
-        operation = WriteOperation(
+        operation = operation_of(
             mint=mint,
             plan=plan,
             candidates=self._best_first(nodes),
@@ -166,6 +191,19 @@ class Operations:
         )
         operation.start(absent)
         return done, tally
+
+    def _watch_read(self, measured: bool, stamps: Stamps | None) -> Watch:
+        wars = self._wars
+        if measured:
+            wars.reads_left = wars.countdown()
+        return Watch(self._clock, wars if measured else None, stamps)
+
+    def _watch_write(self, stamps: Stamps | None) -> Watch:
+        wars = self._wars
+        measured = wars.writes_left <= 0
+        if measured:
+            wars.writes_left = wars.countdown()
+        return Watch(self._clock, wars if measured else None, stamps)
 
     def _may_retry(self) -> bool:
         """True if one more write may be tried at another replica since one had too much to do."""

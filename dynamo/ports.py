@@ -49,6 +49,10 @@ class Clock(Protocol):
         """Milliseconds since 1970; may jump. No safety property rests on it."""
         ...
 
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, by the same clock as `wall_ms`: for measuring."""
+        ...
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` once, `delay` seconds from now, unless cancelled."""
         ...

@@ -136,7 +136,14 @@ class ReadOperation:
             self._transport.request(nodes[:1], fetch, self, remaining)
             if len(nodes) > 1:
                 digests = Fetch(
-                    fetch.key, fetch.cls, fetch.partition, fetch.epoch, fetch.deadline_ms, False
+                    fetch.key,
+                    fetch.cls,
+                    fetch.partition,
+                    fetch.epoch,
+                    fetch.deadline_ms,
+                    False,
+                    False,
+                    fetch.measured,
                 )
                 self._transport.request(nodes[1:], digests, self, remaining)
             if first in self._open:

@@ -30,6 +30,7 @@ from dynamo.refill_marks import Partition
 from dynamo.refusing import DAMAGED, LACKS_SOME, REFILLING, HintRefused
 from dynamo.rpc.messages import NO_HINT, Mint, Owe, Refused, Store
 from dynamo.set_back import SetBack
+from dynamo.stamped import StampedCall
 from dynamo.stored import Stored
 from ring.ring import Ring
 
@@ -158,6 +159,8 @@ class Replica(Merging):
             self.refusing.refuse(call, minted)
             return
         self._count["mints"] += 1
+        if message.measured:
+            call = StampedCall(call, self.wall_ns())
         call.reply(minted, last=False)
         self.reply_synced(number, storage_key, call)
 
@@ -196,6 +199,8 @@ class Replica(Merging):
             self._put_off_or_refuse(self.on_store, message, call, len(message.record), error)
             return
         self._count["repairs_stored" if message.repair else "stores"] += 1
+        if message.measured:
+            call = StampedCall(call, self.wall_ns())
         if (
             message.lww
             and message.hint_for == NO_HINT

@@ -20,6 +20,7 @@ from dynamo.refusing import DAMAGED, REFILLING
 from dynamo.replica import Replica
 from dynamo.rpc.messages import Body, Digest, Fetch, Page, Reply, Scan
 from dynamo.seen import Seen
+from dynamo.stamped import stamped
 from dynamo.stored import Stored, decode_stored
 
 PAGE_BYTES_MAX: Final = 4 << 20
@@ -62,6 +63,8 @@ class ReplicaReads:
         except DynamoError:
             return None  # `on_fetch` meets it again, and says so
         self._count["fetches"] += 1
+        if message.measured:
+            reply = stamped(reply, replica.wall_ns())
         return reply
 
     def on_fetch(self, message: Fetch, call: Call) -> None:
@@ -83,7 +86,7 @@ class ReplicaReads:
             if replica.damaged and storage_key in replica.damaged:
                 self._refusing.refuse(call, DAMAGED)
                 return
-            reply: Body | Digest
+            reply: Reply
             if seen is None:
                 reply = ABSENT_BODY if message.body else ABSENT_DIGEST
             else:
@@ -92,6 +95,8 @@ class ReplicaReads:
             self._refusing.refuse_error(call, error)
             return
         self._count["fetches"] += 1
+        if message.measured:
+            reply = stamped(reply, replica.wall_ns())
         pending = replica.unsynced.get(storage_key)
         if pending is None:
             call.reply(reply)

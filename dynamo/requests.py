@@ -27,6 +27,24 @@ LIST_TIMEOUT_MS_DEFAULT = 60_000
 LIST_LIMIT_MAX = 1_000
 
 
+class Stamps:
+    """When an operation began at its coordinator, and when it had the w-th acknowledgement or the r-th
+    answer: monotonic seconds of that node, 0.0 for never. Made by who wants to know, and filled in."""
+
+    __slots__ = ("began", "committed", "node")
+
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.committed = 0.0
+        #: The coordinator, "" until it begins.
+        self.node = ""
+
+    def begin(self, node: str, now: float) -> None:
+        """The coordinator begins."""
+        self.node = node
+        self.began = now
+
+
 class ReadOptions(msgspec.Struct, frozen=True):
     """How many replicas a read asks for, after Riak KV's parameters of the same names.
 
@@ -36,6 +54,7 @@ class ReadOptions(msgspec.Struct, frozen=True):
     false). What is "default" or None is the bucket's to say, then the default.
     `timeout_ms`: 0 for the default; above TIMEOUT_MS_MAX it is clamped.
     `read_repair`: "async", or "blocking": answer only once n - r + 1 primaries hold the merged record.
+    `stamps`: filled in as the read goes on.
     """
 
     r: Count = "default"
@@ -45,6 +64,7 @@ class ReadOptions(msgspec.Struct, frozen=True):
     basic_quorum: bool | None = None
     timeout_ms: int = 0
     read_repair: Literal["async", "blocking"] = "async"
+    stamps: Stamps | None = None
 
 
 class WriteOptions(msgspec.Struct, frozen=True):
@@ -58,6 +78,7 @@ class WriteOptions(msgspec.Struct, frozen=True):
     wall-clock milliseconds, 0 for what `ttl_s` says. Neither has a meaning for a delete.
     `returnbody`: also say what the key holds after the write. `unmodified`: a context, which has to
     cover what is there, or the write fails as if its condition did not hold; b"" for none.
+    `stamps`: filled in as the write goes on.
     """
 
     w: Count = "default"
@@ -72,6 +93,7 @@ class WriteOptions(msgspec.Struct, frozen=True):
     condition: Condition | None = None
     unmodified: bytes = b""
     ttl_s: int | None = None
+    stamps: Stamps | None = None
 
 
 def if_covered(options: WriteOptions, vector: Vector) -> WriteOptions:

@@ -80,6 +80,7 @@ from dynamo.settling import Settling, Standing
 from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
 from dynamo.trees import Trees
 from dynamo.version import incarnation_bytes
+from dynamo.wars_status import WarsStatus
 from dynamo.world import Directory, NodeStorage, World
 from ring.ring import Ring
 
@@ -302,6 +303,7 @@ class NodeServices:
             properties=properties_of,
             opinions=detector,
             flights=flights,
+            chance=world.sampling,
         )
         self._listing = Listing(
             node_id=config.node_id,
@@ -642,6 +644,10 @@ class NodeServices:
     def status(self) -> NodeStatus:
         """All that this node knows of itself and its peers."""
         return self._overview.status()
+
+    def wars(self) -> WarsStatus:
+        """What this node measures of its own requests, as `Wars.status`."""
+        return self._coordinator.wars.status(self._world.clock.monotonic())
 
     def tombstones(self) -> TombstonesStatus:
         """As `Reaper.status`."""

@@ -110,6 +110,11 @@ class World(Protocol):
         """For jitter and turns: what nothing safe rests on."""
         ...
 
+    @property
+    def sampling(self) -> random.Random:
+        """For what is measured: whatever is drawn from it, all others draw the same."""
+        ...
+
     async def sleep(self, seconds: float, /) -> None:
         """Return after so long."""
         ...

@@ -32,14 +32,14 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors memo metrics counters latency status hybrid_clock believed_time tail cluster.phi pace flights
+    errors memo metrics counters latency status reservoir clock_bounds wars_status hybrid_clock believed_time tail cluster.phi pace flights
     varint keys strict_toml cursor lane cluster.view hint_keys
-    version agreement
+    version agreement wars
     rpc.fields
     rpc.exchange_messages rpc.reap_messages
     record stored context rpc.messages cluster.rumour handoff_status
     leaf earlier resolve requests ports cluster_file liveness listing_pages seen known_records
-    quorum config readiness properties patience last_write retry_budget
+    stamped quorum config readiness properties patience last_write retry_budget
     property_schema tail stand_ins telling queues
     property_table hedging write_tally read_tally read_repair write_refusals
     body_requests absences answers
@@ -57,6 +57,7 @@ RANKS = """
     merging hint_account exchange_what set_back
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
+    watched
     operations
     purge mend
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
@@ -85,7 +86,7 @@ RANKS = """
     http.operations http.route
     http.siblings
     http.errors
-    http.body http.node http.admin http.tombstones
+    http.body http.node http.admin http.tombstones http.wars
     http.json_body
     http.codes
     http.openapi

@@ -19,6 +19,7 @@ from dynamo.requests import (
     Written,
 )
 from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
+from dynamo.wars_status import WarsStatus
 
 
 class Backend(Protocol):
@@ -109,6 +110,10 @@ class Backend(Protocol):
 
     def tombstones(self) -> TombstonesStatus:
         """What waits to be reaped at the node. Costs no I/O."""
+        ...
+
+    def wars(self) -> WarsStatus:
+        """What the node measures of its own requests. Costs no I/O."""
         ...
 
     async def sync_hints(self, timeout_ms: int) -> dict[str, int]:

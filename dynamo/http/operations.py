@@ -315,6 +315,11 @@ TOMBSTONES: Final = _get(
     "One JSON object; also of a node that is not ready.",
     _json("Tombstones"),
 )
+WARS: Final = _get(
+    "What the node measures, as a coordinator, of the ways to each replica and back.",
+    "Milliseconds, of one request in `sampled`; also of a node that is not ready.",
+    _json("Wars"),
+)
 ANTIENTROPY: Final[Resource] = {
     "GET": Operation(
         section=REPAIRS,

@@ -24,6 +24,7 @@ from dynamo.http.reply import JSON_TYPE, HttpReply, json_reply, to_json
 from dynamo.http.request import Request
 from dynamo.http.route import Handler, Route, Router
 from dynamo.http.tombstones import get_tombstones
+from dynamo.http.wars import get_wars
 
 
 def _read(handler: Handler) -> dict[str, Handler]:
@@ -211,6 +212,14 @@ ROUTES: Final = (
         "/admin/tombstones",
         "What waits to be reaped at the node, and what for.",
         operations.TOMBSTONES,
+    ),
+    Route(
+        "/admin/wars",
+        _read(get_wars),
+        "dynamo_admin_wars",
+        "/admin/wars",
+        "How long requests take to each replica and back.",
+        operations.WARS,
     ),
     Route(
         "/admin/antientropy",

@@ -13,6 +13,7 @@ from dynamo.agreement import AntiEntropyStatus, RepairStatus
 from dynamo.keys import BUCKET_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.requests import TTL_S_MAX
 from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
+from dynamo.wars_status import WarsStatus
 
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
@@ -163,10 +164,10 @@ def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
 _GIVEN, _SHOWN = _properties()
 
 (
-    (_STATUS, _HINTS, _TOMBSTONES, _ANTIENTROPY, _REPAIR),
+    (_STATUS, _HINTS, _TOMBSTONES, _WARS, _ANTIENTROPY, _REPAIR),
     _PARTS_OF_STATUS,
 ) = msgspec.json.schema_components(
-    [NodeStatus, HintsStatus, TombstonesStatus, AntiEntropyStatus, RepairStatus],
+    [NodeStatus, HintsStatus, TombstonesStatus, WarsStatus, AntiEntropyStatus, RepairStatus],
     ref_template="#/components/schemas/{name}",
 )
 
@@ -214,6 +215,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         }
     ),
     "Tombstones": _TOMBSTONES,
+    "Wars": _WARS,
     "AntiEntropy": _ANTIENTROPY,
     "PauseGiven": _object({}, {"reason": {"description": "For people.", **_short(200)}}),
     "Paused": _object({"paused": {"type": "boolean"}}),

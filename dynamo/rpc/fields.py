@@ -46,6 +46,8 @@ DeadlineMs = Annotated[int, Meta(ge=0, le=DEADLINE_MS_MAX)]
 WriteNumber = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 Milliseconds = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 Stamp = Annotated[int, Meta(ge=0, le=INT64_MAX)]
+#: Nanoseconds since 1970; 0 for none.
+WallNs = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 Kind = Annotated[int, Meta(ge=0, le=1)]
 MemberIndex = Annotated[int, Meta(ge=NO_HINT, le=0xFFFF_FFFF)]
 TargetIndex = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]

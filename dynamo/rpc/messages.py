@@ -6,7 +6,8 @@ of how a message is carried out.
 
 Every request about a key names `key` (the routing key of `dynamo.keys`), `cls` (id of the
 replication class), `partition`, `epoch` (the sender's), and `deadline_ms`: the milliseconds the
-sender still waits, counted from when it was sent (0: it waits no longer).
+sender still waits, counted from when it was sent (0: it waits no longer). One that is `measured` is
+answered with a `stamp`: the receiver's wall clock when it was carried out, 0 where it was not asked for.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ from dynamo.rpc.fields import (
     Stamp,
     Tags,
     Targets,
+    WallNs,
     WriteNumber,
 )
 from dynamo.rpc.reap_messages import (
@@ -146,6 +148,7 @@ class Mint(Message, frozen=True, array_like=True, tag=2):
     lww: bool = False
     above: Stamp = 0
     owes: Targets = ()
+    measured: bool = False
 
 
 class Store(Message, frozen=True, array_like=True, tag=3):
@@ -164,6 +167,7 @@ class Store(Message, frozen=True, array_like=True, tag=3):
     repair: bool = False
     hint_for: MemberIndex = NO_HINT
     lww: bool = False
+    measured: bool = False
 
 
 class Fetch(Message, frozen=True, array_like=True, tag=4):
@@ -180,6 +184,7 @@ class Fetch(Message, frozen=True, array_like=True, tag=4):
     deadline_ms: DeadlineMs
     body: bool
     hinted: bool = False
+    measured: bool = False
 
 
 class Scan(Message, frozen=True, array_like=True, tag=5):
@@ -329,21 +334,25 @@ class Minted(Message, frozen=True, array_like=True, tag=65):
     record: bytes
     birth: bytes
     counter: Counter
+    stamp: WallNs = 0
 
 
 class Synced(Message, frozen=True, array_like=True, tag=66):
     """What was asked is on disk at the sender, checksummed.
 
-    `write_number`: the sender's last synced write, 0 to say nothing of it.
+    `write_number`: the sender's last synced write, 0 to say nothing of it. `stamp`: when it was applied
+    there, which was before.
     """
 
     write_number: WriteNumber = 0
+    stamp: WallNs = 0
 
 
 class Body(Message, frozen=True, array_like=True, tag=67):
     """The sender's record, on disk there; b"" if it has none."""
 
     record: bytes
+    stamp: WallNs = 0
 
 
 class Digest(Message, frozen=True, array_like=True, tag=68):
@@ -351,6 +360,7 @@ class Digest(Message, frozen=True, array_like=True, tag=68):
 
     vector: Vector
     digest: bytes
+    stamp: WallNs = 0
 
 
 class Page(Message, frozen=True, array_like=True, tag=69):

@@ -39,6 +39,9 @@ class SimClock:
     def wall_ms(self) -> int:
         return EPOCH_MS + int(self.monotonic() * 1000) + self._offset_ms
 
+    def wall_ns(self) -> int:
+        return (EPOCH_MS + self._offset_ms) * 1_000_000 + int(self.monotonic() * 1e9)
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> SimTimer:
         """Call `callback` once `delay` seconds of this clock have passed, whatever its rate will be."""
         due = self.monotonic() + delay

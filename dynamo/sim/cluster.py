@@ -378,6 +378,7 @@ class Cluster:
             moved=self.moved,
             sieve=functools.partial(self._before, node),
             chance=stream(self.seed, "start", name, node.starts),
+            sampling=stream(self.seed, "sampling", name, node.starts),
         )
         node.world = world
         node.services = NodeServices(

@@ -44,6 +44,7 @@ class SimWorld:
         moved: Counter[str],
         sieve: Callable[[Mapping[type, Handler]], Mapping[type, Handler]],
         chance: random.Random,
+        sampling: random.Random,
     ) -> None:
         self.clock = clock
         self._config = config
@@ -56,6 +57,7 @@ class SimWorld:
         self._moved = moved
         self._sieve = sieve
         self.chance = chance
+        self.sampling = sampling
         #: By kind: requests of peers, and of its own, that have got no last reply.
         self.unanswered: Counter[str] = Counter()
 

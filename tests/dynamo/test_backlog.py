@@ -31,6 +31,9 @@ class HandClock:
     def wall_ms(self) -> int:
         return 0
 
+    def wall_ns(self) -> int:
+        return 0
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         assert delay == RETRY_SECONDS
         self.timers.append(Moment(callback))

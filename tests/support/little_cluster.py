@@ -8,6 +8,7 @@ and start anew: what it had sent may still arrive, what it was asked is lost.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -72,6 +73,9 @@ class LoopClock:
 
     def wall_ms(self) -> int:
         return _WALL_MS + int(self._loop.time() * 1000) + self.offset_ms
+
+    def wall_ns(self) -> int:
+        return (_WALL_MS + self.offset_ms) * 1_000_000 + int(self._loop.time() * 1e9)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return self._loop.call_later(delay, callback)
@@ -335,6 +339,7 @@ class LittleNode:
             metrics=self.metrics,
             properties=self.properties,
             opinions=self.opinions,
+            chance=random.Random(self.id),
         )
         self.listing = Listing(
             node_id=self.id,

@@ -156,6 +156,9 @@ class HandClock:
     def wall_ms(self) -> int:
         return self._wall_ms
 
+    def wall_ns(self) -> int:
+        return self._wall_ms * 1_000_000
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return self._loop.call_later(delay, callback)
 

@@ -64,6 +64,7 @@ from dynamo.status import (
     WaitStatus,
 )
 from dynamo.version import Vector, birth_bytes, incarnation_bytes
+from dynamo.wars_status import WarsLegs, WarsRead, WarsStatus, WarsWrite
 
 N = 3
 
@@ -259,6 +260,20 @@ class MemoryBackend:
             window_s=10_800,
             rate_max=16 << 20,
             targets=self.targets,
+        )
+
+    def wars(self) -> WarsStatus:
+        return WarsStatus(
+            node="n1",
+            n=3,
+            sampled=32,
+            seconds=61.5,
+            peers={
+                "n1": WarsLegs(w=(0.0,), a=(2.0,), r=(0.0,), s=(0.25,), writes=1, reads=1),
+                "n2": WarsLegs(w=(1.0,), a=(3.0,), writes=1, clock_offset_ms=0.5),
+            },
+            writes=(WarsWrite(minter="n1", legs={"n1": (0.0, 2.0), "n2": (1.0, 3.0)}),),
+            reads=(WarsRead(body="n1", legs={"n1": (0.0, 0.25)}),),
         )
 
     def tombstones(self) -> TombstonesStatus:

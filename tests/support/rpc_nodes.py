@@ -32,6 +32,9 @@ class FastClock:
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(delay / self.scale, callback)
 
@@ -57,6 +60,9 @@ class ManualClock:
 
     def wall_ms(self) -> int:
         return int(self.now * 1000)
+
+    def wall_ns(self) -> int:
+        return int(self.now * 1e9)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         timer = _ManualTimer(callback)

@@ -46,6 +46,9 @@ class Scene:
     def wall_ms(self) -> int:
         raise AssertionError("no opinion rests on it")
 
+    def wall_ns(self) -> int:
+        raise AssertionError("no opinion rests on it")
+
     def call_later(self, delay: float, callback: object) -> Timer:
         raise AssertionError("there is one timer, and it is slept on")
 
