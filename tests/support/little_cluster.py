@@ -115,7 +115,7 @@ class LittleCall:
             return
         links.on_reply(target, reply)
         if self.peer == target or links.delay is None:
-            links.later(self.peer, target, self._arrive, reply, last)
+            links.later(target, self.peer, self._arrive, reply, last)
             return
         loop = asyncio.get_running_loop()
         self._arrives = max(self._arrives + _ORDERED_SECONDS, loop.time() + links.delay())
