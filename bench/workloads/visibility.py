@@ -19,12 +19,14 @@ from bench.workloads.protocol import Arrival, Client
 
 
 class VisibilityOptions(Timed, frozen=True, kw_only=True):
-    """`probes`: keys an arrival writes, and probes. `origin`: the offset counts from the coordinator's
+    """`probes`: keys an arrival writes, and probes. `cells`: (r, w) taken in turn, in place of `r` and
+    `w`, so that all cells of a grid meet the same weather. `origin`: the offset counts from the coordinator's
     stamp of the commit, where there is one, or always from when the client knew. `probe_failed`: also
     keys whose write did not succeed are read, so long after its end (no offset is noted then: there is
     no commit). `final`: off, unless it is asked for; a final read is a second one."""
 
     probes: int = 1
+    cells: tuple[tuple[int, int], ...] = ()
     origin: str = "coordinator"
     writer: Writer = "any"
     reader: Reader = "any"
@@ -35,6 +37,11 @@ class VisibilityOptions(Timed, frozen=True, kw_only=True):
         """Raises ValueError."""
         super().check(n)
         whole("probes", self.probes, 1, 1_000)
+        for cell in self.cells:
+            whole("r of a cell", cell[0], 1, n)
+            whole("w of a cell", cell[1], 1, n)
+        if self.cells and (self.r, self.w) != (None, None):
+            raise ValueError("cells say r and w already")
         if self.origin not in ("client", "coordinator"):
             raise ValueError(f'origin = "{self.origin}": it must be "client" or "coordinator"')
 
@@ -48,6 +55,7 @@ class Visibility:
         self._offsets = Offsets(options)
         self._written = Written(options.final_keys)
         self._made = 0
+        self._probed = 0
 
     def keys_to_load(self) -> Sequence[str]:
         """None: all keys are fresh."""
@@ -98,7 +106,8 @@ class Visibility:
         )
         if options.final:
             self._written.add(key, chance)
-        written = await client.write(arrival, key, coordinator=writer, w=options.w)
+        r, w = self._cell()
+        written = await client.write(arrival, key, coordinator=writer, w=w)
         if written.outcome != "ok" and not options.probe_failed:
             return
         due = max(self._origin(written) + offset, written.end)
@@ -108,9 +117,17 @@ class Visibility:
             key,
             due=due,
             coordinator=reader,
-            r=options.r,
+            r=r,
             offset=offset if written.outcome == "ok" else -1,
         )
+
+    def _cell(self) -> tuple[int | None, int | None]:
+        """The r and w of one probe; None for the bucket's own."""
+        cells = self._options.cells
+        if not cells:
+            return self._options.r, self._options.w
+        self._probed += 1
+        return cells[self._probed % len(cells)]
 
     def _origin(self, written: Op) -> int:
         if self._options.origin == "coordinator" and written.committed:
