@@ -12,6 +12,7 @@ from typing import Final
 
 from bench.history import Op
 from bench.workloads.beside import beside, few_at_once
+from bench.workloads.offsets import MS
 from bench.workloads.protocol import Arrival, Client
 
 #: Keys that are read beside each other, each at all replicas.
@@ -79,3 +80,57 @@ class Polling:
         ops = await read_everywhere(client, arrival, key, due=client.now())
         same = all(op.outcome == "ok" and set(op.seen) == set(ops[0].seen) for op in ops)
         self._calm[key] = self._calm[key] + 1 if same else 0
+
+
+class AfterHeal:
+    """What a workload does once the last fault is over. `most`: of the keys written last so many are
+    polled, 0 for none; in rounds `poll_ms` apart, for at most `for_ms`; a key rests after `calm` rounds
+    in which all agreed."""
+
+    def __init__(self, *, most: int, poll_ms: float, for_ms: float, calm: int) -> None:
+        self._most = most
+        self._newest = Newest(most)
+        self._poll_ms = poll_ms
+        self._for_ms = for_ms
+        self._calm = calm
+        self._polling: Polling | None = None
+        #: Whether an arrival is at it.
+        self._polls = False
+
+    def wrote(self, key: str) -> None:
+        """Note a key that is being written."""
+        self._newest.add(key)
+
+    async def take(self, client: Client, arrival: Arrival) -> bool:
+        """The first arrival after the heal polls; whether this one did."""
+        if not client.healed or not self._most or self._polling is not None:
+            return False
+        await self._poll(client, arrival)
+        return True
+
+    async def finish(self, client: Client, arrival: Arrival) -> None:
+        """Poll, if there was a heal, as far as that is not done yet."""
+        while self._polls:  # an arrival still does it, for a time that ends
+            await client.sleep_until(client.now() + round(self._poll_ms * MS))
+        if client.healed and self._most:
+            await self._poll(client, arrival)
+
+    async def _poll(self, client: Client, arrival: Arrival) -> None:
+        """From the heal on; it goes on if it was cut short."""
+        if self._polling is None:
+            if self._newest.left_out:
+                client.note(
+                    f"polling: the {self._most} keys written last, "
+                    f"{self._newest.left_out} older ones are left out"
+                )
+            self._polling = Polling(
+                self._newest.keys(),
+                every=round(self._poll_ms * MS),
+                until=client.healed + round(self._for_ms * MS),
+                calm=self._calm,
+            )
+        self._polls = True
+        try:
+            await self._polling.run(client, arrival)
+        finally:
+            self._polls = False

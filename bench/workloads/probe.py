@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from bench.history import Op
 from bench.workloads.finals import Written, read_all
-from bench.workloads.offsets import MS, Offsets, Timed
+from bench.workloads.offsets import Offsets, Timed
 from bench.workloads.options import milliseconds, whole
 from bench.workloads.places import Writer, writer_place
-from bench.workloads.polling import Newest, Polling, read_everywhere
+from bench.workloads.polling import AfterHeal, read_everywhere
 from bench.workloads.protocol import Arrival, Client
 
 
@@ -53,12 +53,15 @@ class Probes:
         self._options = options
         self._offsets = Offsets(options)
         self._written = Written(options.final_keys)
-        self._newest = Newest(options.poll_keys)
+        self._after_heal = AfterHeal(
+            most=options.poll_keys,
+            poll_ms=options.poll_ms,
+            for_ms=options.poll_for_ms,
+            calm=options.calm,
+        )
         #: What is known of keys that are written again; never more than `keys`.
         self._known: dict[str, Op] = {}
         self._made = 0
-        self._polling: Polling | None = None
-        self._polls = False
 
     def keys_to_load(self) -> Sequence[str]:
         """None."""
@@ -67,15 +70,13 @@ class Probes:
     async def act(self, arrival: Arrival, client: Client, chance: random.Random) -> None:
         """Write and probe; the first after the heal polls instead."""
         options = self._options
-        if client.healed:
-            if self._polling is None and options.poll_keys:
-                await self._poll(arrival, client)
-                return
-            if options.stop_at_heal:
-                return
+        if await self._after_heal.take(client, arrival):
+            return
+        if client.healed and options.stop_at_heal:
+            return
         key = self._next_key()
         self._written.add(key, chance)
-        self._newest.add(key)
+        self._after_heal.wrote(key)
         place = writer_place(
             options.writer, session=arrival.session, nodes=client.nodes, chance=chance
         )
@@ -97,31 +98,7 @@ class Probes:
         self._made += 1
         return f"q{self._made % self._options.keys if self._options.keys else self._made}"
 
-    async def _poll(self, arrival: Arrival, client: Client) -> None:
-        """From the heal on; it goes on if it was cut short."""
-        options = self._options
-        if self._polling is None:
-            if self._newest.left_out:
-                client.note(
-                    f"polling: the {options.poll_keys} keys written last, "
-                    f"{self._newest.left_out} older ones are left out"
-                )
-            self._polling = Polling(
-                self._newest.keys(),
-                every=round(options.poll_ms * MS),
-                until=client.healed + round(options.poll_for_ms * MS),
-                calm=options.calm,
-            )
-        self._polls = True
-        try:
-            await self._polling.run(client, arrival)
-        finally:
-            self._polls = False
-
     async def finish(self, client: Client, arrival: Arrival, chance: random.Random) -> None:
         """Poll, if there was a heal; then final reads, which may repair."""
-        while self._polls:  # an arrival still does it, for a time that ends
-            await client.sleep_until(client.now() + round(self._options.poll_ms * MS))
-        if client.healed and self._options.poll_keys:
-            await self._poll(arrival, client)
+        await self._after_heal.finish(client, arrival)
         await read_all(self._written, self._options, client, arrival, chance)

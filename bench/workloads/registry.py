@@ -58,7 +58,7 @@ def make(name: str, options: Mapping[str, Any], *, n: int, nodes: int) -> Worklo
     """A workload for one run, on `nodes` nodes with `n` replicas of a key. Raises BadScenario for a name
     or an option that is not known, and for a value that makes no sense."""
     kind, decoded = _decode(name, options, n=n)
-    if kind.directed and n != nodes:
+    if _is_directed(kind, decoded) and n != nodes:
         raise BadScenario(
             f"workload {name} reads at every node what that has of a key: it needs n = nodes, "
             f"not n = {n} of {nodes}"
@@ -70,12 +70,16 @@ def wanted(name: str, options: Mapping[str, Any], *, n: int) -> Wanted:
     """What it asks of load and target. Raises BadScenario as `make`."""
     kind, decoded = _decode(name, options, n=n)
     if not isinstance(decoded, YcsbOptions):
-        return Wanted(directed=kind.directed)
+        return Wanted(directed=_is_directed(kind, decoded))
     asked = {"fieldcount", "fieldlength"} & set(options)
     return Wanted(
         rate=decoded.target or None,
         value_bytes=decoded.fieldcount * decoded.fieldlength if asked else None,
     )
+
+
+def _is_directed(kind: _Kind, options: Options) -> bool:
+    return kind.directed or (isinstance(options, SessionOptions) and options.poll_keys > 0)
 
 
 def _decode(name: str, options: Mapping[str, Any], *, n: int) -> tuple[_Kind, Options]:

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 from bench.history import Op
 from bench.workloads.finals import Written, read_all
 from bench.workloads.offsets import MS
 from bench.workloads.options import Options, milliseconds, share, whole
 from bench.workloads.places import Reader, Writer, reader_place, writer_place
+from bench.workloads.polling import AfterHeal
 from bench.workloads.protocol import Arrival, Client
+
+#: After a heal: milliseconds between two rounds, and for how long; rounds in which all must agree.
+POLL_MS: Final = 50.0
+POLL_FOR_MS: Final = 60_000.0
+CALM: Final = 3
 
 
 class SessionOptions(Options, frozen=True, kw_only=True):
     """`keys`: that a session uses, or (`shared`) all of them together. `writes`: share of turns that
     begin with a write; `reads`: of each turn. `pause_ms`: up to so long before each read, drawn.
-    `context`: a write hands back what the session knows of the key, or (False) is blind."""
+    `context`: a write hands back what the session knows of the key, or (False) is blind. `poll_keys`:
+    from the heal on nothing is written, and so many of the keys written last are polled at every
+    replica until they agree, which says how long convergence takes; 0 for none of that."""
 
     keys: int = 2
     shared: bool = False
@@ -28,6 +37,7 @@ class SessionOptions(Options, frozen=True, kw_only=True):
     reads: int = 2
     pause_ms: float = 0.0
     context: bool = True
+    poll_keys: int = 0
     writer: Writer = "any"
     reader: Reader = "any"
 
@@ -37,6 +47,7 @@ class SessionOptions(Options, frozen=True, kw_only=True):
         whole("keys", self.keys, 1, 10_000)
         whole("reads", self.reads, 0, 1_000)
         share("writes", self.writes)
+        whole("poll_keys", self.poll_keys, 0, 100_000)
         milliseconds("pause_ms", self.pause_ms)
         if not self.reads and not self.writes:
             raise ValueError("writes = 0 and reads = 0: there is nothing to do")
@@ -49,6 +60,9 @@ class Sessions:
         self.name = name
         self._options = options
         self._written = Written(options.final_keys)
+        self._after_heal = AfterHeal(
+            most=options.poll_keys, poll_ms=POLL_MS, for_ms=POLL_FOR_MS, calm=CALM
+        )
         #: What each session knows of each of its keys: as many as sessions times keys.
         self._known: dict[tuple[int, str], Op] = {}
 
@@ -59,11 +73,14 @@ class Sessions:
     async def act(self, arrival: Arrival, client: Client, chance: random.Random) -> None:
         """One turn."""
         options = self._options
+        if await self._after_heal.take(client, arrival):
+            return
+        writes = not (options.poll_keys and client.healed)
         number = chance.randrange(options.keys)
         key = f"s{number}" if options.shared else f"s{arrival.session}-{number}"
         writer = None
         due = arrival.due
-        if chance.random() < options.writes:
+        if writes and chance.random() < options.writes:
             writer = writer_place(
                 options.writer, session=arrival.session, nodes=client.nodes, chance=chance
             )
@@ -92,6 +109,7 @@ class Sessions:
         chance: random.Random,
     ) -> None:
         self._written.add(key, chance)
+        self._after_heal.wrote(key)
         known = self._known.get((arrival.session, key)) if self._options.context else None
         op = await client.write(arrival, key, after=known, coordinator=place, w=self._options.w)
         self._remember(arrival.session, op)
@@ -102,5 +120,6 @@ class Sessions:
             self._known[session, op.key] = op
 
     async def finish(self, client: Client, arrival: Arrival, chance: random.Random) -> None:
-        """Final reads."""
+        """Poll, if that is asked for; then final reads, which may repair."""
+        await self._after_heal.finish(client, arrival)
         await read_all(self._written, self._options, client, arrival, chance)

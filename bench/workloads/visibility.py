@@ -20,10 +20,11 @@ from bench.workloads.protocol import Arrival, Client
 
 class VisibilityOptions(Timed, frozen=True, kw_only=True):
     """`probes`: keys an arrival writes, and probes. `cells`: (r, w) taken in turn, in place of `r` and
-    `w`, so that all cells of a grid meet the same weather. `origin`: the offset counts from the coordinator's
-    stamp of the commit, where there is one, or always from when the client knew. `probe_failed`: also
-    keys whose write did not succeed are read, so long after its end (no offset is noted then: there is
-    no commit). `final`: off, unless it is asked for; a final read is a second one."""
+    `w`, so that all cells of a grid meet the same weather. `origin`: the offset counts from the
+    coordinator's stamp of the commit, where there is one, or always from when the client knew.
+    `probe_failed`: also keys whose write did not succeed are read, so long after its end (no offset is
+    noted then: there is no commit). `final`: off, unless it is asked for; a final read is a second
+    one."""
 
     probes: int = 1
     cells: tuple[tuple[int, int], ...] = ()

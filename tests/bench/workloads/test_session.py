@@ -84,3 +84,21 @@ def test_all_that_was_written_is_read_at_the_end() -> None:
     client = MemoryClient()
     play("session", client)
     assert {op.key for op in client.reads("after")} == {op.key for op in client.writes()}
+
+
+def test_after_a_heal_nothing_is_written_and_keys_are_polled_if_that_is_asked_for() -> None:
+    client = MemoryClient()
+    play("session", client, heal_after=100, shared=True, keys=5, poll_keys=5, final=False)
+    heal = client.healed
+    assert heal
+    assert not [op for op in client.writes() if op.start > heal + MS]
+    polled = [op for op in client.reads() if op.target]
+    assert {op.key for op in polled} == {f"s{number}" for number in range(5)}
+    assert [op for op in client.reads() if not op.target and op.start > heal]
+
+
+def test_without_that_a_heal_changes_nothing() -> None:
+    client = MemoryClient()
+    play("session", client, heal_after=100, final=False)
+    assert [op for op in client.writes() if op.start > client.healed > 0]
+    assert not [op for op in client.reads() if op.target]

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from workload_client import MS, MemoryClient, play
 
+from bench.scenario import BadScenario
+from bench.workloads import make
+
 GRIDS: tuple[dict[str, Any], ...] = (
     {"grid": "uniform", "horizon_ms": 50},
     {"grid": "log", "from_ms": 0.1, "horizon_ms": 100, "at_once": 0.1},
@@ -132,3 +135,26 @@ def test_a_final_read_without_an_answer_is_made_again_elsewhere() -> None:
     answered = {op.key for op in client.reads("after") if op.outcome == "ok"}
     assert len(answered) == 30
     assert any(op.outcome == "fail" for op in client.reads("after"))
+
+
+def test_cells_of_a_grid_are_taken_in_turn() -> None:
+    client = MemoryClient()
+    play("visibility", client, cells=[[1, 2], [3, 1]])
+    by_key = {op.key: op for op in client.writes()}
+    cells = Counter((op.r, by_key[op.key].w) for op in client.reads())
+    assert cells.keys() == {(1, 2), (3, 1)}
+    assert abs(cells[1, 2] - cells[3, 1]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"cells": [[0, 1]]}, "r of a cell"),
+        ({"cells": [[1, 4]]}, "w of a cell"),
+        ({"cells": [[1]]}, "length 2"),
+        ({"cells": [[1, 1]], "r": 1}, "already"),
+    ],
+)
+def test_cells_that_cannot_be_are_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadScenario, match=why):
+        make("visibility", options, n=3, nodes=3)
