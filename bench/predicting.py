@@ -1,0 +1,167 @@
+"""What the models say of a run: from the delays that were injected, and from what nodes measured.
+
+Pure: a function of the manifest, the analysis and the nodes' samples; so anybody gets the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bench.findings import Analysis, Curve, Judged, Verdict
+from bench.history import Manifest
+from bench.pbs.agreement import CurveAgreement, agree
+from bench.pbs.fan_out import FanOut
+from bench.pbs.fits import NOTHING, BadFits, Mix, Model, decode_mix
+from bench.pbs.measured import TooFewSamples
+from bench.pbs.prediction import Prediction, Wars
+from bench.pbs.resample import predict_measured
+from bench.pbs.wars import BadQuestion, Question, predict_cells, times
+from bench.scenario import BadScenario, Scenario
+
+INJECTED: Final = "injected"
+MEASURED: Final = "measured"
+#: What `predict` of a scenario may name.
+KINDS: Final = (INJECTED, MEASURED)
+TRIALS: Final = 200_000
+AT: Final = "0,1,2,5,10,20,50,100,200"
+#: PBS counts from when the coordinator had its acknowledgements; from when the client knew it, where
+#: a store does not tell.
+ORIGINS: Final = ("coordinator commit", "client commit")
+#: Faults under which a node does not answer.
+FAILURES: Final = frozenset(("pause", "crash", "restart", "restore", "partition"))
+#: The expectation that is judged here.
+FIGURE: Final = "agrees with prediction"
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction, and how it agrees with what was measured; None where that is not asked."""
+
+    prediction: Prediction
+    agreement: CurveAgreement | None = None
+
+
+def scenario_of(manifest: Manifest) -> Scenario:
+    """The scenario as it was run. Raises BadScenario for one that this version does not know."""
+    try:
+        return msgspec.convert(manifest.scenario, Scenario)
+    except msgspec.ValidationError as error:
+        raise BadScenario(f"the manifest's scenario: {error}") from None
+
+
+def predict_run(
+    manifest: Manifest, scenario: Scenario, curves: Sequence[Curve], wars: Sequence[Wars]
+) -> tuple[list[Compared], list[str]]:
+    """All that the scenario asks for, of each cell that was measured, and why some are not there."""
+    compared: list[Compared] = []
+    missing: list[str] = []
+    measured = {(one.r, one.w): one for one in _of_commit(curves)}
+    n = manifest.replicas
+    cells = tuple(sorted(cell for cell in measured if max(cell) <= n and min(cell) >= 1))
+    if not cells or not scenario.predict:
+        return [], []
+    question = Question(n, cells, times(AT), TRIALS, manifest.seed)
+    for kind in scenario.predict:
+        try:
+            found = _predict(kind, manifest, scenario, question, wars)
+        except (BadFits, BadQuestion, TooFewSamples) as error:
+            missing.append(f"{kind}: {error}")
+            continue
+        for one in found:
+            curve = measured[one.r, one.w]
+            agreement = agree(
+                curve,
+                one,
+                one_sided=_is_one_sided(scenario),
+                not_applicable=_why_not(scenario, manifest),
+            )
+            compared.append(Compared(prediction=one, agreement=agreement))
+    return compared, missing
+
+
+def _of_commit(curves: Sequence[Curve]) -> Iterator[Curve]:
+    """Of each cell the curve whose clock is nearest to the model's."""
+    for origin in reversed(ORIGINS):
+        yield from (one for one in curves if one.origin == origin and one.reads)
+
+
+def _predict(
+    kind: str,
+    manifest: Manifest,
+    scenario: Scenario,
+    question: Question,
+    wars: Sequence[Wars],
+) -> list[Prediction]:
+    fresh_keys = scenario.workload == "visibility"
+    if kind == MEASURED:
+        if not wars:
+            raise TooFewSamples("the target's nodes measure nothing of themselves")
+        return predict_measured(wars, question, new_keys=fresh_keys)
+    is_replica = len(manifest.nodes) == manifest.replicas
+    fan_out = FanOut(
+        "store", "replica" if is_replica else "outside", _pairing(scenario), fresh_keys
+    )
+    return predict_cells(injected_model(scenario), question, fan_out)
+
+
+def injected_model(scenario: Scenario) -> Model:
+    """The delays that the scenario injects from its begin on. Raises BadFits."""
+    slow = scenario.cluster.slow
+    rest = slow.get("*")
+
+    def mix(leg: str) -> Mix:
+        rows = slow.get(leg, rest)
+        return NOTHING if rows is None else decode_mix(rows, f"cluster.slow.{leg}")
+
+    return Model(INJECTED, mix("W"), mix("A"), mix("R"), mix("S"))
+
+
+def _pairing(scenario: Scenario) -> Any:
+    reader: Mapping[str, str] = {"other": "different", "same": "same"}
+    return reader.get(scenario.options.get("reader", "any"), "independent")
+
+
+def _is_one_sided(scenario: Scenario) -> bool:
+    """Repair, hints and exchanges bring what the model knows nothing of; so do keys written again."""
+    cluster = scenario.cluster
+    return cluster.repair or cluster.hints or cluster.exchange or scenario.workload != "visibility"
+
+
+def _why_not(scenario: Scenario, manifest: Manifest) -> str:
+    failures = sorted({fault.do for fault in scenario.faults} & FAILURES)
+    if failures:
+        return f"nodes did not answer ({', '.join(failures)})"
+    if any(fault.do == "slow" for fault in scenario.faults):
+        return "delays changed while it ran"
+    return manifest.void
+
+
+def judge(scenario: Scenario, compared: Sequence[Compared], missing: Sequence[str]) -> list[Judged]:
+    """Each prediction that was to agree, where the scenario expects that it does."""
+    if all(one.figure != FIGURE for one in scenario.expect):
+        return []
+    judged = [
+        Judged(
+            expectation=(
+                f"{FIGURE} ({one.prediction.model}, {one.prediction.sampling},"
+                f" R={one.prediction.r} W={one.prediction.w})"
+            ),
+            verdict=one.agreement.verdict,
+            told=one.agreement.told,
+        )
+        for one in compared
+        if one.agreement is not None
+    ]
+    judged += [Judged(expectation=FIGURE, verdict="unknown", told=why) for why in missing]
+    if not judged:
+        unknown: Verdict = "unknown"
+        judged.append(Judged(expectation=FIGURE, verdict=unknown, told="nothing was predicted"))
+    return judged
+
+
+def with_judged(analysis: Analysis, judged: Sequence[Judged]) -> Analysis:
+    """The analysis, with these in place of what it could not judge itself."""
+    kept = [one for one in analysis.judged if not one.expectation.startswith(FIGURE)]
+    return msgspec.structs.replace(analysis, judged=(*kept, *judged))

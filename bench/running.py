@@ -1,0 +1,170 @@
+"""One run of a scenario: target, load, history, and all that is made from it.
+
+Knows nothing of command lines. What is computed from the history is `bench.recompute`'s, which
+anybody can run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from bench import provenance
+from bench.history import Event, Manifest
+from bench.history_file import HistoryWriter
+from bench.load.clock import LoadClock
+from bench.load.drive import Driven, drive
+from bench.load.progress import Progress
+from bench.run_directory import RunDirectory
+from bench.scenario import BadScenario, Scenario
+from bench.target_choice import carry_out, check_target, kind_of
+from bench.targets.protocol import Setup, Target, TargetFailed
+from bench.workloads import make, wanted
+
+#: Told each second how a run goes.
+Live = Callable[[Progress], None]
+#: Of a run directory: who is told, while the run goes on.
+Watch = Callable[[RunDirectory], AbstractContextManager[Live]]
+VALUE_BYTES: Final = 100
+
+
+class Asked(NamedTuple):
+    """A run to make. `target`: a name, or addresses. `parent`: where nodes keep their data."""
+
+    scenario: Scenario
+    target: str
+    out: Path
+    force: bool = False
+    parent: Path | None = None
+
+
+class Interrupted(Exception):
+    """The run was cut short before it had begun."""
+
+
+def measure(asked: Asked, watch: Watch) -> Driven:
+    """The run directory has the manifest, the history and what the nodes measured of themselves.
+
+    A run that is cut short (SIGINT, SIGTERM, or Ctrl-C) is kept, and void. Raises BadScenario before
+    anything is started; BadDirectory, TargetFailed, OSError, Interrupted.
+    """
+    scenario = asked.scenario
+    check_target(asked.target, scenario)
+    make(*_workload(scenario), n=scenario.cluster.n, nodes=scenario.cluster.nodes)
+    directory = RunDirectory.create(asked.out, force=asked.force)
+    run = _Run(asked, directory, watch)
+    try:
+        return carry_out(asked.target, scenario, run.on, parent=asked.parent)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise Interrupted("interrupted") from None
+
+
+class _Run:
+    def __init__(self, asked: Asked, directory: RunDirectory, watch: Watch) -> None:
+        self._asked = asked
+        self._directory = directory
+        self._watch = watch
+        self._name = provenance.run_name(asked.scenario.name)
+        self._machine = provenance.machine()
+
+    async def on(self, target: Target, clock: LoadClock) -> Driven:
+        """The run, on this target."""
+        scenario = self._asked.scenario
+        name, options = _workload(scenario)
+        asks = wanted(name, options, n=scenario.cluster.n)
+        _check(scenario, target, directed=asks.directed)
+        workload = make(name, options, n=scenario.cluster.n, nodes=len(target.nodes))
+        load = scenario.load
+        if asks.rate is not None:
+            load = msgspec.structs.replace(load, rate=asks.rate)
+        setup = Setup(
+            run=self._name,
+            n=scenario.cluster.n,
+            properties=scenario.cluster.properties,
+            value_bytes=asks.value_bytes or VALUE_BYTES,
+        )
+        began_wall = provenance.wall_time()
+        with self._directory.history_writer() as history, self._watch(self._directory) as live:
+            driven = await drive(
+                target,
+                workload,
+                load,
+                setup=setup,
+                clock=clock,
+                sink=history.add,
+                seed=scenario.seed,
+                faults=scenario.faults,
+                live=live,
+            )
+            await self._keep_wars(target, history, driven)
+        self._directory.write_manifest(self._manifest(target, driven, began_wall))
+        return driven
+
+    async def _keep_wars(self, target: Target, history: HistoryWriter, driven: Driven) -> None:
+        if not target.capabilities.wars or driven.cut:
+            return
+        try:
+            wars = await target.wars()
+        except TargetFailed as error:
+            told = f"what the nodes measured of themselves could not be asked: {error}"
+            history.add(Event(kind="note", at=driven.measured[1], told=told))
+            return
+        if wars is not None:
+            self._directory.write_wars(wars)
+
+    def _manifest(self, target: Target, driven: Driven, began_wall: str) -> Manifest:
+        asked = self._asked
+        scenario = asked.scenario
+        return Manifest(
+            run=self._name,
+            scenario_name=scenario.name,
+            target=kind_of(asked.target),
+            seed=scenario.seed,
+            commit=provenance.commit(),
+            versions=provenance.versions(),
+            machine=self._machine,
+            clock="virtual" if asked.target == "sim" else "CLOCK_MONOTONIC",
+            began_at=driven.began_at,
+            began_wall=began_wall,
+            measured=driven.measured,
+            nodes=target.nodes,
+            replicas=scenario.cluster.n,
+            scenario=msgspec.to_builtins(scenario),
+            configuration={
+                "capabilities": msgspec.to_builtins(target.capabilities),
+                "foreign": driven.foreign,
+                "ended_late": driven.ended_late,
+                "given_up": driven.given_up,
+                "lost_contexts": driven.lost_contexts,
+                "unfinished": driven.unfinished,
+            },
+            operations=driven.operations,
+            dropped=driven.dropped,
+            in_flight_max=driven.in_flight_max,
+            lag_ms_p99=driven.lag_ms_p99,
+            lag_ms_max=driven.lag_ms_max,
+            cpu_seconds=driven.cpu_seconds,
+            void=driven.void,
+        )
+
+
+def _workload(scenario: Scenario) -> tuple[str, dict[str, object]]:
+    return scenario.workload, scenario.options
+
+
+def _check(scenario: Scenario, target: Target, *, directed: bool) -> None:
+    """Raises BadScenario where the target lacks what the scenario needs."""
+    can = target.capabilities
+    if directed and not can.directed:
+        raise BadScenario(
+            f"{scenario.name} reads at single replicas, which the target {target.name} cannot do"
+        )
+    if scenario.cluster.slow and "slow" not in can.verbs:
+        raise BadScenario(
+            f"{scenario.name} delays messages, which the target {target.name} cannot do"
+        )
