@@ -27,6 +27,8 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
 #: Parameters outside of this are a slip of the pen, and would overflow.
 PARAMETER_MIN: Final = 1e-9
 PARAMETER_MAX: Final = 1e9
+#: Below it, samples of a Pareto distribution overflow.
+ALPHA_MIN: Final = 0.1
 #: Weights may miss 1 by so much, for those that were rounded.
 WEIGHTS_OFF_MAX: Final = 1e-6
 ROWS_MAX: Final = 64
@@ -174,9 +176,14 @@ def _component(row: object, where: str) -> Component:
         )
     checked = _number(weight, f"{where}: the weight", at_least=PARAMETER_MIN, at_most=1.0)
     # A delay of nothing is one; a rate, a scale or a shape of nothing is none.
-    lowest = 0.0 if kind == "constant" else PARAMETER_MIN
+    lowest = {"ms": 0.0, "alpha": ALPHA_MIN}
     values = [
-        _number(value, f"{where}: {name}", at_least=lowest, at_most=PARAMETER_MAX)
+        _number(
+            value,
+            f"{where}: {name}",
+            at_least=lowest.get(name, PARAMETER_MIN),
+            at_most=PARAMETER_MAX,
+        )
         for name, value in zip(names, parameters, strict=True)
     ]
     return Component(checked, kind, *values)
@@ -186,7 +193,8 @@ def _number(value: object, what: str, *, at_least: float, at_most: float) -> flo
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadFits(f"{what} is no number: {value!r}")
     if not at_least <= value <= at_most:
-        raise BadFits(f"{what} is {value:g}; it has to be from {at_least:g} to {at_most:g}")
+        shown = f"{value:g}" if isinstance(value, float) or abs(value) < 10**15 else "too large"
+        raise BadFits(f"{what} is {shown}; it has to be from {at_least:g} to {at_most:g}")
     return float(value)
 
 

@@ -63,8 +63,8 @@ class Measured(NamedTuple):
     replica. `sets`: replicas in rows, as indexes; `set_shares`: of writes. `body`: whom a coordinator
     asks for the record, by coordinator and set, as a column. `writes`, `reads`: by coordinator and
     replica. `pooled_writes`, `pooled_reads`: of one row; column 0 of other nodes, 1 of the coordinator's
-    own copy. `left_out`: operations that fit in nowhere; `partial`: writes that not every replica
-    acknowledged."""
+    own copy. `left_out`: operations that fit in nowhere; `partial`: operations that not every
+    replica has answered."""
 
     coordinators: tuple[str, ...]
     names: tuple[str, ...]
@@ -121,7 +121,7 @@ def gather(documents: Sequence[Wars]) -> Measured:
         whole_writes=writes,
         whole_reads=reads,
         left_out=others + others_too,
-        partial=int(np.isinf(writes.out).any(axis=1).sum()),
+        partial=sum(int(np.isinf(one.out).any(axis=1).sum()) for one in (writes, reads)),
     )
 
 

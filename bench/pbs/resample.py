@@ -179,12 +179,12 @@ def _coordinator(measured: Measured) -> str:
 
 def _note(measured: Measured, lacking: dict[str, str]) -> str:
     nodes = measured.coordinators
-    parts = [f"measured by {', '.join(nodes)}"]
+    parts = [f"writes and reads go through {', '.join(nodes)}, as measured there"]
     silent = [name for name in measured.names if name not in nodes]
     if silent:
-        parts.append(f"{', '.join(silent)} was not asked")
+        parts.append(f"not asked: {', '.join(silent)}")
     if measured.partial:
-        parts.append(f"{measured.partial} writes were not acknowledged by every replica")
+        parts.append(f"{measured.partial} operations were not answered by every replica")
     if measured.left_out:
         parts.append(f"{measured.left_out} operations with other nodes are left out")
     parts += [f"too few samples for {name}: {why}" for name, why in lacking.items()]

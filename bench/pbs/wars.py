@@ -24,6 +24,7 @@ N_MAX: Final = 50
 #: Of a whole (R, W) table.
 GRID_N_MAX: Final = 9
 TRIALS_MAX: Final = 1_000_000_000
+SEED_MAX: Final = 2**63 - 1
 TIMES_MAX: Final = 1000
 TIME_MAX_MS: Final = 1e12
 #: Shares, in percent, whose t is told; and quantiles of latencies.
@@ -118,8 +119,8 @@ def check(question: Question) -> None:
         raise BadQuestion(f"trials are {trials}; they have to be from 1 to {TRIALS_MAX}")
     if not question.at or len(question.at) > TIMES_MAX:
         raise BadQuestion(f"{len(question.at)} times t are asked for, of 1 to {TIMES_MAX}")
-    if question.seed < 0:
-        raise BadQuestion(f"the seed is {question.seed}; it has to be 0 or more")
+    if not 0 <= question.seed <= SEED_MAX:
+        raise BadQuestion(f"the seed is {question.seed}; it has to be from 0 to {SEED_MAX}")
 
 
 def predict(
