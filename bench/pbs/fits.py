@@ -104,6 +104,15 @@ class Model(NamedTuple):
     remote_ms: float = 0.0
     own: Mix = NOTHING
 
+    def exponential_rates(self) -> tuple[float, float] | None:
+        """Of W, and of each of A, R and S, if all legs are exponential and the last three the same."""
+        legs = (self.w, self.a, self.r, self.s)
+        if any(len(leg.components) > 1 or leg.components[0].kind != "exponential" for leg in legs):
+            return None
+        if self.remote_ms or not self.a == self.r == self.s:
+            return None
+        return self.w.components[0].first, self.a.components[0].first
+
 
 def decode_fits(text: str, origin: str) -> dict[str, Model]:
     """The models that the text spells, by name.

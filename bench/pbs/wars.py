@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from bench.pbs.closed_form import KS, fresh_within
+from bench.pbs.closed_form import EXACT_N_MAX, KS, exponential_fresh, exponential_t, fresh_within
 from bench.pbs.fan_out import PAPER, FanOut, Spread, spread_model
 from bench.pbs.fits import NOTHING, Model
 from bench.pbs.freshness import ROUNDING_MS, commits, fresh_from, latencies, thresholds
@@ -151,7 +151,7 @@ def predict_cells(model: Model, question: Question, fan_out: FanOut = PAPER) -> 
             sampling="iid",
             fan_out=fan_out.kind,
             coordinator=fan_out.coordinator,
-            note=_note(model, fan_out),
+            note=_note(model, fan_out, question.n, one),
         )
         for one in answers
     ]
@@ -183,9 +183,16 @@ def told(
     )
 
 
-def _note(model: Model, fan_out: FanOut) -> str:
+def _note(model: Model, fan_out: FanOut, n: int, answer: Answer) -> str:
     if fan_out.coordinator == "outside":
-        return ""
+        rates = model.exponential_rates()
+        if rates is None or fan_out.kind != "paper" or n > EXACT_N_MAX:
+            return ""
+        if (answer.r, answer.w) != (1, 1):
+            return ""
+        p = exponential_fresh(0.0, n=n, w_rate=rates[0], other_rate=rates[1])
+        t = exponential_t(0.999, n=n, w_rate=rates[0], other_rate=rates[1])
+        return f"R = W = 1 exactly: {100 * p:.2f} % fresh at t = 0, 99.9 % from {t:.3g} ms"
     who = {"independent": "drawn apart", "same": "the same", "different": "never the same"}
     own = "takes no time" if model.own == NOTHING else "takes OWN"
     return (
