@@ -58,7 +58,12 @@ def main(arguments: Sequence[str]) -> int:
             _only_measured(asked)
             documents = get_documents(asked.origin)
             question = _question(asked, replicas_of(documents), TRIALS_MEASURED)
-            predictions = predict_measured(documents, question, new_keys=asked.new_keys)
+            predictions = predict_measured(
+                documents,
+                question,
+                new_keys=asked.new_keys,
+                pairing=asked.coordinators or "independent",
+            )
     except (BadFits, BadQuestion) as error:
         parser.error(str(error))
     except (BadDocuments, TooFewSamples) as error:
@@ -176,7 +181,7 @@ def _question(asked: argparse.Namespace, n: int, trials: int) -> Question:
 
 
 def _only_measured(asked: argparse.Namespace) -> None:
-    for name in ("model", "fits", "fan_out", "coordinator", "coordinators"):
+    for name in ("model", "fits", "fan_out", "coordinator"):
         if getattr(asked, name) is not None:
             option = name.replace("_", "-")
             raise BadQuestion(f"--{option} does not go with --from: it is as it was measured")

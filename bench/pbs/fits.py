@@ -146,19 +146,6 @@ def find_model(models: Mapping[str, Model], name: str) -> Model:
     return found
 
 
-def model_of_delays(name: str, legs: Mapping[str, object]) -> Model:
-    """Of the delays that a scenario puts into a cluster: leg -> rows. "*" is for legs that have none of
-    their own; without it those take no time. Raises BadFits."""
-    known = (*_LEGS, "*")
-    for leg in legs:
-        if leg not in known:
-            raise BadFits(f"{name}: there is no leg {leg!r}; there are {', '.join(known)}")
-    mixes = {leg: decode_mix(rows, f"{name} {leg}") for leg, rows in legs.items()}
-    rest = mixes.get("*", NOTHING)
-    w, a, r, s = (mixes.get(leg, rest) for leg in _LEGS)
-    return Model(name, w, a, r, s)
-
-
 def decode_mix(rows: object, where: str) -> Mix:
     """Rows [weight, kind, parameters...]; `where`: what messages call them. Raises BadFits."""
     if not isinstance(rows, list) or not rows:

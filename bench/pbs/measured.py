@@ -43,11 +43,13 @@ class Pool(NamedTuple):
 
 class Whole(NamedTuple):
     """Whole operations: out and back to each replica of a set, in its order. Those of set k are
-    `counts[k]`, from `begins[k]` on. `body`: the column of who was asked for the record."""
+    `counts[k]`, from `begins[k]` on. `body`: the column of who was asked for the record.
+    `node`: its coordinator."""
 
     out: Floats
     back: Floats
     body: Indexes
+    node: Indexes
     begins: Indexes
     counts: Indexes
 
@@ -186,15 +188,22 @@ def _pool(rows: Sequence[Sequence[_Pairs]]) -> Pool:
     )
 
 
-_Operation = tuple[Mapping[str, tuple[float, float]], str]
+#: Legs, who was asked first, and the index of the coordinator.
+_Operation = tuple[Mapping[str, tuple[float, float]], str, int]
 
 
 def _writes_of(documents: Iterable[Wars]) -> Iterator[_Operation]:
-    return ((write.legs, write.minter) for one in documents for write in one.writes)
+    return (
+        (write.legs, write.minter, node)
+        for node, one in enumerate(documents)
+        for write in one.writes
+    )
 
 
 def _reads_of(documents: Iterable[Wars]) -> Iterator[_Operation]:
-    return ((read.legs, read.body) for one in documents for read in one.reads)
+    return (
+        (read.legs, read.body, node) for node, one in enumerate(documents) for read in one.reads
+    )
 
 
 def _whole(operations: Iterable[_Operation], sets: Sequence[tuple[str, ...]]) -> tuple[Whole, int]:
@@ -203,7 +212,7 @@ def _whole(operations: Iterable[_Operation], sets: Sequence[tuple[str, ...]]) ->
     by_set: list[list[_Operation]] = [[] for _ in sets]
     place = {members: at for at, members in enumerate(sets)}
     others = 0
-    for legs, first in operations:
+    for legs, first, node in operations:
         at = place.get(tuple(sorted(legs)))
         if at is None:  # of those with a set that holds all who answered, if there is one
             held = (k for k, members in enumerate(sets) if legs and legs.keys() <= set(members))
@@ -211,25 +220,26 @@ def _whole(operations: Iterable[_Operation], sets: Sequence[tuple[str, ...]]) ->
         if at is None or first not in legs:
             others += 1
         else:
-            by_set[at].append((legs, first))
+            by_set[at].append((legs, first, node))
     counts = np.array([len(one) for one in by_set], dtype=np.intp)
     never = (float("inf"), 0.0)
     legs_of = [
         [legs.get(name, never) for name in members]
         for members, found in zip(sets, by_set, strict=True)
-        for legs, _ in found
+        for legs, _, _ in found
     ]
     pairs = np.array(legs_of, dtype=np.float64).reshape(len(legs_of), len(sets[0]), 2)
     columns = [
         members.index(first)
         for members, found in zip(sets, by_set, strict=True)
-        for _, first in found
+        for _, first, _ in found
     ]
     begins = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
     whole = Whole(
         np.ascontiguousarray(pairs[:, :, 0]),
         np.ascontiguousarray(pairs[:, :, 1]),
         np.array(columns, dtype=np.intp),
+        np.array([node for found in by_set for _, _, node in found], dtype=np.intp),
         begins,
         counts,
     )

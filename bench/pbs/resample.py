@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.pbs.fan_out import Spread
+from bench.pbs.fan_out import Pairing, Spread, pair_up
 from bench.pbs.fits import Floats, Indexes
 from bench.pbs.measured import Measured, Pool, TooFewSamples, counts_of, gather
 from bench.pbs.prediction import Prediction, Wars
@@ -24,6 +24,8 @@ from bench.pbs.wars import BadQuestion, Question, Source, simulate, told
 SAMPLES_MIN: Final = 100
 #: Of one replica, by one coordinator.
 PAIR_MIN: Final = 30
+#: Times that a pair of operations with the wrong coordinators is drawn again.
+REDRAWN_MAX: Final = 200
 MODEL: Final = "measured"
 
 
@@ -33,13 +35,13 @@ class ByMessage(NamedTuple):
     measured: Measured
     pooled: bool
     new_keys: bool
+    pairing: Pairing
 
     def draw(self, trials: int, generator: np.random.Generator) -> Spread:
         """As `Source`."""
         measured = self.measured
         coordinators = len(measured.coordinators)
-        writer = generator.integers(0, coordinators, trials)
-        reader = generator.integers(0, coordinators, trials)
+        writer, reader = pair_up(generator, coordinators, trials, self.pairing)
         chosen = generator.choice(len(measured.sets), trials, p=measured.set_shares)
         replicas = measured.sets[chosen]
         if self.pooled:
@@ -65,6 +67,7 @@ class ByOperation(NamedTuple):
 
     measured: Measured
     new_keys: bool
+    pairing: Pairing
 
     def draw(self, trials: int, generator: np.random.Generator) -> Spread:
         """As `Source`."""
@@ -72,6 +75,14 @@ class ByOperation(NamedTuple):
         writes, reads = measured.whole_writes, measured.whole_reads
         chosen = generator.choice(len(measured.sets), trials, p=_shares_of_whole(measured))
         write, read = writes.any(chosen, generator), reads.any(chosen, generator)
+        if self.pairing != "independent" and len(measured.coordinators) > 1:
+            for _ in range(REDRAWN_MAX):
+                is_same = writes.node[write] == reads.node[read]
+                wrong = np.flatnonzero(is_same != (self.pairing == "same"))
+                if not len(wrong):
+                    break
+                write[wrong] = writes.any(chosen[wrong], generator)
+                read[wrong] = reads.any(chosen[wrong], generator)
         w, r = writes.out[write], reads.out[read]
         again = None if self.new_keys else _again(measured, trials, generator)
         return Spread(
@@ -80,20 +91,24 @@ class ByOperation(NamedTuple):
 
 
 def predict_measured(
-    documents: Sequence[Wars], question: Question, *, new_keys: bool = False
+    documents: Sequence[Wars],
+    question: Question,
+    *,
+    new_keys: bool = False,
+    pairing: Pairing = "independent",
 ) -> list[Prediction]:
     """Every cell asked for, by each of the three for which there are enough samples.
 
-    `new_keys`: as of `FanOut`. Raises TooFewSamples, BadQuestion.
+    `new_keys`, `pairing`: as of `FanOut`. Raises TooFewSamples, BadQuestion.
     """
     measured = gather(documents)
     n = measured.sets.shape[1]
     if question.n != n:
         raise BadQuestion(f"n is {question.n}, but the keys that were measured have {n} replicas")
     sources: dict[str, Source] = {
-        "iid": ByMessage(measured, pooled=True, new_keys=new_keys),
-        "per replica": ByMessage(measured, pooled=False, new_keys=new_keys),
-        "whole vectors": ByOperation(measured, new_keys=new_keys),
+        "iid": ByMessage(measured, pooled=True, new_keys=new_keys, pairing=pairing),
+        "per replica": ByMessage(measured, pooled=False, new_keys=new_keys, pairing=pairing),
+        "whole vectors": ByOperation(measured, new_keys=new_keys, pairing=pairing),
     }
     lacking = _lacking(measured)
     if len(lacking) == len(sources):

@@ -12,7 +12,6 @@ from bench.pbs.fits import (
     decode_mix,
     exponential,
     find_model,
-    model_of_delays,
 )
 
 LEG = '[[1, "constant", 1.0]]'
@@ -108,13 +107,3 @@ def test_samples_have_the_distribution() -> None:
         wanted = 0.3 * (1 - np.exp(-0.1 * x)) + 0.2 * (x >= 1.5)
         wanted += 0.5 * (1 - (2.0 / x) ** 3 if x > 2 else 0)
         assert (drawn <= x).mean() == pytest.approx(wanted, abs=0.003)
-
-
-def test_delays_of_a_scenario_make_a_model() -> None:
-    slow = [[1.0, "exponential", 0.1]]
-    model = model_of_delays("pbs-grid", {"W": slow, "*": [[1.0, "constant", 2.0]]})
-    assert model.w == exponential(0.1)
-    assert model.a == model.s == decode_mix([[1.0, "constant", 2.0]], "x")
-    assert model_of_delays("x", {"W": slow}).r == NOTHING
-    with pytest.raises(BadFits, match="no leg 'X'"):
-        model_of_delays("x", {"X": slow})

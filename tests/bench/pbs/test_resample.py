@@ -117,6 +117,16 @@ def test_per_replica_keeps_a_replica_that_is_always_slow() -> None:
     assert found["whole vectors"].p_fresh["5"] == pytest.approx(1 - 2 / 9, abs=0.01)
 
 
+@pytest.mark.parametrize(("pairing", "p0"), [("same", 1.0), ("different", 0.0)])
+def test_coordinators_may_be_the_same_or_never(pairing: str, p0: float) -> None:
+    def late(rng: random.Random) -> Any:
+        return lambda: 50.0
+
+    # Each commits at its own copy at once; the others have it after 50 ms.
+    for one in _asked(_documents(200, late), pairing=pairing).values():
+        assert one.p_fresh["0"] == p0
+
+
 def test_what_was_asked_of_some_nodes_says_so() -> None:
     documents = _documents(200)[:1]
     one = _asked(documents)["iid"]
