@@ -5,26 +5,34 @@ Pure: the same lines in any order, the same seed and budget give the same analys
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.findings import Analysis
-from bench.history import Line, Manifest
+import msgspec
+
+from bench.findings import Analysis, Verdict
+from bench.history import BadHistory, Line, Manifest
 from bench.staleness.atomic import atomicity
 from bench.staleness.availability import availability
 from bench.staleness.behind import staleness
 from bench.staleness.budget import Budget
 from bench.staleness.checks import Tally
+from bench.staleness.convergence import convergences
+from bench.staleness.figures import UnknownFigure
 from bench.staleness.freshness import look
 from bench.staleness.health import health
+from bench.staleness.judge import expectations, judge
 from bench.staleness.keyed import History, take_apart
 from bench.staleness.latencies import latencies
 from bench.staleness.lost import lost_writes
 from bench.staleness.pairs import consistent_prefix, pair_guarantees
+from bench.staleness.phi import agreements
 from bench.staleness.regular import aborted_reads, stale_reads
 from bench.staleness.sessions import session_guarantees
+from bench.staleness.set_full import set_full, sets_of
 from bench.staleness.timeline import timeline
 from bench.staleness.visibility import curves
+from bench.staleness.window import windows
 from bench.staleness.worst import worst
 
 DEFAULT: Final = Budget()
@@ -43,13 +51,14 @@ def analyse(
     sessions = session_guarantees(looked, examples=examples)
     pairs = pair_guarantees(looked, examples=examples)
     prefix, prefix_told = consistent_prefix(looked, examples=examples)
-    lost = lost_writes(looked, frozenset(), examples=examples)
+    sets = sets_of(history)
+    lost = lost_writes(looked, sets, examples=examples)
     tallies: list[Tally] = [
         *(safe, regular, atomic, *sessions, *pairs, prefix, lost),
         aborted_reads(looked, examples=examples),
     ]
     told = {"consistent prefix": prefix_told}
-    return Analysis(
+    analysis = Analysis(
         run=manifest.run,
         scenario=manifest.scenario_name,
         target=manifest.target,
@@ -57,6 +66,10 @@ def analyse(
         staleness=staleness(measured),
         checks=tuple(tally.check(told.get(tally.name, "")) for tally in tallies),
         zones=zones,
+        set_full=set_full(history, sets, budget=budget),
+        windows=windows(looked),
+        agreements=agreements(looked),
+        convergence=convergences(history, looked, budget=budget),
         availability=availability(history.operations),
         latencies=latencies(history.operations),
         seconds=timeline(history.operations, measured, manifest.measured[0]),
@@ -65,6 +78,17 @@ def analyse(
         health=health(manifest, history.operations),
         foreign_reads=_foreign(history),
     )
+    return judge_again(manifest, analysis)
+
+
+def judge_again(manifest: Manifest, analysis: Analysis, agreed: Sequence[Verdict] = ()) -> Analysis:
+    """The same, with the scenario's expectations judged; `agreed`: of each prediction, whether the
+    curve agrees with it. Raises BadHistory for an expectation of what no analysis has."""
+    try:
+        judged = judge(expectations(manifest), analysis, agreed)
+    except UnknownFigure as error:
+        raise BadHistory(f"manifest: {error}") from None
+    return msgspec.structs.replace(analysis, judged=judged)
 
 
 def _foreign(history: History) -> int:

@@ -123,7 +123,7 @@ class Zones(msgspec.Struct, frozen=True, kw_only=True):
 class SetFull(msgspec.Struct, frozen=True, kw_only=True):
     """As Jepsen's set-full. `lost`: known, and absent from the last reads. `stale`: known, missed
     by a later read, and there in the end. `stable_ms`: quantile -> time from known to the last read
-    without it."""
+    without it. `reads`: looked at; `thinned`: left out, since it would have taken too long."""
 
     attempted: int
     acknowledged: int
@@ -134,6 +134,8 @@ class SetFull(msgspec.Struct, frozen=True, kw_only=True):
     unexpected: int
     stable_ms: dict[str, float]
     lost_elements: tuple[int, ...]
+    reads: int = 0
+    thinned: int = 0
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):

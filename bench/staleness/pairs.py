@@ -97,27 +97,28 @@ def _judge(one: Looked, first: Read, then: Read, later: Op, before: _Seen, tally
 
 
 def consistent_prefix(looked: Sequence[Looked], *, examples: int) -> tuple[Tally, str]:
-    """Multi-key reads, all at once, of keys that one session wrote in turn: one that holds its write j
-    holds all its acknowledged writes i < j. Also how many of the violations no read could have escaped
-    by being quicker: write i had been acknowledged before the read of its key began."""
+    """Multi-key reads of keys that one session wrote in turn: one that holds write j holds all its
+    acknowledged writes i < j. Where the keys were read one after the other, a key is held only against
+    what those read before it, or beside it, have shown: what they show later may be new. Also how many
+    of the violations being quicker would not have spared: write i was acknowledged before the read."""
     tally = Tally("consistent prefix", examples=examples)
     keys = {one.key.name: one for one in looked}
+    groups = {
+        number: group for number, group in _groups(looked).items() if _one_writer(keys, group)
+    }
+    if not groups:
+        return tally, ""
     written, _ = _timelines(looked)
     acknowledged = 0
-    for group in _groups(looked).values():
-        names = {read.op.key for read in group}
-        writers = {op.session for name in names for op in keys[name].key.writes}
-        if len(names) < 2 or len(writers) != 1 or next(_in_turn(group), None) is not None:
+    for group in groups.values():
+        if not any(read.seen for read in group):
             continue
-        latest = max(
-            (keys[read.op.key].key.writes[place] for read in group for place in read.seen),
-            key=lambda op: (op.start, op.n),
-            default=None,
-        )
-        if latest is None:
+        tally.chance(group[0].op.key)
+        try:
+            anomaly = _hole(keys, group, written)
+        except BudgetSpent:
+            tally.undecided += 1
             continue
-        tally.chance(latest.key)
-        anomaly = _hole(keys, group, latest, written)
         if anomaly is not None:
             acknowledged += anomaly.severity_ms > 0
             tally.broken(anomaly)
@@ -126,31 +127,38 @@ def consistent_prefix(looked: Sequence[Looked], *, examples: int) -> tuple[Tally
     )
 
 
-def _hole(
-    keys: Mapping[str, Looked], group: Sequence[Read], latest: Op, written: _Timelines
-) -> Anomaly | None:
-    """The first key on which a write is missing that came before `latest`."""
+def _one_writer(keys: Mapping[str, Looked], group: Sequence[Read]) -> bool:
+    """Whether it reads several keys, and one session wrote all of them (what was loaded apart)."""
+    names = {read.op.key for read in group}
+    writers = {op.session for name in names for op in keys[name].key.writes if op.phase != "load"}
+    return len(names) > 1 and len(writers) == 1
+
+
+def _hole(keys: Mapping[str, Looked], group: Sequence[Read], written: _Timelines) -> Anomaly | None:
+    """The first read that misses a write which came before one that the others hold."""
     for read in group:
         one = keys[read.op.key]
-        line = written.get((latest.session, read.op.key))
-        before = line.last_before(latest) if line else None
-        if before is None:
+        held = [
+            keys[other.op.key].key.writes[place]
+            for other in group
+            if not _follow(read, other)
+            for place in other.seen
+        ]
+        latest = max(held, key=lambda op: (op.start, op.n), default=None)
+        line = written.get((latest.session, read.op.key)) if latest else None
+        before = line.last_before(latest) if line and latest else None
+        if latest is None or before is None or not one.order.uncovered(read.seen, before.places):
             continue
-        try:
-            missed = one.order.uncovered(read.seen, before.places)
-        except BudgetSpent:
-            continue
-        if missed:
-            return Anomaly(
-                kind="consistent prefix",
-                op=read.op.n,
-                key=one.key.name,
-                at=read.op.start,
-                severity_ms=max(0, read.op.start - before.op.end) / 1e6,
-                told=f"the multi-key read holds write {latest.write} of {latest.key}, and not write "
-                f"{before.op.write}, which came before it",
-                evidence=tuple(sorted({before.op.n, latest.n, *(other.op.n for other in group)})),
-            )
+        return Anomaly(
+            kind="consistent prefix",
+            op=read.op.n,
+            key=one.key.name,
+            at=read.op.start,
+            severity_ms=max(0, read.op.start - before.op.end) / 1e6,
+            told=f"the multi-key read holds write {latest.write} of {latest.key}, and not write "
+            f"{before.op.write}, which came before it",
+            evidence=tuple(sorted({before.op.n, latest.n, *(other.op.n for other in group)})),
+        )
     return None
 
 
@@ -169,9 +177,13 @@ def _groups(looked: Iterable[Looked]) -> dict[int, list[Read]]:
 def _in_turn(group: Sequence[Read]) -> Iterator[tuple[Read, Read]]:
     """Neighbours that follow each other, of two keys."""
     for first, then in itertools.pairwise(group):
-        in_turn = (first.op.end, first.op.n) < (then.op.start, then.op.n)
-        if in_turn and first.op.key != then.op.key:
+        if _follow(first, then) and first.op.key != then.op.key:
             yield first, then
+
+
+def _follow(first: Read, then: Read) -> bool:
+    """Whether the first had ended when the other began."""
+    return (first.op.end, first.op.n) < (then.op.start, then.op.n) and first is not then
 
 
 def _timelines(looked: Iterable[Looked]) -> tuple[_Timelines, _Timelines]:
