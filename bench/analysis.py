@@ -5,20 +5,19 @@ Pure: the same lines in any order, the same seed and budget give the same analys
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from bench.findings import Analysis, Verdict
-from bench.history import BadHistory, Line, Manifest
+from bench.findings import Analysis
+from bench.history import Line, Manifest
 from bench.staleness.atomic import atomicity
 from bench.staleness.availability import availability
 from bench.staleness.behind import staleness
 from bench.staleness.budget import Budget
 from bench.staleness.checks import Tally
 from bench.staleness.convergence import convergences
-from bench.staleness.figures import UnknownFigure
 from bench.staleness.freshness import look
 from bench.staleness.health import health
 from bench.staleness.judge import expectations, judge
@@ -41,7 +40,8 @@ DEFAULT: Final = Budget()
 def analyse(
     manifest: Manifest, lines: Iterable[Line], *, seed: int = 1, budget: Budget = DEFAULT
 ) -> Analysis:
-    """`seed`: of the bootstrap. Raises BadHistory where the lines contradict themselves."""
+    """`seed`: of the bootstrap. Expectations of agreement with predictions stay "unknown": `judge` them
+    once that is known. Raises BadHistory where the lines contradict themselves."""
     history = take_apart(manifest, lines)
     looked = look(history, budget)
     measured = [one for key in looked for one in key.judged if one.read.op.phase == "measure"]
@@ -78,16 +78,7 @@ def analyse(
         health=health(manifest, history.operations),
         foreign_reads=_foreign(history),
     )
-    return judge_again(manifest, analysis)
-
-
-def judge_again(manifest: Manifest, analysis: Analysis, agreed: Sequence[Verdict] = ()) -> Analysis:
-    """The same, with the scenario's expectations judged; `agreed`: of each prediction, whether the
-    curve agrees with it. Raises BadHistory for an expectation of what no analysis has."""
-    try:
-        judged = judge(expectations(manifest), analysis, agreed)
-    except UnknownFigure as error:
-        raise BadHistory(f"manifest: {error}") from None
+    judged = judge(expectations(manifest), analysis)
     return msgspec.structs.replace(analysis, judged=judged)
 
 

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import msgspec
 
-from bench.analysis import analyse
+from bench.analysis import DEFAULT, analyse
 from bench.controls import judge_control
 from bench.findings import Analysis
 from bench.predicting import judge, predict_run, scenario_of, with_judged
 from bench.run_directory import Predicted, RunDirectory
+from bench.staleness.budget import Budget
 
 
-def recompute(directory: RunDirectory) -> Analysis:
-    """Everything is in the directory, anew. Raises BadHistory, BadScenario, OSError."""
+def recompute(
+    directory: RunDirectory, *, seed: int | None = None, budget: Budget = DEFAULT
+) -> Analysis:
+    """Everything is in the directory, anew. `seed`: None for the run's own. Raises BadHistory,
+    BadScenario, OSError."""
     manifest = directory.manifest()
     scenario = scenario_of(manifest)
-    analysis = analyse(manifest, directory.lines(), seed=manifest.seed)
+    analysis = analyse(
+        manifest, directory.lines(), seed=manifest.seed if seed is None else seed, budget=budget
+    )
     compared, missing = predict_run(manifest, scenario, analysis.curves, directory.wars())
     judged = [
         *judge_control(manifest, scenario, analysis),

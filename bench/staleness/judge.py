@@ -20,7 +20,9 @@ import msgspec
 from bench.findings import Analysis, Judged, Verdict
 from bench.history import BadHistory, Manifest
 from bench.scenario import Expect
-from bench.staleness.figures import reader
+from bench.staleness.figures import UnknownFigure, reader
+
+__all__ = ["UnknownFigure", "check_figure", "expectations", "judge"]
 
 
 def check_figure(figure: str) -> None:
@@ -39,13 +41,12 @@ def expectations(manifest: Manifest) -> tuple[Expect, ...]:
 def judge(
     expected: Iterable[Expect], analysis: Analysis, agreed: Sequence[Verdict] = ()
 ) -> tuple[Judged, ...]:
-    """One verdict an expectation; "unknown" where the history says nothing of the figure. `agreed`: of
-    each prediction, whether what was measured agrees. Raises UnknownFigure."""
+    """One verdict an expectation; "unknown" where the history says nothing of the figure, or there is
+    none of this name. `agreed`: of each prediction, whether what was measured agrees."""
     return tuple(_judge(one, analysis, agreed) for one in expected)
 
 
 def _judge(one: Expect, analysis: Analysis, agreed: Sequence[Verdict]) -> Judged:
-    found = reader(one.figure)(analysis, agreed)
     bounds = [
         f"{word} {bound:g}"
         for word, bound in (("at least", one.at_least), ("at most", one.at_most))
@@ -54,6 +55,10 @@ def _judge(one: Expect, analysis: Analysis, agreed: Sequence[Verdict]) -> Judged
     expectation = f"{one.figure} {' and '.join(bounds)}".strip()
     if one.told:
         expectation += f" ({one.told})"
+    try:
+        found = reader(one.figure)(analysis, agreed)
+    except UnknownFigure as error:
+        return Judged(expectation=expectation, verdict="unknown", told=str(error))
     if found.value is None or math.isnan(found.value):
         return Judged(expectation=expectation, verdict="unknown", told=found.told)
     kept = (one.at_least is None or found.value >= one.at_least) and (

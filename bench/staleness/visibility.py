@@ -64,7 +64,7 @@ def curves(
                     counted.setdefault(read.cell, []).append(read)
         for cell in sorted(counted):
             # A stream of its own, so that no curve depends on which others there are.
-            chance = np.random.default_rng((seed, *cell, ORIGINS.index(origin)))
+            chance = np.random.default_rng((seed % 2**64, *cell, ORIGINS.index(origin)))
             reasons = dict(sorted(left_out.get(cell, Counter()).items()))
             found.append(_curve(origin, cell, counted[cell], reasons, budget, chance))
     return tuple(found)
