@@ -59,7 +59,7 @@ def arrivals(
             at += chance.expovariate(load.rate)
         else:
             at = number / load.rate
-        due = times.begin + int(at * SECOND)
+        due = times.begin + round(at * SECOND)
         if due >= times.end:
             return
         yield Arrival(first + number, due, number % load.sessions, times.phase(due))
