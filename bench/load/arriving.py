@@ -20,6 +20,8 @@ from bench.workloads.protocol import Arrival
 
 #: So many arrivals are begun in one go at most, when the schedule is behind, before answers get a turn.
 BURST: Final = 32
+#: An arrival that is begun later than this (ns) was late by the harness's own fault.
+LATE: Final = SECOND // 50
 
 Act = Callable[[Arrival], Coroutine[Any, Any, None]]
 
@@ -33,6 +35,7 @@ class Crew:
         self._eager = eager and sys.version_info >= (3, 12)
         self._failed = failed
         self._tasks: set[asyncio.Task[None]] = set()
+        #: The most at once.
         self.most = 0
 
     def __len__(self) -> int:
@@ -70,7 +73,8 @@ class Crew:
 
 
 class OpenLoop:
-    """Arrivals by a schedule. `dropped`: those left out since too many were in flight."""
+    """Arrivals by a schedule. `dropped`: those left out since too many were in flight. `begun`, `late`:
+    those begun, and of them the late ones, in the phase measured."""
 
     def __init__(
         self, clock: LoadClock, crew: Crew, sink: Callable[[Line], None], *, in_flight_max: int
@@ -80,7 +84,7 @@ class OpenLoop:
         self._sink = sink
         self._in_flight_max = in_flight_max
         self._dropped_by_second: Counter[int] = Counter()
-        self.dropped = 0
+        self.dropped = self.begun = self.late = 0
 
     async def run(self, schedule: Iterable[Arrival], act: Act, times: Span) -> None:
         """Begin each arrival when it is due; ends once the last is begun."""
@@ -94,11 +98,15 @@ class OpenLoop:
                 burst = 0
             elif burst >= BURST:
                 await asyncio.sleep(0)
+                now = clock.now()
                 burst = 0
             burst += 1
             if len(crew) >= most:
                 self._drop(arrival, times)
                 continue
+            if arrival.phase == "measure":
+                self.begun += 1
+                self.late += now - arrival.due > LATE
             crew.start(act(arrival))
         self._tell_dropped(times)
 
@@ -135,10 +143,11 @@ class ClosedLoop:
 
     async def _session(self, session: int, act: Act, times: Span, numbers: Iterable[int]) -> None:
         now = self._clock.now
-        for number in numbers:
+        each = max(1, BURST // self._sessions)
+        for done, number in enumerate(numbers, 1):
             due = now()
             if due >= times.end:
                 return
             await act(Arrival(number, due, session, times.phase(due)))
-            if number % BURST == 0:
+            if done % each == 0:
                 await asyncio.sleep(0)  # a target that answers at once would let nobody else run

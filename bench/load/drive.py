@@ -16,7 +16,7 @@ import msgspec
 
 from bench.faults import Fault
 from bench.history import Event, Line
-from bench.load.arriving import ClosedLoop, Crew, OpenLoop
+from bench.load.arriving import LATE, ClosedLoop, Crew, OpenLoop
 from bench.load.clock import LoadClock, MonotonicClock
 from bench.load.faulting import Faulting, check_faults, watch_trees
 from bench.load.filling import fill
@@ -33,6 +33,8 @@ from dynamo.requests import Count
 
 #: Between the last preparation and the begin of the warm-up (ns).
 LEAD: Final = SECOND // 20
+#: A run counts for nothing if more than this share of its arrivals is begun late.
+LATE_SHARE_MAX: Final = 0.01
 #: Between two looks at what is out too long (ns).
 LOOK: Final = SECOND // 10
 #: For the last reads, whatever the workload wants with them; for the end of all that is out (seconds).
@@ -43,7 +45,8 @@ ENDING_SECONDS_MAX: Final = 5.0
 class Driven(msgspec.Struct, frozen=True, kw_only=True):
     """What a run was, for its manifest (fields as there). `cut`: why it was cut short, "" if it was
     not; `void` says that too. `ended_late`: operations that the target did not end in time;
-    `given_up`: those that could not even be ended; `lost_contexts`: writes that went without one since
+    `given_up`: those that could not even be ended; `late`: arrivals of the phase measured that the
+    harness itself began late; `lost_contexts`: writes that went without one since
     it was no longer kept; `foreign`: values read that this run had not written. `unfinished`:
     arrivals that were in flight still when the drain was over."""
 
@@ -59,6 +62,7 @@ class Driven(msgspec.Struct, frozen=True, kw_only=True):
     cut: str = ""
     ended_late: int = 0
     given_up: int = 0
+    late: int = 0
     lost_contexts: int = 0
     foreign: int = 0
     unfinished: int = 0
@@ -224,13 +228,24 @@ class _Run:
             lag_ms_p99=round(self._lag.p99_ms, 3),
             lag_ms_max=round(self._lag.max_ms, 3),
             cpu_seconds=round(self._lag.cpu_seconds, 3),
-            void=f"the run was cut short: {cut}" if cut else self._lag.void(),
+            void=f"the run was cut short: {cut}" if cut else self._lag.void() or self._late(),
             cut=cut,
             ended_late=count["ended_late"],
             given_up=count["given_up"],
+            late=self._open.late,
             lost_contexts=count["lost_contexts"],
             foreign=count["foreign"],
             unfinished=self._unfinished,
+        )
+
+    def _late(self) -> str:
+        """Whether too many arrivals were begun late, though the loop itself was not."""
+        late, begun = self._open.late, self._open.begun
+        if late <= begun * LATE_SHARE_MAX:
+            return ""
+        return (
+            f"the harness did not keep up: {late} of {begun} arrivals were begun more than"
+            f" {LATE / 1e6:g} ms late"
         )
 
     # Its phases -----------------------------------------------------------------------------------
