@@ -140,6 +140,7 @@ class _Run:
                 "foreign": driven.foreign,
                 "ended_late": driven.ended_late,
                 "given_up": driven.given_up,
+                "late": driven.late,
                 "lost_contexts": driven.lost_contexts,
                 "unfinished": driven.unfinished,
             },

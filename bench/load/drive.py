@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -282,8 +282,11 @@ class _Run:
             closed = ClosedLoop(self._clock, self._arriving, sessions=self._load.sessions)
             await closed.run(self._act, times, first=1)
 
-    def _act(self, arrival: Arrival) -> Coroutine[Any, Any, None]:
-        return self._workload.act(arrival, self._recorder, self._chance)
+    async def _act(self, arrival: Arrival) -> None:
+        try:
+            await self._workload.act(arrival, self._recorder, self._chance)
+        finally:
+            self._recorder.over(arrival)
 
     async def _drain(self) -> None:
         """Wait for what is in flight; what is not over by then is ended, and noted as it is."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-from bench.history import Event, Kind, Line, Op, Outcome
+from bench.history import Event, Kind, Line, Op, Outcome, Phase
 from bench.load.clock import LoadClock
 from bench.load.schedule import SECOND
 from bench.targets.protocol import Reply, Target
@@ -25,6 +25,8 @@ CONTEXTS_BYTES_MAX: Final = 64 * 1024 * 1024
 #: How much longer than its timeout an operation may take before it is ended from here (seconds).
 GRACE: Final = 1.0
 
+#: What is done in these phases is due when it is done.
+_UNSCHEDULED: Final = frozenset[Phase](("load", "after"))
 _WITHOUT_ANSWER: Final[dict[Kind, Outcome]] = {"read": "fail", "write": "unknown"}
 
 
@@ -93,6 +95,9 @@ class Recorder:
         self._groups = 0
         #: By number, in the order of their starts. `_late`: those that are being ended from here.
         self._flights: dict[int, _Flight] = {}
+        #: Arrivals of a schedule that are going on and have had an answer: what they ask now follows
+        #: from it, and is due when it is asked.
+        self._answered: set[int] = set()
         self._late: set[int] = set()
 
     @property
@@ -146,7 +151,7 @@ class Recorder:
             arrival.session if session is None else session,
             "write",
             key,
-            start if due is None else due,
+            self._due(arrival, start) if due is None else due,
             start,
             version,
             bases,
@@ -188,7 +193,7 @@ class Recorder:
             arrival.session if session is None else session,
             "read",
             key,
-            start if due is None else due,
+            self._due(arrival, start) if due is None else due,
             start,
             group=group,
             target="" if replica is None else self._names[replica],
@@ -201,6 +206,17 @@ class Recorder:
                 key, r=r, coordinator=coordinator, replica=replica, timeout=self._timeout
             ),
         )
+
+    def _due(self, arrival: Arrival, start: int) -> int:
+        """The first operation of an arrival is due when that is, however late it comes to start; so are
+        those beside it."""
+        if arrival.phase in _UNSCHEDULED or arrival.number in self._answered:
+            return start
+        return arrival.due
+
+    def over(self, arrival: Arrival) -> None:
+        """To be called at the end of each arrival of a schedule."""
+        self._answered.discard(arrival.number)
 
     async def _carry_out(self, ask: Ask, asking: Coroutine[Any, Any, Reply]) -> Op:
         task = asyncio.current_task()
@@ -222,6 +238,8 @@ class Recorder:
         """Note it, unless it was given up before."""
         op = self._op(ask, reply)
         self._late.discard(ask.n)
+        if ask.arrival.phase not in _UNSCHEDULED:
+            self._answered.add(ask.arrival.number)
         if self._flights.pop(ask.n, None) is not None:
             if reply.foreign:
                 self.count["foreign"] += reply.foreign

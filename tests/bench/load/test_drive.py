@@ -22,6 +22,7 @@ from bench.targets.registers import DelayRegister, NullRegister
 from bench.workloads.protocol import Arrival, Client
 
 MS = 1_000_000
+KINDS = ("read", "write")
 SHORT = Load(rate=400, sessions=4, warmup=0.1, duration=0.3, timeout=0.2, drain=1.0)
 
 
@@ -39,7 +40,7 @@ class Plain:
     async def act(self, arrival: Arrival, client: Client, chance: random.Random) -> None:
         key = chance.choice(self.keys)
         group = client.new_group()
-        wrote = await client.write(arrival, key, due=arrival.due, group=group)
+        wrote = await client.write(arrival, key, group=group)
         await client.read(arrival, wrote.key, group=group)
 
     async def finish(self, client: Client, arrival: Arrival, chance: random.Random) -> None:
@@ -153,6 +154,28 @@ async def test_an_open_loop_waits_for_no_answer() -> None:
     lags = sorted(op.start - op.intended for op in first)
     assert lags[len(lags) // 2] < 5 * MS
     assert driven.in_flight_max > 40
+
+
+async def test_what_an_arrival_asks_first_is_due_when_that_was_however_late_it_starts() -> None:
+    class Late(Plain):
+        async def act(self, arrival: Arrival, client: Client, chance: random.Random) -> None:
+            await asyncio.sleep(0.02)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(client.write(arrival, "a"))
+                group.create_task(client.write(arrival, "b"))
+            await client.read(arrival, "a")
+
+    async def slowly(_: str) -> None:
+        await asyncio.sleep(0.005)
+
+    load = Load(rate=50, arrivals="constant", warmup=0.0, duration=0.3)
+    _, ops, _ = await run(Misbehaving(slowly), load, Late())
+    measured = [op for op in ops if op.phase == "measure"]
+    lags = {kind: [o.start - o.intended for o in measured if o.kind == kind] for kind in KINDS}
+    assert min(lags["write"]) > 15 * MS
+    assert max(lags["read"]) == 0
+    assert len(lags["write"]) == 2 * len(lags["read"]) == 30
+    assert all(op.intended == op.start for op in ops if op.phase != "measure")
 
 
 async def test_what_is_beyond_the_cap_is_dropped_and_shown_in_the_time_line() -> None:
