@@ -27,8 +27,8 @@ class ProbeOptions(Timed, frozen=True, kw_only=True):
 
     probes: int = 1
     keys: int = 0
-    poll_keys: int = 200
-    poll_ms: float = 50.0
+    poll_keys: int = 100
+    poll_ms: float = 100.0
     poll_for_ms: float = 60_000.0
     calm: int = 3
     stop_at_heal: bool = True

@@ -48,7 +48,7 @@ CORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 )
 NO_SCANS: Final = "scans are not offered: the store keeps its keys by hash, without an order"
 #: Contexts that are remembered; the one that was not used for longest goes.
-CONTEXTS_MAX: Final = 100_000
+CONTEXTS_MAX: Final = 40_000
 
 Distribution = Literal["uniform", "zipfian", "latest"]
 

@@ -58,7 +58,16 @@ def test_nothing_is_polled_where_nothing_was_healed() -> None:
 
 def test_after_a_heal_keys_are_polled_until_they_agree_and_nothing_is_written() -> None:
     client = MemoryClient(lag=300 * MS)
-    play("probe", client, heal_after=100, horizon_ms=1, poll_keys=50, calm=3, final=False)
+    play(
+        "probe",
+        client,
+        heal_after=100,
+        horizon_ms=1,
+        poll_keys=50,
+        poll_ms=50,
+        calm=3,
+        final=False,
+    )
     heal = client.healed
     assert not [op for op in client.writes() if op.start > heal + MS]
     polls: dict[str, list[list[Op]]] = defaultdict(list)
