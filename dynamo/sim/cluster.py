@@ -93,7 +93,8 @@ class Cluster:
     the first handshakes. `apart`: nodes start within so many seconds, and nobody waits until they are
     ready. `hint_window`: seconds for which nodes take hints for one that is down; `hint_bytes`: what
     hints may take at some nodes. `upkeep`: what nodes do unasked, nothing if nothing is said.
-    `datacenters`: of nodes that are not all in one; each has n replicas of every key. Requests go to
+    `datacenters`: of nodes that are not all in one; each has n replicas of every key. `configure`: has
+    the last word on what each node is told. Requests go to
     bucket `b` of the default type, and those of keys that begin with `lww` to the bucket `lww`, where
     the last write wins.
     """
@@ -114,6 +115,7 @@ class Cluster:
         hint_bytes: Mapping[str, int] | None = None,
         upkeep: Upkeep = IDLE,
         datacenters: Mapping[str, str] | None = None,
+        configure: Callable[[NodeConfig], NodeConfig] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop), "a simulated cluster needs a simulated loop: run_virtual"
@@ -151,14 +153,16 @@ class Cluster:
         self.nodes: dict[str, SimNode] = {
             member.id: SimNode(
                 member.id,
-                config=_config(
-                    member,
-                    members,
-                    cluster,
-                    sheds=sheds,
-                    hint_window=HINT_WINDOW_DEFAULT if hint_window is None else hint_window,
-                    hint_bytes_max=(hint_bytes or {}).get(member.id, HINT_BYTES_DEFAULT),
-                    upkeep=upkeep,
+                config=(configure or _as_it_is)(
+                    _config(
+                        member,
+                        members,
+                        cluster,
+                        sheds=sheds,
+                        hint_window=HINT_WINDOW_DEFAULT if hint_window is None else hint_window,
+                        hint_bytes_max=(hint_bytes or {}).get(member.id, HINT_BYTES_DEFAULT),
+                        upkeep=upkeep,
+                    )
                 ),
                 disk=Disk(name=member.id, seed=seed),
                 messages=MessageFaults(
@@ -766,6 +770,10 @@ def _unheard(name: str, key: bytes, before: bytes | None, after: bytes | None) -
 
 def _unheard_of(name: str, key: bytes, before: bytes) -> None:
     """Nobody wants to know."""
+
+
+def _as_it_is(config: NodeConfig) -> NodeConfig:
+    return config
 
 
 def _all_of_them(name: str, handlers: Mapping[type, Handler]) -> Mapping[type, Handler]:
