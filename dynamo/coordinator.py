@@ -30,6 +30,7 @@ from dynamo.flights import Flights
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
 from dynamo.metrics import Metrics
 from dynamo.operations import Operations
+from dynamo.own_copy import OwnCopy
 from dynamo.ports import Clock, Opinions, Transport
 from dynamo.properties import (
     DEFAULT_PROPERTIES,
@@ -136,6 +137,7 @@ class Coordinator:
             wars=self.wars,
             flights=self._flights,
         )
+        self._own_copy = OwnCopy(node_id=node_id, transport=transport, clock=clock, metrics=metrics)
         self._planner: Planner | None = None
         self._answers = Answers(sealer=sealer, clock=clock, metrics=metrics)
         self._classes: dict[bytes, ReplicationClass] = {}
@@ -157,9 +159,10 @@ class Coordinator:
     async def get(
         self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions = READ
     ) -> Found:
-        """What r replicas hold of the key, merged.
+        """What r replicas hold of the key, merged; of a `local` read, what this node holds.
 
-        Raises InvalidArgument, KeyTooLong, UnknownBucketType, NotReady, Unavailable, ReadUncertain.
+        Raises InvalidArgument, KeyTooLong, UnknownBucketType, NotReady, Unavailable, ReadUncertain; of a
+        local read also NotAnOwner.
         """
         if options.stamps is not None:
             options.stamps.begin(self._node_id, self._clock.monotonic())
@@ -168,6 +171,9 @@ class Coordinator:
         if props is not DEFAULT_PROPERTIES:
             options = fill_read(options, props, len(plan.primaries))
         lww = props.conflict == "lww"
+        if options.local:
+            own = await self._own_copy.read(bucket_type, routing, plan, options)
+            return self._answers.found(routing, own, lww)
         self._count["gets"] += 1
         return self._answers.found(
             routing, await self._operations.read(routing, plan, options).done, lww

@@ -37,6 +37,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "expiries_interrupted": "Looks at the queue of expired values that a failing storage ended.",
     # Coordinator
     "gets": "Reads that this node coordinated.",
+    "gets_local": "Reads of this node's own copy alone.",
     "puts": "Writes that this node coordinated.",
     "deletes": "Deletes that this node coordinated.",
     "bodies_fetched_again": "Values asked for once more, since an answer held only a digest.",

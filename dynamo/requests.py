@@ -54,7 +54,8 @@ class ReadOptions(msgspec.Struct, frozen=True):
     false). What is "default" or None is the bucket's to say, then the default.
     `timeout_ms`: 0 for the default; above TIMEOUT_MS_MAX it is clamped.
     `read_repair`: "async", or "blocking": answer only once n - r + 1 primaries hold the merged record.
-    `stamps`: filled in as the read goes on.
+    `local`: what the coordinator's own copy holds, and no more: nobody else is asked, nor repaired, and
+    what is said of counts and repair has no meaning. `stamps`: filled in as the read goes on.
     """
 
     r: Count = "default"
@@ -64,6 +65,7 @@ class ReadOptions(msgspec.Struct, frozen=True):
     basic_quorum: bool | None = None
     timeout_ms: int = 0
     read_repair: Literal["async", "blocking"] = "async"
+    local: bool = False
     stamps: Stamps | None = None
 
 

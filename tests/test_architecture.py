@@ -32,7 +32,8 @@ MODULES = read_modules(ROOT)
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
 RANKS = """
-    errors memo metrics counters latency status reservoir clock_bounds wars_status hybrid_clock believed_time tail cluster.phi pace flights
+    errors memo metrics counters latency status hybrid_clock believed_time tail cluster.phi pace flights
+    reservoir clock_bounds wars_status
     varint keys strict_toml cursor lane cluster.view hint_keys
     version agreement wars
     rpc.fields
@@ -59,7 +60,7 @@ RANKS = """
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     watched
     operations
-    purge mend
+    purge mend own_copy
     coordinator refill world replica_reads replica_deliver key_listing property_keeper cluster.addresses
     property_learning cluster.gossip kept_trees expiry replica_reap settling
     bucket_properties cluster.membership
@@ -79,7 +80,7 @@ RANKS = """
     store.opening
     store.rocks
     datadir
-    http.ids http.limits http.dates http.target http.backend http.exposition http.process
+    http.stamps http.ids http.limits http.dates http.target http.backend http.exposition http.process
     http.strict_json http.catalog http.schemas http.prose
     http.request http.conditions http.write_headers http.parameters
     http.reply http.access_log

@@ -172,6 +172,14 @@ PARAMETERS: Final = _by_name(
         "that no later quorum read shows less.",
     ),
     Parameter(
+        name="local",
+        schema={"type": "boolean"},
+        allowed="true, false",
+        default="false",
+        meaning="true: what this node's own copy holds, and no more; nobody else is asked, nor "
+        "repaired. Counts and read_repair have no meaning then. A node that keeps no copy answers 421.",
+    ),
+    Parameter(
         name="vtag",
         schema={"type": "string"},
         allowed="a vtag that a 300 named",
@@ -219,6 +227,7 @@ _DATE_SCHEMA: Final = {
 _EXPIRES_SCHEMA: Final = {
     "anyOf": [{"type": "integer", "minimum": 0, "maximum": TTL_S_MAX}, _DATE_SCHEMA]
 }
+_NS_SCHEMA: Final = {"type": "integer", "minimum": 1}
 _REQUEST_ID_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}
 
 REQUEST_HEADERS: Final = _headers(
@@ -289,6 +298,11 @@ REQUEST_HEADERS: Final = _headers(
         "its log and the node's can be put side by side.",
         schema=_REQUEST_ID_SCHEMA,
     ),
+    Header(
+        name="X-Dynamo-Stamps",
+        meaning="`1`: tell X-Dynamo-Coordinator, X-Dynamo-Began and X-Dynamo-Committed.",
+        schema={"const": "1"},
+    ),
     Header(name="Host", meaning="Exactly one, on every request of HTTP/1.1."),
     Header(name="Content-Length", meaning="Of a body that is not chunked."),
     Header(name="Transfer-Encoding", meaning="`chunked` and nothing else."),
@@ -338,6 +352,23 @@ REPLY_HEADERS: Final = _headers(
         name="X-Dynamo-Limit",
         meaning="The limit in use, where one was asked for.",
         schema={"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
+    ),
+    Header(
+        name="X-Dynamo-Coordinator",
+        meaning="Id of the node that coordinated the operation. This and the next two only for who asks "
+        "with X-Dynamo-Stamps; on errors too, as far as it went.",
+    ),
+    Header(
+        name="X-Dynamo-Began",
+        meaning="When the coordinator began: nanoseconds of that node's CLOCK_MONOTONIC, which all "
+        "processes of its host share.",
+        schema=_NS_SCHEMA,
+    ),
+    Header(
+        name="X-Dynamo-Committed",
+        meaning="When it had the acknowledgement, or the answer, that made them enough; by the same "
+        "clock. Not there if it never had.",
+        schema=_NS_SCHEMA,
     ),
     Header(name="Accept", meaning="The media type that a body has to have, on a 415."),
     Header(name="Allow", meaning="The methods there are, on a 405."),

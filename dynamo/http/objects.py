@@ -29,6 +29,7 @@ from dynamo.http.siblings import (
     siblings_json,
     text_body,
 )
+from dynamo.http.stamps import ASKS, asked_stamps
 from dynamo.http.target import decode, encode
 from dynamo.http.write_headers import WriteHeaders, find_contexts, read_expires
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
@@ -48,7 +49,11 @@ async def get_object(request: Request) -> HttpReply:
     bucket_type, bucket, key = names(request)
     given = parameters.parse(request.raw_query) if request.raw_query else parameters.NONE
     request.operation = GET
-    found = await request.edge.backend.get(bucket_type, bucket, key, given.read)
+    options = given.read
+    if ASKS in request.headers:
+        request.stamps = asked_stamps(request.headers)
+        options = msgspec.structs.replace(options, stamps=request.stamps)
+    found = await request.edge.backend.get(bucket_type, bucket, key, options)
     fields = timeout_field(given)
     is_plain = given is parameters.NONE and not is_conditional(request.headers)
     if is_plain:
@@ -122,7 +127,7 @@ async def delete_object(request: Request) -> HttpReply:
     bucket_type, bucket, key = names(request)
     given = parameters.parse(request.raw_query) if request.raw_query else parameters.NONE
     context, unmodified = find_contexts(request.raw_headers)
-    options = _with_condition(request, given.delete, unmodified)
+    options = _with_headers(request, given.delete, unmodified)
     request.operation = DELETE
     try:
         outcome = await request.edge.backend.delete(bucket_type, bucket, key, context, options)
@@ -143,7 +148,7 @@ async def _store(
     headers = WriteHeaders(request.raw_headers)
     if not headers.content_type:
         raise InvalidArgument("a write names its Content-Type", field="Content-Type")
-    options = _with_condition(request, given.write, headers.unmodified)
+    options = _with_headers(request, given.write, headers.unmodified)
     if headers.expires:
         ttl_s, expires_ms = read_expires(headers.expires, request.edge.clock.wall_ms())
         options = msgspec.structs.replace(options, ttl_s=ttl_s, expires_ms=expires_ms)
@@ -174,9 +179,13 @@ def _refused(error: PreconditionFailed, unmodified: bytes) -> DynamoError:
     return Modified(error.message) if unmodified else error
 
 
-def _with_condition(request: Request, options: WriteOptions, unmodified: bytes) -> WriteOptions:
+def _with_headers(request: Request, options: WriteOptions, unmodified: bytes) -> WriteOptions:
+    """`options` with what headers add to them: the context, a condition, stamps to fill in."""
     if unmodified:
         options = msgspec.structs.replace(options, unmodified=unmodified)
+    if ASKS in request.headers:
+        request.stamps = asked_stamps(request.headers)
+        options = msgspec.structs.replace(options, stamps=request.stamps)
     if not is_conditional(request.headers):
         return options
     condition = read_condition(request.headers)

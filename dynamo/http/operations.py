@@ -20,6 +20,7 @@ PREFLIST: Final = "Preference lists"
 NODE: Final = "The node"
 REPAIRS: Final = "Anti-entropy"
 
+_STAMP_HEADERS: Final = ("X-Dynamo-Coordinator", "X-Dynamo-Began", "X-Dynamo-Committed")
 _VALUE_HEADERS: Final = (
     "X-Riak-Vclock",
     "ETag",
@@ -29,8 +30,9 @@ _VALUE_HEADERS: Final = (
     "X-Riak-Meta-*",
     "X-Dynamo-Expires",
     "X-Dynamo-Timeout",
+    *_STAMP_HEADERS,
 )
-_WRITTEN_HEADERS: Final = ("X-Dynamo-Acks", "X-Dynamo-Timeout", "ETag")
+_WRITTEN_HEADERS: Final = ("X-Dynamo-Acks", "X-Dynamo-Timeout", "ETag", *_STAMP_HEADERS)
 _WRITE_QUERY: Final = ("w", "pw", "dw", "node_confirms", "r", "pr", "timeout", "returnbody")
 _WRITE_CONDITIONS: Final = (
     "If-Match",
@@ -49,6 +51,7 @@ _WRITE_HEADERS: Final = (
     "Expect",
     "Link",
     "X-Riak-Index-*",
+    "X-Dynamo-Stamps",
 )
 _SHED: Final = ("too_many_requests", "overloaded")
 _NAME_ERRORS: Final = ("invalid_argument", "unknown_bucket_type", "key_too_long", *_SHED)
@@ -75,7 +78,15 @@ def _siblings(headers: tuple[str, ...]) -> Reply:
     return Reply(
         status=300,
         meaning="There are several siblings, and this is all of them, or (text/plain) their vtags.",
-        headers=("X-Riak-Vclock", "ETag", "Last-Modified", "Vary", "Content-Type", *headers),
+        headers=(
+            "X-Riak-Vclock",
+            "ETag",
+            "Last-Modified",
+            "Vary",
+            "Content-Type",
+            *headers,
+            *_STAMP_HEADERS,
+        ),
         body=Body(media={"multipart/mixed": "", JSON: "Siblings", TEXT: ""}),
     )
 
@@ -99,21 +110,25 @@ _GET_OBJECT: Final = Operation(
     summary="Read an object.",
     query=(
         *("r", "pr", "node_confirms", "notfound_ok", "basic_quorum", "read_repair"),
-        *("timeout", "vtag"),
+        *("local", "timeout", "vtag"),
     ),
-    headers=("Accept", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"),
+    headers=(
+        *("Accept", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"),
+        "X-Dynamo-Stamps",
+    ),
     replies=(
         _one(200, "The value."),
         _siblings(("X-Dynamo-Timeout",)),
         Reply(
             status=304,
             meaning="The client has it: If-None-Match or If-Modified-Since says so.",
-            headers=("X-Riak-Vclock", "ETag", "X-Dynamo-Timeout"),
+            headers=("X-Riak-Vclock", "ETag", "X-Dynamo-Timeout", *_STAMP_HEADERS),
         ),
     ),
     errors=(
         *_NAME_ERRORS,
-        *("not_found", "precondition_failed", "unavailable", "read_uncertain", "not_ready"),
+        *("not_found", "precondition_failed", "not_an_owner", "unavailable", "read_uncertain"),
+        "not_ready",
     ),
 )
 
@@ -158,13 +173,13 @@ _DELETE_OBJECT: Final = Operation(
     section=OBJECTS,
     summary="Delete what the context covers or, without one, what a read at r shows.",
     query=("rw", "r", "w", "pr", "pw", "dw", "node_confirms", "timeout"),
-    headers=("X-Riak-Vclock", *_WRITE_CONDITIONS),
+    headers=("X-Riak-Vclock", *_WRITE_CONDITIONS, "X-Dynamo-Stamps"),
     replies=(
         Reply(
             status=204,
             meaning="Deleted: w replicas have a tombstone on disk. Or what the context covers was "
             "gone already, and others have written since; then without X-Dynamo-Acks.",
-            headers=("X-Dynamo-Acks", "X-Dynamo-Timeout"),
+            headers=("X-Dynamo-Acks", "X-Dynamo-Timeout", *_STAMP_HEADERS),
         ),
     ),
     errors=(*_WRITE_ERRORS, "not_found"),

@@ -17,6 +17,7 @@ import orjson
 from aiohttp import HttpVersion10, web
 
 from dynamo.http.request import Request
+from dynamo.http.stamps import stamps_fields
 
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
@@ -72,11 +73,14 @@ class HttpReply:
             self.keep_alive = True
             connection = b"Connection: keep-alive\r\n" if message.version == HttpVersion10 else b""
         status, body = self.status, self.content
+        fields = self.fields
+        if request.stamps is not None:
+            fields += stamps_fields(request.stamps)
         head = b"%b%bX-Request-Id: %b\r\n%b%b%b\r\n" % (
             _STATUS_LINES[status],
             edge.stamp(),
             request.id,
-            self.fields,
+            fields,
             b"" if status in _BODYLESS else b"Content-Length: %d\r\n" % len(body),
             connection,
         )

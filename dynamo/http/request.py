@@ -24,7 +24,7 @@ from dynamo.latency import OTHER, RequestTimes
 from dynamo.memo import ObjectMemo
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock
-from dynamo.requests import Found
+from dynamo.requests import Found, Stamps
 
 #: Replies kept for reads that find the same again.
 RENDERED_MAX: Final = 12_288
@@ -94,12 +94,13 @@ class Request:
     `headers`: by name, without case; `raw_headers`: pairs of bytes, as sent. `task`: of its
     connection. `id`: the client's X-Request-Id if that can be one (`dynamo.http.ids.accepted`), else
     one of this server's. `began`: when its headers were read (monotonic). `operation`: of
-    `dynamo.latency`; set once the store is asked about an object.
+    `dynamo.latency`; set once the store is asked about an object. `stamps`: told with the reply, if the
+    client asks for them.
     """
 
     __slots__ = (
         *("_message", "_payload", "_protocol", "began", "edge", "headers", "id", "operation"),
-        *("raw_query", "segments", "task"),
+        *("raw_query", "segments", "stamps", "task"),
     )
 
     def __init__(
@@ -118,6 +119,7 @@ class Request:
         self.edge = edge
         self.began = edge.monotonic()
         self.operation = OTHER
+        self.stamps: Stamps | None = None
         given = message.headers.get(REQUEST_ID)
         self.id: bytes = (given and accepted(given)) or edge.ids.request_id()
         self.segments: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 from cluster_process import ClusterProcess
 from cluster_waits import wait_connected
@@ -43,3 +45,70 @@ def test_nodes_measure_their_ways_to_each_other() -> None:
             assert set(write.legs) == {"n1", "n2", "n3"}
         assert all(read.body == "n1" and set(read.legs) == set(found.peers) for read in found.reads)
         assert wars(cluster, 1).peers == {}
+
+
+def stamped(cluster: ClusterProcess, i: int, method: str, target: str, status: int) -> list[int]:
+    """[the client's time before, when it began, when it had enough, the client's time after]."""
+    headers = {"X-Dynamo-Stamps": "1", "Content-Type": "text/plain"}
+    before = time.monotonic_ns()
+    body = b"v" if method in ("PUT", "POST") else None
+    reply = cluster.http(i, method, target, headers=headers, body=body)
+    after = time.monotonic_ns()
+    assert reply.status == status
+    assert reply.headers["X-Dynamo-Coordinator"] == f"n{i + 1}"
+    return [
+        before,
+        int(reply.headers["X-Dynamo-Began"]),
+        int(reply.headers["X-Dynamo-Committed"]),
+        after,
+    ]
+
+
+def test_stamps_are_of_the_clock_that_all_processes_of_a_host_share() -> None:
+    with ClusterProcess() as cluster:
+        wait_connected(cluster)
+        for i in range(3):
+            key = f"/buckets/b/keys/k{i}"
+            for method, target, status in (
+                ("PUT", f"{key}?w=3", 204),
+                ("POST", key, 204),
+                ("GET", f"{key}?r=3", 300),
+                ("GET", f"{key}?local=true", 300),
+                ("HEAD", key, 300),
+                ("DELETE", key, 204),
+                ("DELETE", key, 404),
+                ("GET", key, 404),
+            ):
+                stamps = stamped(cluster, i, method, target, status)
+                assert stamps == sorted(stamps), (method, target)
+        cluster.stop(2)
+        asked = {"X-Dynamo-Stamps": "1", "Content-Type": "text/plain"}
+        late = cluster.put(0, "l", b"v", query="pw=3&timeout=500", headers=asked)
+        assert late.status == 503
+        assert late.headers["X-Dynamo-Began"]
+        assert late.headers["X-Dynamo-Committed"] is None
+
+
+def test_a_local_read_shows_one_copy_and_heals_nobody() -> None:
+    with ClusterProcess(nodes=4) as cluster:
+        wait_connected(cluster)
+        owners = [
+            one["node"]
+            for one in cluster.http(0, "GET", "/buckets/b/keys/k/preflist").json()["preflist"]
+        ]
+        here = [int(name[1:]) - 1 for name in owners]
+        (outside,) = {0, 1, 2, 3} - set(here)
+        cluster.pause(here[2])
+        # It is paused, not down: nobody stands in for it, and it misses the write for a while.
+        assert cluster.put(here[0], "k", b"v", query="w=2&timeout=1000").status == 204
+        before = [cluster.stats(i).get("read_repairs", 0) for i in here[:2]]
+        for i in here[:2]:
+            found = cluster.get(i, "k", query="local=true&timeout=2000")
+            assert (found.status, found.body) == (200, b"v")
+            assert cluster.get(i, "nothing", query="local=true").status in (404, 421)
+        assert [cluster.stats(i).get("read_repairs", 0) for i in here[:2]] == before
+        cluster.resume(here[2])
+        refused = cluster.get(outside, "k", query="local=true")
+        assert refused.status == 421
+        assert refused.json()["code"] == "not_an_owner"
+        assert refused.json()["owners"] == {"default": owners}

@@ -42,6 +42,7 @@ from dynamo.requests import (
     Owner,
     ReadOptions,
     RepairAsked,
+    Stamps,
     WriteOptions,
     Written,
     expiry_ms,
@@ -105,6 +106,7 @@ class MemoryBackend:
         self, bucket_type: bytes, bucket: bytes, key: bytes, options: ReadOptions
     ) -> Found:
         self.read_options = options
+        _stamp(options.stamps)
         resolve_count("r", options.r, N, lowest=1, default=2)
         resolve_count("pr", options.pr, N, lowest=0, default=0)
         resolve_count("node_confirms", options.node_confirms, N, lowest=0, default=0)
@@ -120,6 +122,7 @@ class MemoryBackend:
         options: WriteOptions,
     ) -> Written:
         routing = routing_key(bucket_type, bucket, key)
+        _stamp(options.stamps)
         seen = self._sealer.open(routing, context) if context else ()
         return self._write(routing, VALUE, encode_content(content), seen, options)
 
@@ -134,6 +137,7 @@ class MemoryBackend:
         self, bucket_type: bytes, bucket: bytes, key: bytes, context: bytes, options: WriteOptions
     ) -> Found | Written:
         routing = routing_key(bucket_type, bucket, key)
+        _stamp(options.stamps)
         if context:
             seen = self._sealer.open(routing, context)
         else:
@@ -446,3 +450,9 @@ def repair_progress(
         waiting_for={},
         unreached={},
     )
+
+
+def _stamp(stamps: Stamps | None) -> None:
+    if stamps is not None:
+        stamps.begin("n1", 12.5)
+        stamps.committed = 12.500_000_25

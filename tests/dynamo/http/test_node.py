@@ -48,6 +48,7 @@ async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> No
         "dynamo_admin_repair": "/admin/repair",
         "dynamo_admin_status": "/admin/status",
         "dynamo_admin_tombstones": "/admin/tombstones",
+        "dynamo_admin_wars": "/admin/wars",
         "dynamo_health_live": "/health/live",
         "dynamo_health_ready": "/health/ready",
         "dynamo_openapi": "/openapi.json",
