@@ -18,6 +18,7 @@ class _Command(NamedTuple):
 
 COMMANDS: Final = {
     "analyze": _Command("analyze", "all figures of a run, computed again from its history"),
+    "check-report": _Command("report_check", "is a report whole, in a headless Chromium?"),
     "floor": _Command("versus", "requests a second of the store and of the floor, in one run"),
     "handoff": _Command("handoff", "hints a second to a node that returns, and who feels it"),
     "exchange": _Command("exchange", "what it takes to find d differences among a million keys"),
@@ -26,6 +27,7 @@ COMMANDS: Final = {
     "memory": _Command("memory", "resident memory of a node with a million small objects"),
     "placement": _Command("placement", "what it costs to place a large ring and to plan a key"),
     "predict": _Command("predict", "how stale reads would be, of a model or a running cluster"),
+    "report": _Command("report_command", "the report of a run: one HTML file"),
     "trees": _Command("trees", "what hash trees cost: memory, a rebuild, each write"),
 }
 

@@ -209,7 +209,10 @@ def quantile_interval(latency: Latency, quantile: str) -> tuple[float | None, fl
     if not 0 < p < 1 or not latency.count or len(latency.spectrum) < 2:
         return None, None
     off = Z95 * math.sqrt(p * (1 - p) / latency.count)
-    return _at(latency.spectrum, (p - off) * 100), _at(latency.spectrum, (p + off) * 100)
+    low, high = (_at(latency.spectrum, rank * 100) for rank in (p - off, p + off))
+    # The spectrum has fewer steps than the histogram, whose value stands between its ends.
+    value = latency.ms[quantile]
+    return None if low is None else min(low, value), None if high is None else max(high, value)
 
 
 def _at(spectrum: tuple[tuple[float, float], ...], percentile: float) -> float | None:

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bench.findings import Analysis, Curve, Verdict
+from bench.findings import Analysis, Curve
 from bench.history import Line, Manifest, Op
+from bench.pbs.agreement import CurveAgreement
 from bench.pbs.prediction import Prediction
 
 #: Anomalies told with their evidence.
@@ -20,24 +21,11 @@ WORST: Final = 20
 EVIDENCE_MAX: Final = 8
 
 
-class Agreed(msgspec.Struct, frozen=True, kw_only=True):
-    """How a measured curve and a prediction of it agree: RMSE over t in percentage points, what mere
-    sampling would give, and the bound; None where there is nothing to compare."""
-
-    verdict: Verdict = "unknown"
-    rmse_points: float | None = None
-    floor_points: float | None = None
-    bound_points: float | None = None
-    t99_measured: float | None = None
-    t99_predicted: float | None = None
-    told: str = ""
-
-
 class Predicted(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction, and how what was measured agrees with it, if that was asked."""
 
     prediction: Prediction
-    agreement: Agreed | None = None
+    agreement: CurveAgreement | None = None
 
 
 class Material(NamedTuple):

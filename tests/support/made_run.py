@@ -33,8 +33,9 @@ from bench.findings import (
     Zones,
 )
 from bench.history import Event, Machine, Manifest, Op
+from bench.pbs.agreement import CurveAgreement
 from bench.pbs.prediction import Prediction
-from bench.report.material import Agreed, Material, Predicted
+from bench.report.material import Material, Predicted
 
 BEGIN = 5_000_000_000_000
 SECOND = 1_000_000_000
@@ -138,8 +139,13 @@ def made_prediction(r: int, w: int, sampling: str, scale: float = 1.0) -> Predic
             write_latency_ms={"50": 1.1, "99.9": 31.0},
             curve=tuple((t / 2, fresh(t / 2)) for t in range(400)),
         ),
-        agreement=Agreed(
+        agreement=CurveAgreement(
             verdict="pass",
+            told="clock from coordinator commit",
+            sampling=sampling,
+            one_sided=False,
+            bins=199,
+            reads=48_000,
             rmse_points=0.62,
             floor_points=0.77,
             bound_points=1.16,
