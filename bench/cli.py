@@ -19,6 +19,7 @@ class _Command(NamedTuple):
 COMMANDS: Final = {
     "analyze": _Command("analyze", "all figures of a run, computed again from its history"),
     "check-report": _Command("report_check", "is a report whole, in a headless Chromium?"),
+    "compare": _Command("compare", "two runs side by side, and what tells them apart"),
     "floor": _Command("versus", "requests a second of the store and of the floor, in one run"),
     "handoff": _Command("handoff", "hints a second to a node that returns, and who feels it"),
     "exchange": _Command("exchange", "what it takes to find d differences among a million keys"),
