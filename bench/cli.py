@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "analyze": _Command("analyze", "all figures of a run, computed again from its history"),
     "check-report": _Command("report_check", "is a report whole, in a headless Chromium?"),
     "compare": _Command("compare", "two runs side by side, and what tells them apart"),
+    "baseline": _Command("baseline", "measure scenarios and keep them, to be compared with"),
     "floor": _Command("versus", "requests a second of the store and of the floor, in one run"),
     "handoff": _Command("handoff", "hints a second to a node that returns, and who feels it"),
     "exchange": _Command("exchange", "what it takes to find d differences among a million keys"),
@@ -29,6 +30,8 @@ COMMANDS: Final = {
     "placement": _Command("placement", "what it costs to place a large ring and to plan a key"),
     "predict": _Command("predict", "how stale reads would be, of a model or a running cluster"),
     "report": _Command("report_command", "the report of a run: one HTML file"),
+    "run": _Command("run", "carry a scenario out on a target, and keep what clients saw"),
+    "selftest": _Command("selftest", "do the controls come out as they must?"),
     "trees": _Command("trees", "what hash trees cost: memory, a rebuild, each write"),
 }
 

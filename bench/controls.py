@@ -1,4 +1,4 @@
-"""What must come of a run on a register that is built in: the controls of every figure.
+"""What must come of a control: of a run on a register that is built in, or of strict quorums.
 
 Pure: reads an analysis, and says what is as it has to be.
 """
@@ -16,15 +16,17 @@ RATE_SHARE_MIN: Final = 0.95
 #: Fewer reads on either side of the delay tell nothing.
 READS_MIN: Final = 50
 EXACT: Final = "coordinator commit"
+#: Of a strict quorum no read that starts once the client has its acknowledgement may be stale.
+STRICT: Final = "client commit"
 
 
 def judge_control(manifest: Manifest, scenario: Scenario, analysis: Analysis) -> list[Judged]:
-    """Of a run on one of the registers; nothing of any other."""
+    """Of a scenario that is a control, or runs on one of the registers; nothing of any other."""
     if manifest.target == "delay":
         return _delay(scenario.cluster.delay_ms, analysis)
     if manifest.target == "null":
         return [_ceiling(scenario, analysis)]
-    return []
+    return _quorums(manifest.replicas, analysis) if scenario.control else []
 
 
 def _delay(delay_ms: float, analysis: Analysis) -> list[Judged]:
@@ -62,6 +64,29 @@ def _t99(delay_ms: float, curve: Curve) -> Judged:
     ok = abs(found - delay_ms) <= 1.0
     verdict: Verdict = "pass" if ok else "fail"
     return Judged(expectation=expectation, verdict=verdict, told=f"from {found:.2f} ms on")
+
+
+def _quorums(n: int, analysis: Analysis) -> list[Judged]:
+    """Strict quorums are never stale; others are, or this store was too quick to tell anything."""
+    judged = []
+    for curve in analysis.curves:
+        if curve.origin != STRICT:
+            continue
+        stale = curve.fresh.of - curve.fresh.count
+        strict = curve.r + curve.w > n
+        expectation = (
+            f"R={curve.r} W={curve.w} of {n}: no read is stale"
+            if strict
+            else f"R={curve.r} W={curve.w} of {n}: stale reads are found"
+        )
+        verdict: Verdict = "pass" if strict == (stale == 0) else "fail"
+        if curve.fresh.of < READS_MIN:
+            verdict = "unknown"
+        told = f"{stale} of {curve.fresh.of} were stale"
+        judged.append(Judged(expectation=expectation, verdict=verdict, told=told))
+    if not judged:
+        judged.append(Judged(expectation="reads are measured", verdict="fail", told="no curve"))
+    return judged
 
 
 def _ceiling(scenario: Scenario, analysis: Analysis) -> Judged:

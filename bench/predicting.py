@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.findings import Analysis, Curve, Judged, Verdict
+from bench.findings import Curve
 from bench.history import Manifest
 from bench.pbs.agreement import CurveAgreement, agree
 from bench.pbs.fan_out import FanOut
@@ -23,8 +23,6 @@ from bench.scenario import BadScenario, Scenario
 
 INJECTED: Final = "injected"
 MEASURED: Final = "measured"
-#: What `predict` of a scenario may name.
-KINDS: Final = (INJECTED, MEASURED)
 TRIALS: Final = 200_000
 AT: Final = "0,1,2,5,10,20,50,100,200"
 #: PBS counts from when the coordinator had its acknowledgements; from when the client knew it, where
@@ -32,8 +30,6 @@ AT: Final = "0,1,2,5,10,20,50,100,200"
 ORIGINS: Final = ("coordinator commit", "client commit")
 #: Faults under which a node does not answer.
 FAILURES: Final = frozenset(("pause", "crash", "restart", "restore", "partition"))
-#: The expectation that is judged here.
-FIGURE: Final = "agrees with prediction"
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,32 +132,3 @@ def _why_not(scenario: Scenario, manifest: Manifest) -> str:
     if any(fault.do == "slow" for fault in scenario.faults):
         return "delays changed while it ran"
     return manifest.void
-
-
-def judge(scenario: Scenario, compared: Sequence[Compared], missing: Sequence[str]) -> list[Judged]:
-    """Each prediction that was to agree, where the scenario expects that it does."""
-    if all(one.figure != FIGURE for one in scenario.expect):
-        return []
-    judged = [
-        Judged(
-            expectation=(
-                f"{FIGURE} ({one.prediction.model}, {one.prediction.sampling},"
-                f" R={one.prediction.r} W={one.prediction.w})"
-            ),
-            verdict=one.agreement.verdict,
-            told=one.agreement.told,
-        )
-        for one in compared
-        if one.agreement is not None
-    ]
-    judged += [Judged(expectation=FIGURE, verdict="unknown", told=why) for why in missing]
-    if not judged:
-        unknown: Verdict = "unknown"
-        judged.append(Judged(expectation=FIGURE, verdict=unknown, told="nothing was predicted"))
-    return judged
-
-
-def with_judged(analysis: Analysis, judged: Sequence[Judged]) -> Analysis:
-    """The analysis, with these in place of what it could not judge itself."""
-    kept = [one for one in analysis.judged if not one.expectation.startswith(FIGURE)]
-    return msgspec.structs.replace(analysis, judged=(*kept, *judged))

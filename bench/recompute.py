@@ -10,10 +10,11 @@ import msgspec
 
 from bench.analysis import DEFAULT, analyse
 from bench.controls import judge_control
-from bench.findings import Analysis
-from bench.predicting import judge, predict_run, scenario_of, with_judged
+from bench.findings import Analysis, Judged
+from bench.predicting import predict_run, scenario_of
 from bench.run_directory import Predicted, RunDirectory
 from bench.staleness.budget import Budget
+from bench.staleness.judge import judge
 
 
 def recompute(
@@ -27,11 +28,13 @@ def recompute(
         manifest, directory.lines(), seed=manifest.seed if seed is None else seed, budget=budget
     )
     compared, missing = predict_run(manifest, scenario, analysis.curves, directory.wars())
-    judged = [
+    agreed = [one.agreement.verdict for one in compared if one.agreement is not None]
+    judged = (
         *judge_control(manifest, scenario, analysis),
-        *judge(scenario, compared, missing),
-    ]
-    analysis = with_judged(analysis, judged)
+        *judge(scenario.expect, analysis, agreed),
+        *(Judged(expectation="a prediction", verdict="unknown", told=why) for why in missing),
+    )
+    analysis = msgspec.structs.replace(analysis, judged=judged)
     directory.write_predictions(
         [
             Predicted(prediction=one.prediction, agreement=msgspec.to_builtins(one.agreement))

@@ -10,31 +10,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.history import BadHistory
-from bench.live import watch
+from bench.command import INTERRUPTED, Parser, told
 from bench.load.drive import Driven
 from bench.recompute import recompute
-from bench.run_directory import ANALYSIS, REPORT, BadDirectory, RunDirectory
-from bench.running import Asked, Interrupted, measure
-from bench.scenario import BadScenario, Scenario
+from bench.run_directory import ANALYSIS, REPORT, RunDirectory
+from bench.running import Asked, measure
+from bench.scenario import Scenario
 from bench.scene_files import every, find, names
 from bench.summary import print_summary
-from bench.targets.protocol import TargetFailed
-
-#: Of a process that SIGINT ended.
-INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Wrong usage is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if asked.scenario is None or asked.out is None:
         parser.error("name a scenario and --out DIR, or ask for the --list")
-    try:
+    with told(parser.prog):
         scenario = _scenario(asked)
         return run(
             Asked(
@@ -59,19 +46,11 @@ def main(arguments: Sequence[str]) -> int:
             ),
             console,
         )
-    except BadScenario as error:
-        parser.error(str(error))
-    except (BadDirectory, BadHistory, TargetFailed, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    except Interrupted:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def run(asked: Asked, console: Console) -> int:
     """Measure, compute, print; its exit code. Raises as `measure` and `recompute`."""
-    driven = measure(asked, watch(console))
+    driven = measure(asked, live=sys.stdout)
     if driven.cut:
         console.print(f"cut short: what was seen until then is in {asked.out}, and void")
         return INTERRUPTED
@@ -109,7 +88,7 @@ def _scenario(asked: argparse.Namespace) -> Scenario:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="dynamo-bench run",
         description="Carry a scenario out and keep all that clients saw, to be analysed.",
         epilog=f"scenarios: {', '.join(names())}",

@@ -7,10 +7,11 @@ anybody can run again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
 import msgspec
 
@@ -19,17 +20,13 @@ from bench.history import Event, Manifest
 from bench.history_file import HistoryWriter
 from bench.load.clock import LoadClock
 from bench.load.drive import Driven, drive
-from bench.load.progress import Progress
-from bench.run_directory import RunDirectory
+from bench.load.live import LiveLine
+from bench.run_directory import LIVE, RunDirectory
 from bench.scenario import BadScenario, Scenario
 from bench.target_choice import carry_out, check_target, kind_of
 from bench.targets.protocol import Setup, Target, TargetFailed
 from bench.workloads import make, wanted
 
-#: Told each second how a run goes.
-Live = Callable[[Progress], None]
-#: Of a run directory: who is told, while the run goes on.
-Watch = Callable[[RunDirectory], AbstractContextManager[Live]]
 VALUE_BYTES: Final = 100
 
 
@@ -47,8 +44,8 @@ class Interrupted(Exception):
     """The run was cut short before it had begun."""
 
 
-def measure(asked: Asked, watch: Watch) -> Driven:
-    """The run directory has the manifest, the history and what the nodes measured of themselves.
+def measure(asked: Asked, *, live: TextIO | None = None) -> Driven:
+    """`live`: where a line is told each second, which is kept in the run directory in any case. The run directory has the manifest, the history and what the nodes measured of themselves.
 
     A run that is cut short (SIGINT, SIGTERM, or Ctrl-C) is kept, and void. Raises BadScenario before
     anything is started; BadDirectory, TargetFailed, OSError, Interrupted.
@@ -57,7 +54,7 @@ def measure(asked: Asked, watch: Watch) -> Driven:
     check_target(asked.target, scenario)
     make(*_workload(scenario), n=scenario.cluster.n, nodes=scenario.cluster.nodes)
     directory = RunDirectory.create(asked.out, force=asked.force)
-    run = _Run(asked, directory, watch)
+    run = _Run(asked, directory, live)
     try:
         return carry_out(asked.target, scenario, run.on, parent=asked.parent)
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -65,10 +62,10 @@ def measure(asked: Asked, watch: Watch) -> Driven:
 
 
 class _Run:
-    def __init__(self, asked: Asked, directory: RunDirectory, watch: Watch) -> None:
+    def __init__(self, asked: Asked, directory: RunDirectory, live: TextIO | None) -> None:
         self._asked = asked
         self._directory = directory
-        self._watch = watch
+        self._live = live
         self._name = provenance.run_name(asked.scenario.name)
         self._machine = provenance.machine()
 
@@ -89,7 +86,7 @@ class _Run:
             value_bytes=asks.value_bytes or VALUE_BYTES,
         )
         began_wall = provenance.wall_time()
-        with self._directory.history_writer() as history, self._watch(self._directory) as live:
+        with self._directory.history_writer() as history, self._told() as live:
             driven = await drive(
                 target,
                 workload,
@@ -104,6 +101,12 @@ class _Run:
             await self._keep_wars(target, history, driven)
         self._directory.write_manifest(self._manifest(target, driven, began_wall))
         return driven
+
+    @contextmanager
+    def _told(self) -> Iterator[LiveLine]:
+        with ExitStack() as stack:
+            out = self._live or stack.enter_context(open(os.devnull, "w"))
+            yield stack.enter_context(LiveLine(out, self._directory.path / LIVE))
 
     async def _keep_wars(self, target: Target, history: HistoryWriter, driven: Driven) -> None:
         if not target.capabilities.wars or driven.cut:

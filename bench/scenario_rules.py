@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from bench.faults import LEGS, Fault
+from bench.load.schedule import check_load
 from bench.scenario import TARGETS, BadScenario, Cluster, Expect, Load, Scenario
+from bench.staleness.judge import UnknownFigure, check_figure
 
 #: Parameters of each kind of delay.
 DELAYS: Final[Mapping[str, int]] = {"exponential": 1, "pareto": 2, "constant": 1}
+#: What a prediction may be made from.
+PREDICT: Final = ("injected", "measured")
 NODES_MAX: Final = 64
-RATE_MAX: Final = 1e6
 SECONDS_MAX: Final = 7 * 86_400.0
-IN_FLIGHT_MAX: Final = 100_000
-SESSIONS_MAX: Final = 100_000
+SEED_MAX: Final = 2**63 - 1
 
 
 def check(scenario: Scenario, origin: str) -> None:
@@ -34,8 +36,12 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
     for name in scenario.targets:
         if name not in TARGETS:
             yield f"targets: no target {name!r}; there are {', '.join(TARGETS)}"
+    yield from _within("seed", scenario.seed, 0, SEED_MAX)
     yield from _load(scenario.load)
     yield from _cluster(scenario.cluster)
+    for kind in scenario.predict:
+        if kind not in PREDICT:
+            yield f"predict: no {kind!r}; there are {', '.join(PREDICT)}"
     for number, fault in enumerate(scenario.faults):
         yield from _fault(fault, f"faults[{number}]", scenario)
     for number, expect in enumerate(scenario.expect):
@@ -43,13 +49,10 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
 
 
 def _load(load: Load) -> Iterator[str]:
-    yield from _within("load.rate", load.rate, 0, RATE_MAX, above=True)
-    yield from _within("load.duration", load.duration, 0, SECONDS_MAX, above=True)
-    yield from _within("load.warmup", load.warmup, 0, SECONDS_MAX)
-    yield from _within("load.timeout", load.timeout, 0, SECONDS_MAX, above=True)
-    yield from _within("load.drain", load.drain, 0, SECONDS_MAX)
-    yield from _within("load.sessions", load.sessions, 1, SESSIONS_MAX)
-    yield from _within("load.in_flight_max", load.in_flight_max, 1, IN_FLIGHT_MAX)
+    try:
+        check_load(load)
+    except BadScenario as error:
+        yield str(error)
 
 
 def _cluster(cluster: Cluster) -> Iterator[str]:
@@ -103,6 +106,10 @@ def _part(where: str, part: list[Any]) -> Iterator[str]:
 
 def _expect(expect: Expect, where: str) -> Iterator[str]:
     bounds = [one for one in (expect.at_least, expect.at_most) if one is not None]
+    try:
+        check_figure(expect.figure)
+    except UnknownFigure as error:
+        yield f"{where}: {error}"
     if not bounds:
         yield f"{where}: it needs at_least or at_most"
     if any(not math.isfinite(one) for one in bounds):

@@ -54,7 +54,9 @@ def _read(name: str) -> tuple[str, str]:
         return resources.files("bench.scenes").joinpath(name + SUFFIX).read_text("utf-8"), name
     path = Path(name)
     if path.suffix != SUFFIX and "/" not in name:
-        raise BadScenario(f"no scenario {name!r}; there are: {', '.join(names())}, or a file's path")
+        raise BadScenario(
+            f"no scenario {name!r}; there are: {', '.join(names())}, or a file's path"
+        )
     try:
         return path.read_text("utf-8"), name
     except (OSError, UnicodeDecodeError) as error:

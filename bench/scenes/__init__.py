@@ -1,0 +1,1 @@
+"""Scenarios as files, found by `bench.scene_files`."""
