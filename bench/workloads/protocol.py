@@ -28,8 +28,8 @@ class Client(Protocol):
     """What a workload may do; every read and write is noted in the history. Nothing raises for what a
     store does: the operation that is returned says it.
 
-    `due`: when the operation was intended to start; the first of an arrival is due when that is,
-    one that follows from an answer when it starts. Sessions, write ids and group numbers are the
+    `due`: when the operation was intended to start; None for the first of an arrival, which is due
+    when that is. One that follows from an answer says so itself, else all it waited for would count. Sessions, write ids and group numbers are the
     load's to give.
     """
 

@@ -201,7 +201,7 @@ async def test_a_closed_loop_has_a_session_wait_for_its_answer() -> None:
         own = sorted((op for op in ops if op.session == session), key=lambda op: op.start)
         assert len(own) > 10
         assert all(one.end <= two.start for one, two in itertools.pairwise(own))
-        assert all(op.start == op.intended for op in own if op.kind == "read")
+        assert all(op.start - op.intended < 5 * MS for op in own if op.kind == "read")
 
 
 async def test_a_closed_loop_at_a_target_that_answers_at_once_ends() -> None:
