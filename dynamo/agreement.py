@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -72,6 +73,32 @@ class AntiEntropyStatus(msgspec.Struct, frozen=True, kw_only=True):
     oldest: tuple[PairAgreement, ...]
     left_out: int
     repaired: dict[str, RepairedStatus]
+
+
+class TreeRoots(msgspec.Struct, frozen=True, kw_only=True):
+    """What sums up the records of each partition that a node keeps: by class, then by partition. Equal
+    records are equal sums, and nothing else can be told from them. `unready`: partitions left out, whose
+    trees are being built."""
+
+    node: str
+    unready: int
+    roots: dict[str, dict[str, str]]
+
+
+def tree_roots(
+    node: str,
+    roots: Mapping[tuple[int, int], int],
+    *,
+    unready: int,
+    classes: Mapping[int, str],
+) -> TreeRoots:
+    """`roots`: of hash trees, by class and partition. They are hashed once more: whoever could watch
+    how a root itself changes could find out where keys are in the tree."""
+    shown: dict[str, dict[str, str]] = {}
+    for (cls, partition), root in roots.items():
+        hashed = blake2b(root.to_bytes(8), digest_size=8, person=b"tree root").hexdigest()
+        shown.setdefault(classes.get(cls, str(cls)), {})[str(partition)] = hashed
+    return TreeRoots(node=node, unready=unready, roots=shown)
 
 
 class RepairStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,13 @@ from typing import Any
 
 import msgspec
 
-from dynamo.agreement import AntiEntropyStatus, RepairStatus, antientropy_status
+from dynamo.agreement import (
+    AntiEntropyStatus,
+    RepairStatus,
+    TreeRoots,
+    antientropy_status,
+    tree_roots,
+)
 from dynamo.errors import InvalidArgument, NotReady, RepairRunning
 from dynamo.exchanges import Exchanges
 from dynamo.metrics import Metrics
@@ -56,6 +62,16 @@ class Repairs:
             counters=self._count,
             partition=partition,
             limit=limit,
+        )
+
+    def roots(self) -> TreeRoots:
+        """Of the partitions that this node keeps."""
+        ring, trees = self._ring, self._trees.status()
+        return tree_roots(
+            self._node_id,
+            self._trees.roots(),
+            unready=trees.trees - trees.ready,
+            classes={} if ring is None else {cls.id: cls.name for cls in ring.classes},
         )
 
     def status(self) -> RepairStatus:

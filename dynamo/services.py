@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from dynamo.admission import LAG_MAX, Admission
-from dynamo.agreement import AntiEntropyStatus, RepairStatus
+from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreeRoots
 from dynamo.bucket_properties import PropertyStore
 from dynamo.cluster.detector import Detector
 from dynamo.cluster.membership import Membership
@@ -661,6 +661,10 @@ class NodeServices:
     def antientropy(self, partition: int | None, limit: int) -> AntiEntropyStatus:
         """As `Repairs.antientropy`."""
         return self._repairs.antientropy(partition, limit)
+
+    def roots(self) -> TreeRoots:
+        """As `Repairs.roots`."""
+        return self._repairs.roots()
 
     def pause_antientropy(self, reason: str) -> None:
         """As `Exchanges.pause`."""

@@ -142,6 +142,14 @@ class Trees:
             all_verified_s=None if whole is None else round(now - whole, 3),
         )
 
+    def roots(self) -> dict[tuple[int, int], int]:
+        """The root of each tree that can be compared, by class and partition. Adds up all leaves."""
+        return {
+            place_of(name): tree.root()
+            for name, tree in self._forest.trees.items()
+            if tree.is_ready
+        }
+
     # The task -----------------------------------------------------------------------------------
 
     async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:

@@ -27,6 +27,11 @@ async def get_antientropy(request: Request) -> HttpReply:
     return json_reply(200, msgspec.to_builtins(status), fields)
 
 
+async def get_roots(request: Request) -> HttpReply:
+    """GET, HEAD: 200 with a `TreeRoots`; also of a node that is not ready."""
+    return json_reply(200, msgspec.to_builtins(request.edge.backend.roots()))
+
+
 async def pause_antientropy(request: Request) -> HttpReply:
     """POST: 200, this node begins no exchange by itself until it is told to, or starts anew."""
     body = await read_json(request, "reasons", or_nothing=True)

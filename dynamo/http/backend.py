@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
-from dynamo.agreement import AntiEntropyStatus, RepairStatus
+from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreeRoots
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.requests import (
@@ -124,6 +124,10 @@ class Backend(Protocol):
     def antientropy(self, partition: int | None, limit: int) -> AntiEntropyStatus:
         """How far the node agrees with the others; `oldest` has at most `limit` pairs, of all
         partitions or of the one with this number. Costs no I/O. Raises InvalidArgument."""
+        ...
+
+    def roots(self) -> TreeRoots:
+        """What sums up each partition that the node keeps. Costs no I/O."""
         ...
 
     def pause_antientropy(self, reason: str) -> None:

@@ -351,6 +351,20 @@ ANTIENTROPY: Final[Resource] = {
         errors=("invalid_argument",),
     )
 }
+ROOTS: Final[Resource] = {
+    "GET": Operation(
+        section=REPAIRS,
+        summary="What sums up each partition that is kept here, to hold against other nodes'.",
+        replies=(
+            Reply(
+                status=200,
+                meaning="One JSON object; also of a node that is not ready.",
+                headers=("Content-Type",),
+                body=_json("Roots"),
+            ),
+        ),
+    )
+}
 
 
 def _post(summary: str, meaning: str, given: Body | None, *errors: str) -> Resource:

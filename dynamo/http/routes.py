@@ -11,7 +11,12 @@ from typing import Final
 
 from dynamo.http import operations
 from dynamo.http.admin import get_status
-from dynamo.http.antientropy import get_antientropy, pause_antientropy, resume_antientropy
+from dynamo.http.antientropy import (
+    get_antientropy,
+    get_roots,
+    pause_antientropy,
+    resume_antientropy,
+)
 from dynamo.http.buckets import delete_props, get_props, put_props
 from dynamo.http.hints import get_hints, sync_hints
 from dynamo.http.listing import get_buckets, get_keys, get_preflist
@@ -228,6 +233,14 @@ ROUTES: Final = (
         "/admin/antientropy",
         "How far the node agrees with the others.",
         operations.ANTIENTROPY,
+    ),
+    Route(
+        "/admin/antientropy/roots",
+        _read(get_roots),
+        "dynamo_admin_antientropy_roots",
+        "/admin/antientropy/roots",
+        "What sums up each partition that the node keeps.",
+        operations.ROOTS,
     ),
     Route(
         "/admin/antientropy/pause",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dynamo.agreement import AntiEntropyStatus, RepairStatus
+from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreeRoots
 from dynamo.keys import BUCKET_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.requests import TTL_S_MAX
 from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
@@ -164,10 +164,18 @@ def _properties() -> tuple[dict[str, Any], dict[str, Any]]:
 _GIVEN, _SHOWN = _properties()
 
 (
-    (_STATUS, _HINTS, _TOMBSTONES, _WARS, _ANTIENTROPY, _REPAIR),
+    (_STATUS, _HINTS, _TOMBSTONES, _WARS, _ANTIENTROPY, _REPAIR, _ROOTS),
     _PARTS_OF_STATUS,
 ) = msgspec.json.schema_components(
-    [NodeStatus, HintsStatus, TombstonesStatus, WarsStatus, AntiEntropyStatus, RepairStatus],
+    [
+        NodeStatus,
+        HintsStatus,
+        TombstonesStatus,
+        WarsStatus,
+        AntiEntropyStatus,
+        RepairStatus,
+        TreeRoots,
+    ],
     ref_template="#/components/schemas/{name}",
 )
 
@@ -217,6 +225,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "Tombstones": _TOMBSTONES,
     "Wars": _WARS,
     "AntiEntropy": _ANTIENTROPY,
+    "Roots": _ROOTS,
     "PauseGiven": _object({}, {"reason": {"description": "For people.", **_short(200)}}),
     "Paused": _object({"paused": {"type": "boolean"}}),
     "Repair": _REPAIR,

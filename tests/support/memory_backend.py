@@ -11,7 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from dynamo.agreement import AntiEntropyStatus, RepairStatus, antientropy_status
+from dynamo.agreement import (
+    AntiEntropyStatus,
+    RepairStatus,
+    TreeRoots,
+    antientropy_status,
+    tree_roots,
+)
 from dynamo.context import ContextSealer
 from dynamo.cursor import CursorSealer
 from dynamo.errors import (
@@ -333,6 +339,9 @@ class MemoryBackend:
             partition=partition,
             limit=limit,
         )
+
+    def roots(self) -> TreeRoots:
+        return tree_roots("n1", {(0, 0): 1, (0, 1): 2}, unready=1, classes={0: "default"})
 
     def pause_antientropy(self, reason: str) -> None:
         self.paused = reason
