@@ -88,6 +88,7 @@ class Settings(
     log_level: str | None = None
     log_format: str | None = None
     access_log: bool | None = None
+    fault_injection: bool | None = None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +107,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     difference to the next. `exchange_keys`, `exchange_rate`: keys looked at and bytes moved by them in
     a second. `exchange_window`: hours of the day (UTC) in which they run, "22:00-06:00", "" for all.
     `reap_after`: seconds that a tombstone is left alone. `requests_max`, `request_bytes_max`: of
-    clients, carried out at once.
+    clients, carried out at once. `fault_injection`: delays and cuts of its messages can be asked for.
     """
 
     node_id: str
@@ -139,6 +140,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     reap_after: int = REAP_AFTER_DEFAULT
     requests_max: int = REQUESTS_DEFAULT
     request_bytes_max: int = REQUEST_BYTES_DEFAULT
+    fault_injection: bool = False
 
 
 def parse_settings(text: str) -> Settings:
@@ -231,6 +233,7 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
         request_bytes_max=_bytes(
             "request-bytes-max", settings.request_bytes_max, REQUEST_BYTES_DEFAULT, 1 << 20
         ),
+        fault_injection=bool(settings.fault_injection),
     )
 
 

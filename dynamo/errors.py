@@ -165,6 +165,13 @@ class NotReady(DynamoError):
     outcome = "none"
 
 
+class FaultInjectionOff(DynamoError):
+    """Faults are injected only into a node that was started to let that be done."""
+
+    code = "fault_injection_off"
+    outcome = "none"
+
+
 class Overloaded(DynamoError):
     """This node has as much to do as it takes, and has not begun with this.
 

@@ -22,6 +22,8 @@ from dynamo.http.limits import CONNECTIONS_DEFAULT, Limits
 from dynamo.http.server import HttpServer
 from dynamo.metrics import Metrics
 from dynamo.ports import Handler
+from dynamo.precise import make_alarm
+from dynamo.rpc.fault_injection import FaultInjection
 from dynamo.rpc.links import Gate
 from dynamo.rpc.peers import PeerTransport
 from dynamo.rpc.tcp import TcpNetwork
@@ -82,6 +84,14 @@ class Machine:
             random=random.SystemRandom(),
             metrics=metrics,
             handlers=handlers,
+            faults=FaultInjection(
+                make_alarm=make_alarm,
+                chance=random.Random(os.urandom(16)),
+                clock=self.clock,
+                metrics=metrics,
+            )
+            if self._config.fault_injection
+            else None,
         )
 
 

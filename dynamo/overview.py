@@ -164,6 +164,7 @@ class Overview:
             storage=self._stored(),
             requests={name: count.get(name, 0) for name in ("gets", "puts", "deletes")},
             alarms={name: count.get(name, 0) for name in ("alarms", *ALARMS)},
+            faults=None if self._transport.faults is None else self._transport.faults.status(),
         )
 
     def _peers(self) -> tuple[PeerStatus, ...]:

@@ -24,7 +24,7 @@ from dynamo.config import NodeConfig
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.cursor import CursorSealer
-from dynamo.errors import NotReady, StorageError
+from dynamo.errors import FaultInjectionOff, NotReady, StorageError
 from dynamo.exchanges import Exchanges
 from dynamo.expiry import Expiry
 from dynamo.flights import Flights
@@ -62,6 +62,7 @@ from dynamo.requests import (
     WriteOptions,
     Written,
 )
+from dynamo.rpc.fault_injection import FaultInjection
 from dynamo.rpc.messages import (
     Deliver,
     Fetch,
@@ -673,6 +674,24 @@ class NodeServices:
     def resume_antientropy(self) -> None:
         """As `Exchanges.resume`."""
         self._exchanges.resume()
+
+    def faults(self) -> dict[str, Any]:
+        """As `FaultInjection.show`. Raises FaultInjectionOff."""
+        return self._injection().show()
+
+    def set_faults(self, rules: object) -> dict[str, Any]:
+        """As `FaultInjection.set`, and then `show`. Raises FaultInjectionOff, InvalidArgument."""
+        injection = self._injection()
+        ring = self._topology.ring
+        members = () if ring is None else tuple(member.id for member in ring.members)
+        injection.set(rules, (name for name in members if name != self.config.node_id))
+        return injection.show()
+
+    def _injection(self) -> FaultInjection:
+        faults = None if self._transport is None else self._transport.faults
+        if faults is None:
+            raise FaultInjectionOff("this node was not started with --fault-injection")
+        return faults
 
     def repair(self) -> RepairStatus:
         """As `Repairs.status`."""

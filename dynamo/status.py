@@ -234,10 +234,21 @@ class RepairProgress(msgspec.Struct, frozen=True, kw_only=True):
     unreached: dict[str, str]
 
 
+class FaultsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Faults that are injected into this node's messages: how many `rules` there are, whether any of
+    them `delays`; the peers that it is `cut` off from; messages that are `held` now."""
+
+    rules: int
+    delays: bool
+    cut: tuple[str, ...]
+    held: int
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `epoch`: of its ring, 0 while there is none, and then no members. `refusals`: why
     peers refused this node, or this node them, by id or address. `requests`: client requests since
-    the start, by counter. `alarms`: by kind, and of any kind under `alarms`."""
+    the start, by counter. `alarms`: by kind, and of any kind under `alarms`. `faults`: None unless
+    the node was started with `--fault-injection`."""
 
     node: str
     cluster: str
@@ -254,6 +265,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     storage: StorageStatus
     requests: dict[str, int]
     alarms: dict[str, int]
+    faults: FaultsStatus | None = None
 
 
 class WaitStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,11 +45,12 @@ RANKS = """
     property_table hedging write_tally read_tally read_repair write_refusals
     body_requests absences answers
 
-    rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network
-    rpc.frame rpc.loopback
+    rpc.codec rpc.delay rpc.handshake rpc.pending rpc.network rpc.fault_rules rpc.holding
+    rpc.frame rpc.loopback rpc.fault_injection
     rpc.channel
-    rpc.connection
+    rpc.connection rpc.held_channel
     rpc.links rpc.dial
+    rpc.faulty_links
     rpc.peers
 
     arrivals commit ask backlog sync_point admission reap_queue
@@ -74,7 +75,7 @@ RANKS = """
     repairs
     services
 
-    clock cluster_disk rpc.tcp
+    clock precise cluster_disk rpc.tcp
     store.files store.worker store.space store.recent store.gaps store.note store.engine store.memory
     store.enginelog store.salvage store.alarm
     store.opening
@@ -93,7 +94,7 @@ RANKS = """
     http.openapi
     http.metrics_page
     http.objects http.stream
-    http.buckets http.hints http.antientropy http.repair
+    http.buckets http.hints http.antientropy http.repair http.faults
     http.listing
     http.routes
     http.refusals
@@ -132,7 +133,7 @@ RANKS = """
 """
 
 #: `sim.chance` makes all the chance that the simulator hands in.
-ADAPTERS = ("clock", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.", "sim.chance")
+ADAPTERS = ("clock", "precise", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.", "sim.chance")
 ASSEMBLY = (
     *("node", "cli", "cli.", "__main__"),
     *("sim.crew", "sim.search", "sim.cli", "sim.__main__"),

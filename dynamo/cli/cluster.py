@@ -84,6 +84,7 @@ def add_commands(commands: Commands) -> None:
     add("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
     add("--log-format", choices=LOG_FORMATS, help="as `dynamo serve`")
     add("--access-log", action="store_true", help="as `dynamo serve`")
+    add("--fault-injection", action="store_true", help="as `dynamo serve`")
     add("--json", action="store_true", help="print the table as one line of JSON, for scripts")
     parser.set_defaults(run=run)
 
@@ -133,6 +134,13 @@ def make_cluster(arguments: argparse.Namespace) -> ClusterFile:
     )
 
 
+def _switches(arguments: argparse.Namespace) -> dict[str, bool]:
+    return {
+        "--access-log": arguments.access_log,
+        "--fault-injection": arguments.fault_injection,
+    }
+
+
 def plan_nodes(
     cluster: ClusterFile, directory: Path, cluster_path: Path, arguments: argparse.Namespace
 ) -> list[NodeProcess]:
@@ -161,8 +169,7 @@ def plan_nodes(
         if value is not None
         for part in (flag, value)
     ]
-    if arguments.access_log:
-        passed_on.append("--access-log")
+    passed_on += [flag for flag, is_on in _switches(arguments).items() if is_on]
     nodes = []
     for offset, member in enumerate(cluster.members):
         http = f"{LOOPBACK}:{arguments.http_port + offset}"

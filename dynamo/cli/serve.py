@@ -141,6 +141,11 @@ def add_commands(commands: Commands) -> None:
         action=argparse.BooleanOptionalAction,
         help="log a line for every request (default: no)",
     )
+    add(
+        "--fault-injection",
+        action=argparse.BooleanOptionalAction,
+        help="let /admin/faults delay this node's messages and cut it off: for tests (default: no)",
+    )
     add("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 

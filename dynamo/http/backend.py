@@ -138,6 +138,14 @@ class Backend(Protocol):
         """Exchanges begin by themselves again."""
         ...
 
+    def faults(self) -> dict[str, Any]:
+        """Faults that are injected into the node's messages, as JSON. Raises FaultInjectionOff."""
+        ...
+
+    def set_faults(self, rules: object) -> dict[str, Any]:
+        """These and no others are, from now on. Raises FaultInjectionOff, InvalidArgument."""
+        ...
+
     def repair(self) -> RepairStatus:
         """How far the repair is that runs, or what became of the last."""
         ...

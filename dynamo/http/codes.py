@@ -15,6 +15,7 @@ from dynamo.errors import (
     BadContext,
     BadCursor,
     DynamoError,
+    FaultInjectionOff,
     HintsUndelivered,
     InvalidArgument,
     KeyTooLong,
@@ -98,6 +99,10 @@ _ROWS: Final = (
         details=("limit",),
     ),
     _of(BadCursor, "A cursor that is cut, altered, or of another listing or cluster."),
+    _of(
+        FaultInjectionOff,
+        "The node was not started with `--fault-injection`: nobody does anything to its messages.",
+    ),
     _of(UnknownBucketType, "The cluster has no bucket type of this name."),
     ErrorCode(
         code="not_found",

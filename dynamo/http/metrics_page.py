@@ -28,7 +28,7 @@ from dynamo.http.process import ProcessFacts, read_process
 from dynamo.http.reply import HttpReply
 from dynamo.http.request import Load, Request
 from dynamo.latency import OPERATIONS, STATUS_CLASSES, RequestTimes
-from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
+from dynamo.status import FaultsStatus, HintsStatus, NodeStatus, TombstonesStatus
 
 PREFIX: Final = "dynamo_"
 #: Families that are no counters of `dynamo.counters`: name, kind, help.
@@ -94,6 +94,10 @@ OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
         "or pushed).",
     ),
     ("dynamo_repaired_bytes", "counter", "Bytes of them, by cause."),
+    ("dynamo_fault_injection", "gauge", "1 if faults can be injected into this node's messages."),
+    ("dynamo_faults_delaying", "gauge", "1 while messages of this node are delayed on purpose."),
+    ("dynamo_faults_peers_cut", "gauge", "Peers that this node is cut off from on purpose."),
+    ("dynamo_faults_holding", "gauge", "Messages that are held on purpose now."),
     ("dynamo_storage_refuses_writes", "gauge", "1 if the storage takes no writes."),
     ("dynamo_storage_free_bytes", "gauge", "Free space of the disk with the data."),
     ("dynamo_storage_write_number", "gauge", "Number of the last write."),
@@ -200,6 +204,7 @@ def _gauges(status: NodeStatus, load: Load, process: ProcessFacts) -> dict[str, 
         "dynamo_partitions_back": _one(refill.back),
         "dynamo_records_aside": _one(refill.aside),
         "dynamo_records_unmended": _one(refill.damaged),
+        **_faults(status.faults),
         "dynamo_storage_refuses_writes": _one(int(storage.refusal is not None)),
         "dynamo_storage_free_bytes": _one(storage.free_bytes),
         "dynamo_storage_write_number": _one(storage.write_number),
@@ -213,6 +218,15 @@ def _gauges(status: NodeStatus, load: Load, process: ProcessFacts) -> dict[str, 
         "process_resident_memory_bytes": _one(process.resident_bytes),
         "process_open_fds": _one(process.open_files),
         "process_max_fds": _one(process.open_files_max),
+    }
+
+
+def _faults(faults: FaultsStatus | None) -> dict[str, list[Sample]]:
+    return {
+        "dynamo_fault_injection": _one(int(faults is not None)),
+        "dynamo_faults_delaying": _one(int(faults is not None and faults.delays)),
+        "dynamo_faults_peers_cut": _one(len(faults.cut) if faults is not None else 0),
+        "dynamo_faults_holding": _one(faults.held if faults is not None else 0),
     }
 
 

@@ -19,6 +19,7 @@ LISTING: Final = "Listing"
 PREFLIST: Final = "Preference lists"
 NODE: Final = "The node"
 REPAIRS: Final = "Anti-entropy"
+FAULT_INJECTION: Final = "Fault injection"
 
 _STAMP_HEADERS: Final = ("X-Dynamo-Coordinator", "X-Dynamo-Began", "X-Dynamo-Committed")
 _VALUE_HEADERS: Final = (
@@ -421,6 +422,34 @@ REPAIR: Final[Resource] = {
             ),
         ),
         errors=("overloaded", "not_ready"),
+    ),
+}
+
+
+def _faults(meaning: str) -> tuple[Reply, ...]:
+    return (Reply(status=200, meaning=meaning, headers=("Content-Type",), body=_json("Faults")),)
+
+
+FAULTS: Final[Resource] = {
+    "GET": Operation(
+        section=FAULT_INJECTION,
+        summary="The rules in force, and how many messages are held now.",
+        replies=_faults("Also of a node that is not ready."),
+        errors=("fault_injection_off",),
+    ),
+    "PUT": Operation(
+        section=FAULT_INJECTION,
+        summary="Go by these rules from now on, and by none of those before.",
+        headers=("Content-Type", "Expect"),
+        body=Body(media={JSON: "FaultsGiven"}, meaning='`{"rules": [...]}`, read strictly.'),
+        replies=_faults("They are in force. What was held before them still is."),
+        errors=(*_BODY, "fault_injection_off", "overloaded"),
+    ),
+    "DELETE": Operation(
+        section=FAULT_INJECTION,
+        summary="Go by no rules any more.",
+        replies=_faults("No message is delayed from now on, and nobody is cut off."),
+        errors=("fault_injection_off", "overloaded"),
     ),
 }
 LIVE: Final = _get(

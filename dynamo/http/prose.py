@@ -280,4 +280,31 @@ needs: stopped or cut off, it is started again, and what has been repaired is no
         http://127.0.0.1:8098/admin/repair
     curl http://127.0.0.1:8098/admin/repair
 """,
+    "Fault injection": """\
+For tests and measurements: a node that was started with `--fault-injection` delays its messages to
+other nodes, or cuts itself off from some of them, as it is told here. Any other node answers 403. One
+that allows it says so in its log, in `/admin/status` (`faults`) and in `/metrics`
+(`dynamo_fault_injection`, `dynamo_faults_delaying`, `dynamo_faults_peers_cut`). The rules are gone when
+the node ends.
+
+    curl -X PUT -H 'Content-Type: application/json' http://127.0.0.1:8098/admin/faults -d '
+        {"rules": [{"leg": "W", "delay": [[0.4, "pareto", 1.05, 1.51], [0.6, "exponential", 0.183]]},
+                   {"peers": ["n3"], "drop": true}]}'
+    curl -X DELETE http://127.0.0.1:8098/admin/faults
+
+- `peers`: whom a rule is about, by node id; none for all others.
+- `leg`: which messages: `W`, writes to a replica; `A`, the answers to them; `R`, reads; `S`, the
+  answers to them; `*`, all messages, but for those of a leg that a rule of its own fits.
+- `delay`: parts of a distribution, each `[weight, kind, parameters...]`, of milliseconds: `exponential`
+  with a rate per millisecond, `pareto` with its least value and alpha, `constant`. The weights make 1.
+  A delay above 60 s is cut to that, and counted.
+- `drop`: nothing passes to or from these peers. Connections with them are closed, and none is made
+  while it lasts; they are told nothing. A cut goes before every delay. Cut a partition at both sides.
+
+The first rule that fits counts. Each message is held for a time of its own, so that one may overtake
+another, but for the two answers to one write; it is late from the moment at which it would have been
+sent, by the sender. What a node has to say to itself is never delayed. A request whose time is up
+meanwhile is not sent any more, and counted. A node holds at most 100,000 messages, and 256 MiB of
+them: a request above that is not sent, and a reply ends its connection.
+""",
 }

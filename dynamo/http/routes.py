@@ -18,6 +18,7 @@ from dynamo.http.antientropy import (
     resume_antientropy,
 )
 from dynamo.http.buckets import delete_props, get_props, put_props
+from dynamo.http.faults import delete_faults, get_faults, put_faults
 from dynamo.http.hints import get_hints, sync_hints
 from dynamo.http.listing import get_buckets, get_keys, get_preflist
 from dynamo.http.metrics_page import get_metrics
@@ -257,6 +258,14 @@ ROUTES: Final = (
         "/admin/antientropy/resume",
         "Lets it go on.",
         operations.RESUME,
+    ),
+    Route(
+        "/admin/faults",
+        {**_read(get_faults), "PUT": put_faults, "DELETE": delete_faults},
+        "dynamo_admin_faults",
+        "/admin/faults",
+        "Delays and cuts of the node's messages, for tests.",
+        operations.FAULTS,
     ),
     Route(
         "/admin/repair",

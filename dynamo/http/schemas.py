@@ -12,6 +12,7 @@ import msgspec
 from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreeRoots
 from dynamo.keys import BUCKET_BYTES_MAX, TYPE_BYTES_MAX
 from dynamo.requests import TTL_S_MAX
+from dynamo.rpc.fault_rules import KINDS, LEGS, PARTS_MAX, PEERS_MAX, RULES_MAX
 from dynamo.status import HintsStatus, NodeStatus, TombstonesStatus
 from dynamo.wars_status import WarsStatus
 
@@ -179,6 +180,29 @@ _GIVEN, _SHOWN = _properties()
     ref_template="#/components/schemas/{name}",
 )
 
+#: Of a distribution: weight, kind, and one or two numbers.
+_PART: Final = {
+    "type": "array",
+    "prefixItems": [{"type": "number", "exclusiveMinimum": 0}, {"enum": list(KINDS)}],
+    "items": {"type": "number", "minimum": 0},
+    "minItems": 3,
+    "maxItems": 4,
+}
+_RULE: Final = _object(
+    {},
+    {
+        "peers": {
+            "description": "Ids of other members; none for all of them.",
+            "type": "array",
+            "items": _TEXT,
+            "maxItems": PEERS_MAX,
+        },
+        "leg": {"enum": list(LEGS)},
+        "delay": {"type": "array", "items": _PART, "minItems": 1, "maxItems": PARTS_MAX},
+        "drop": {"type": "boolean"},
+    },
+)
+
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "Error": _ERROR,
     "Sibling": _SIBLING,
@@ -226,6 +250,19 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "Wars": _WARS,
     "AntiEntropy": _ANTIENTROPY,
     "Roots": _ROOTS,
+    "Faults": _object(
+        {
+            "rules": {"type": "array", "items": _RULE},
+            "cut": {"description": "Peers that this node is cut off from.", **_TEXTS},
+            "held": {"description": "Messages that are held now.", **_COUNT},
+            "held_max": _COUNT,
+            "precise": {
+                "description": "False where delays are whole milliseconds, for want of a timerfd.",
+                "type": "boolean",
+            },
+        }
+    ),
+    "FaultsGiven": _object({"rules": {"type": "array", "items": _RULE, "maxItems": RULES_MAX}}),
     "PauseGiven": _object({}, {"reason": {"description": "For people.", **_short(200)}}),
     "Paused": _object({"paused": {"type": "boolean"}}),
     "Repair": _REPAIR,

@@ -79,13 +79,13 @@ def _check_vector(vector: Vector) -> None:
 
 
 def _why(data: Buffer, error: Exception, known: frozenset[int]) -> Malformed:
-    tag = _tag(data)
+    tag = tag_of(data)
     if tag is not None and tag not in known:
         return UnknownOperation(f"no message has the tag {tag}")
     return Malformed(f"not a message: {error}")
 
 
-def _tag(data: Buffer) -> int | None:
+def tag_of(data: Buffer) -> int | None:
     """The integer that a msgpack array in `data` starts with, if it does."""
     first = data[0] if data else 0
     at = 1 if 0x91 <= first <= 0x9F else {0xDC: 3, 0xDD: 5}.get(first, len(data))

@@ -31,6 +31,10 @@ class Owner(Protocol):
     handlers: Mapping[type, Handler]
     call_soon: Callable[[Callable[[], None]], Any]
 
+    def make_channel(self, **arguments: Any) -> Channel:
+        """A channel of these arguments."""
+        ...
+
     def hello(self) -> Hello:
         """This node's greeting for one connection, with a fresh nonce."""
         ...
@@ -183,7 +187,7 @@ class Connection(asyncio.Protocol):
         self.session = keys.session
         self.opened_at = self._owner.clock.monotonic()
         transport.set_write_buffer_limits(high=WRITE_BYTES_MAX, low=WRITE_BYTES_MAX * 3 // 4)
-        self.channel = Channel(
+        self.channel = self._owner.make_channel(
             peer=peer.greeting.node_id,
             seed_out=keys.seed_out,
             seed_in=keys.seed_in,

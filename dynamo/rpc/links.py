@@ -161,6 +161,9 @@ class Links:
 
     # The owner of connections -------------------------------------------------------------------
 
+    def make_channel(self, **arguments: Any) -> Channel:
+        return Channel(**arguments)
+
     def hello(self) -> Hello:
         nonce = self._random.randbytes(NONCE_BYTES)
         return Hello(msgspec.structs.replace(self._gate.greeting(), nonce=nonce), self._process)

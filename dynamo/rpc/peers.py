@@ -12,12 +12,15 @@ import asyncio
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Clock, Failure, Handler, Waiter
 from dynamo.rpc.codec import encode
 from dynamo.rpc.dial import Dialer
+from dynamo.rpc.fault_injection import FaultInjection
+from dynamo.rpc.faulty_links import FaultyLinks
 from dynamo.rpc.links import Gate, Links
 from dynamo.rpc.loopback import Loopback
 from dynamo.rpc.messages import Request
@@ -33,7 +36,8 @@ class PeerTransport:
     """The port `Transport` over one connection a peer.
 
     `secret`: the cluster's. `random`: nonces and jitter; `random.SystemRandom` in production.
-    `handlers`: message type -> who executes it; may still be filled until `start`.
+    `handlers`: message type -> who executes it; may still be filled until `start`. `faults`: delays and
+    cuts of messages between nodes, which the loopback has none of.
     """
 
     def __init__(
@@ -47,7 +51,10 @@ class PeerTransport:
         random: random.Random,
         metrics: Metrics,
         handlers: Mapping[type, Handler],
+        faults: FaultInjection | None = None,
     ) -> None:
+        #: What is done to messages on purpose; None of a node that was not started so.
+        self.faults = faults
         self.node_id = node_id
         self._secret = secret
         self._gate = gate
@@ -59,7 +66,8 @@ class PeerTransport:
         self._count = metrics.count
         self._handlers = handlers
         self._loopback = Loopback(node=node_id, clock=clock, metrics=metrics, handlers=handlers)
-        self._links = Links(
+        make_links = Links if faults is None else partial(FaultyLinks, faults=faults)
+        self._links = make_links(
             node_id=node_id,
             secret=secret,
             gate=gate,
@@ -138,6 +146,8 @@ class PeerTransport:
         if self._listener is not None:
             await self._listener.close()
         await self._dialer.close()
+        if self.faults is not None:
+            self.faults.close()
         self._loopback.close("this node is stopping")
         await self._links.close(linger=LINGER_SECONDS)
 

@@ -21,6 +21,7 @@ from dynamo.agreement import (
 from dynamo.context import ContextSealer
 from dynamo.cursor import CursorSealer
 from dynamo.errors import (
+    FaultInjectionOff,
     InvalidArgument,
     PreconditionFailed,
     RecordFull,
@@ -55,6 +56,7 @@ from dynamo.requests import (
     if_covered,
 )
 from dynamo.resolve import holds, view
+from dynamo.rpc.fault_rules import FaultRules, parse_rules, show_rules
 from dynamo.status import (
     ExchangePair,
     ExchangePeer,
@@ -104,6 +106,8 @@ class MemoryBackend:
         self.paused: str | None = None
         self.repaired = RepairStatus(node="n1")
         self.repair_asked = RepairAsked()
+        #: None: as of a node that was not started to inject any.
+        self.fault_rules: FaultRules | None = FaultRules()
         self._sealer = ContextSealer(cluster_id=cluster_id, secret=b"secret")
         self._incarnation = incarnation_bytes(1, b"\x01" * 8)
         self._births: dict[bytes, bytes] = {}
@@ -342,6 +346,17 @@ class MemoryBackend:
 
     def roots(self) -> TreeRoots:
         return tree_roots("n1", {(0, 0): 1, (0, 1): 2}, unready=1, classes={0: "default"})
+
+    def faults(self) -> dict[str, Any]:
+        if self.fault_rules is None:
+            raise FaultInjectionOff("this node was not started with --fault-injection")
+        rules = show_rules(self.fault_rules)
+        return {"rules": rules, "cut": [], "held": 0, "held_max": 10, "precise": True}
+
+    def set_faults(self, rules: object) -> dict[str, Any]:
+        self.faults()
+        self.fault_rules = parse_rules(rules, ("n2", "n3"))
+        return self.faults()
 
     def pause_antientropy(self, reason: str) -> None:
         self.paused = reason

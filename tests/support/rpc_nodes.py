@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 
 from dynamo.metrics import Metrics
 from dynamo.ports import Call, Clock, Failure, Handler, Timer
+from dynamo.precise import make_alarm
+from dynamo.rpc.fault_injection import FaultInjection
 from dynamo.rpc.handshake import Greeting, Refusal
 from dynamo.rpc.messages import Ping, Pong, Reply, Request
 from dynamo.rpc.network import Network
@@ -158,21 +160,35 @@ class PeerNode:
         network: Network | None = None,
         clock: Clock | None = None,
         chance: random.Random | None = None,
+        injects: bool = False,
     ) -> None:
+        """`injects`: faults can be injected into its messages; for use inside the running loop."""
         self.gate = ListGate(node_id, cluster_id=cluster_id, start=start)
         self.metrics = Metrics()
         self.count = self.metrics.count
         self.executed: list[Request] = []
         self.node_id = node_id
+        clock = clock or FastClock(scale)
+        self.faults = (
+            FaultInjection(
+                make_alarm=make_alarm,
+                chance=chance or random.Random(1),
+                clock=clock,
+                metrics=self.metrics,
+            )
+            if injects
+            else None
+        )
         self.transport = PeerTransport(
             node_id=node_id,
             secret=secret,
             gate=self.gate,
             network=network or TcpNetwork(),
-            clock=clock or FastClock(scale),
+            clock=clock,
             random=chance or random.SystemRandom(),
             metrics=self.metrics,
             handlers={Ping: self._pong} if handlers is None else handlers,
+            faults=self.faults,
         )
 
     @property

@@ -296,13 +296,13 @@ def test_what_serve_takes_and_cluster_too_is_passed_on(tmp_path: Path) -> None:
         "log_level": "warning",
         "log_format": "json",
         "access_log": True,
+        "fault_injection": True,
     }
     flags = [
-        f"--{name.replace('_', '-')}={value}" for name, value in said.items() if value is not True
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in said.items()
     ]
-    arguments = build_parser().parse_args(
-        ["cluster", "--data-dir", str(tmp_path), "--access-log", *flags]
-    )
+    arguments = build_parser().parse_args(["cluster", "--data-dir", str(tmp_path), *flags])
     serve = vars(build_parser().parse_args(["serve"]))
     assert set(said) == (set(vars(arguments)) & set(serve)) - {
         "run",

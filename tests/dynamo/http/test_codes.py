@@ -13,6 +13,7 @@ from raw_http import RawHttp, Reply
 from dynamo.agreement import RepairStatus
 from dynamo.errors import (
     DynamoError,
+    FaultInjectionOff,
     HintsUndelivered,
     NotAnOwner,
     NotReady,
@@ -123,6 +124,7 @@ PROVOKED: dict[str, Provoke] = {
     "invalid_argument": _sent("GET", KEY + "?r=0"),
     "bad_cursor": _sent("GET", "/buckets/b/keys?keys=true&cursor=AAAA"),
     "bad_context": _sent("PUT", KEY, {**TEXT, "X-Riak-Vclock": "AAAA"}),
+    "fault_injection_off": _raised(FaultInjectionOff),
     "unknown_bucket_type": _raised(UnknownBucketType),
     "not_found": _sent("GET", KEY),
     "no_such_resource": _sent("GET", "/nothing"),

@@ -44,6 +44,7 @@ async def test_the_map_names_what_there_is_and_nothing_else(http: RawHttp) -> No
         "dynamo_admin_antientropy_pause": "/admin/antientropy/pause",
         "dynamo_admin_antientropy_resume": "/admin/antientropy/resume",
         "dynamo_admin_antientropy_roots": "/admin/antientropy/roots",
+        "dynamo_admin_faults": "/admin/faults",
         "dynamo_admin_hints": "/admin/hints",
         "dynamo_admin_hints_sync": "/admin/hints/sync",
         "dynamo_admin_repair": "/admin/repair",
