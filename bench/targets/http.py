@@ -276,7 +276,13 @@ class HttpTarget:
         self._check_verb(fault.do)
         self._check_nodes(fault)
         self._active.append(fault)
-        await self._apply()
+        try:
+            await self._apply()
+        except TargetFailed:
+            # What is no fault must not stand in the way of those to come.
+            self._active.remove(fault)
+            await self._apply()
+            raise
 
     async def mend(self, fault: Fault) -> None:
         """As `Target.mend`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from bench.faults import Fault
+from bench.faults import Fault, Slow
 from bench.scenario import Cluster
 from bench.targets.http import HttpTarget, parse_address
 from bench.targets.nodes import NodesTarget
@@ -78,6 +79,47 @@ async def test_a_pause_a_crash_a_restart_and_an_earlier_disk(tmp_path: Path) -> 
         await target.fault(Fault(do="restart", at=0.0, nodes=(1,)))
         assert 4 in (await target.read("k", coordinator=2, r=3)).seen
     assert os.listdir(tmp_path) == []
+
+
+async def test_messages_are_slow_and_cut_and_well_again(tmp_path: Path) -> None:
+    slow = Fault(do="slow", at=0.0, slow=Slow(legs={"W": [[1, "constant", 200]]}))
+    cut = Fault(do="partition", at=0.0, nodes=(2,))
+    cluster = Cluster(slow={"A": [[1, "constant", 60]]})
+    async with NodesTarget(cluster, (slow, cut), parent=tmp_path) as target:
+        assert {"slow", "partition"} <= set(target.capabilities.verbs)
+        await target.setup(SETUP)
+        assert 0.06 <= await seconds_of_write(target, "a", 1) < 0.2
+        await target.fault(slow)
+        assert 0.26 <= await seconds_of_write(target, "b", 2) < 0.5
+        await target.fault(cut)
+        lonely = await target.write("c", 3, coordinator=2, w=2, timeout=1.0)
+        assert lonely.outcome == "fail"
+        await target.fault(Fault(do="restart", at=0.0, nodes=(2,)))  # it is told anew
+        assert (await target.write("c", 4, coordinator=2, w=2, timeout=1.0)).outcome == "fail"
+        assert (await target.write("c", 5, coordinator=0, w=2)).outcome == "ok"
+        assert await target.trees_equal() is False
+        await target.mend(slow)
+        await target.mend(cut)
+        async with asyncio.timeout(30):
+            while not await target.trees_equal():
+                await asyncio.sleep(0.05)
+        assert (await target.read("c", coordinator=2, r=1)).seen == (5,)
+        with pytest.raises(TargetFailed, match="not all"):
+            await target.fault(Fault(do="partition", at=0.0, nodes=(0, 1, 2)))
+        with pytest.raises(TargetFailed, match="no node 7"):
+            await target.fault(Fault(do="pause", at=0.0, nodes=(7,)))
+        wrong = Slow(legs={"W": [[2, "normal", 1]]})
+        with pytest.raises(TargetFailed, match="unknown kind"):
+            await target.fault(Fault(do="slow", at=0.0, slow=wrong))
+        assert (await target.write("d", 6, w=3)).outcome == "ok"
+        async with HttpTarget(target.addresses) as other:
+            assert other.capabilities.verbs == ("slow", "partition")
+
+
+async def seconds_of_write(target: NodesTarget, key: str, version: int) -> float:
+    begun = time.monotonic()
+    assert (await target.write(key, version, coordinator=0, w=2)).outcome == "ok"
+    return time.monotonic() - begun
 
 
 async def test_who_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
