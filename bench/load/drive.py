@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, cast
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -21,15 +21,13 @@ from bench.load.clock import LoadClock, MonotonicClock
 from bench.load.faulting import Faulting, check_faults, watch_trees
 from bench.load.filling import fill
 from bench.load.progress import Progress, Tally
+from bench.load.quorums import asked_of
 from bench.load.recorder import Recorder
 from bench.load.schedule import SECOND, Span, arrivals, check_load, nanoseconds, span
 from bench.load.watch import Lag, LoopWatch
-from bench.scenario import BadScenario, Load
+from bench.scenario import Load
 from bench.targets.protocol import Setup, Target, TargetFailed
 from bench.workloads.protocol import Arrival, Workload
-from dynamo.errors import InvalidArgument
-from dynamo.quorum import resolve_count
-from dynamo.requests import Count
 
 #: Between the last preparation and the begin of the warm-up (ns).
 LEAD: Final = SECOND // 20
@@ -40,6 +38,8 @@ LOOK: Final = SECOND // 10
 #: For the last reads, whatever the workload wants with them; for the end of all that is out (seconds).
 FINISH_SECONDS_MAX: Final = 600.0
 ENDING_SECONDS_MAX: Final = 5.0
+#: Who interrupts a run's end after this long (seconds) breaks it off.
+BREAK_OFF_SECONDS: Final = 2.0
 
 
 class Driven(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,15 +103,6 @@ async def drive(
     )
     await target.setup(setup)
     return await run.through(stop)
-
-
-def asked_of(properties: Mapping[str, object], name: Literal["r", "w"], replicas: int) -> int:
-    """How many answers a bucket with these properties asks for. Raises BadScenario."""
-    asked = cast(Count, properties.get(name, "default"))
-    try:
-        return resolve_count(name, asked, replicas, lowest=1, default=replicas // 2 + 1)
-    except InvalidArgument as error:
-        raise BadScenario(f"cluster: properties: {error}") from None
 
 
 class _Run:
@@ -178,17 +169,30 @@ class _Run:
         try:
             await self._ending.wait()
         except asyncio.CancelledError:
+            _go_on()
             cut = "interrupted"
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
         if not body.done():
             cut = cut or "stopped"
             body.cancel()
-        await self._end(body)
+        await self._surely_end(body)
         if self._error is not None:
             raise self._error
         return self._driven(cut)
+
+    async def _surely_end(self, body: asyncio.Task[None]) -> None:
+        """The orderly end, also for whom interrupts it: only some time later is that meant to break it
+        off. A signal may well come twice, from a terminal and from whoever passes it on."""
+        ending = asyncio.get_running_loop().create_task(self._end(body), name="end")
+        begun = self._clock.now()
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                if self._clock.now() - begun > nanoseconds(BREAK_OFF_SECONDS):
+                    ending.cancel()
+                    raise
+                _go_on()
+        ending.result()
 
     def _failed(self, error: BaseException) -> None:
         if self._error is None:
@@ -354,6 +358,13 @@ class _Run:
                 faults=self._faulting.active,
             )
         )
+
+
+def _go_on() -> None:
+    """This task was cancelled, and goes on all the same, to end in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
 
 
 def _both(first: Callable[[Line], None], second: Callable[[Line], None]) -> Callable[[Line], None]:

@@ -260,6 +260,8 @@ async def test_a_run_cut_short_notes_what_is_known_and_mends(how: str) -> None:
         stop.set()
     else:
         running.cancel()
+        await asyncio.sleep(0.001)
+        running.cancel()  # a signal may come twice
     driven, ops, events = await running
     assert driven.cut
     assert "cut short" in driven.void
@@ -281,9 +283,12 @@ async def test_faults_come_and_go_at_their_times_then_all_is_healed() -> None:
     driven, _, events = await run(target, workload=Healed(), faults=faults)
     begin, end = driven.measured
     by_kind = {event.kind: event for event in events}
-    assert by_kind["pause"].at - begin == pytest.approx(100 * MS, abs=20 * MS)
-    assert by_kind["pause"].until - begin == pytest.approx(200 * MS, abs=20 * MS)
-    assert by_kind["crash"].until == pytest.approx(end, abs=20 * MS)
+    for at, due in (
+        (by_kind["pause"].at, begin + 100 * MS),
+        (by_kind["pause"].until, begin + 200 * MS),
+        (by_kind["crash"].until, end),
+    ):
+        assert 0 <= at - due < 90 * MS
     assert by_kind["heal"].at >= by_kind["crash"].until
     assert by_kind["trees_equal"].at >= by_kind["heal"].at
     assert seen == [by_kind["heal"].at]
