@@ -157,8 +157,8 @@ def _warnings(a: tuple[Manifest, Analysis], b: tuple[Manifest, Analysis]) -> Ite
 
 
 def _origins(a: Analysis, b: Analysis) -> Iterator[str]:
-    ours = {one.origin for one in (*a.curves, *a.windows)}
-    theirs = {one.origin for one in (*b.curves, *b.windows)}
+    ours = {one.origin for one in a.curves} | {one.origin for one in a.windows}
+    theirs = {one.origin for one in b.curves} | {one.origin for one in b.windows}
     if ours != theirs and (ours or theirs):
         lists = [", ".join(sorted(one)) or "none" for one in (ours, theirs)]
         yield f"origins of t differ: {lists[0]}; {lists[1]}. Only what counts from the same is compared"

@@ -45,7 +45,8 @@ class Interrupted(Exception):
 
 
 def measure(asked: Asked, *, live: TextIO | None = None) -> Driven:
-    """`live`: where a line is told each second, which is kept in the run directory in any case. The run directory has the manifest, the history and what the nodes measured of themselves.
+    """`live`: where a line is told each second, which is kept in the run directory in any case. The run
+    directory has the manifest, the history and what the nodes measured of themselves.
 
     A run that is cut short (SIGINT, SIGTERM, or Ctrl-C) is kept, and void. Raises BadScenario before
     anything is started; BadDirectory, TargetFailed, OSError, Interrupted.

@@ -133,7 +133,16 @@ RANKS = """
 """
 
 #: `sim.chance` makes all the chance that the simulator hands in.
-ADAPTERS = ("clock", "precise", "cluster_disk", "datadir", "rpc.tcp", "store.", "http.", "sim.chance")
+ADAPTERS = (
+    "clock",
+    "precise",
+    "cluster_disk",
+    "datadir",
+    "rpc.tcp",
+    "store.",
+    "http.",
+    "sim.chance",
+)
 ASSEMBLY = (
     *("node", "cli", "cli.", "__main__"),
     *("sim.crew", "sim.search", "sim.cli", "sim.__main__"),

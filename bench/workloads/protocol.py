@@ -29,8 +29,8 @@ class Client(Protocol):
     store does: the operation that is returned says it.
 
     `due`: when the operation was intended to start; None for the first of an arrival, which is due
-    when that is. One that follows from an answer says so itself, else all it waited for would count. Sessions, write ids and group numbers are the
-    load's to give.
+    when that is. One that follows from an answer says so itself, else all it waited for would count.
+    Sessions, write ids and group numbers are the load's to give.
     """
 
     nodes: int
