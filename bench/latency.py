@@ -8,7 +8,6 @@ significant digits. Pure: operations in, figures and the text of a log out.
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -47,6 +46,16 @@ _TAGS: Final = tuple(
 )
 
 
+class _Text:
+    """What a log is written to: no file."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.parts.append(text)
+
+
 class Times:
     """The times of a run, by second of the phase measured, which began at `begin` (ns)."""
 
@@ -75,7 +84,7 @@ class Times:
         """A HdrHistogram log, an interval a second and tag ("read-response", ...), by which other tools
         plot and compare: nanoseconds, intervals in seconds from the begin of the phase measured,
         each interval's largest in milliseconds."""
-        text = io.StringIO()
+        text = _Text()
         writer = HistogramLogWriter(text)
         writer.output_comment("[values: nanoseconds; times: seconds of the phase measured]")
         writer.output_log_format_version()
@@ -86,7 +95,7 @@ class Times:
             histogram.set_end_time_stamp(second * 1000 + 1000)
             text.write(f"Tag={tag},")
             writer.output_interval_histogram(histogram)
-        return text.getvalue()
+        return "".join(text.parts)
 
 
 def latencies(lines: Iterable[Line], begin: int = 0) -> tuple[Latency, ...]:

@@ -253,9 +253,11 @@ async def test_a_run_cut_short_notes_what_is_known_and_mends(how: str) -> None:
     target = Misbehaving(nothing, ("pause",))
     stop = asyncio.Event()
     load = Load(rate=200, warmup=0.0, duration=30)
-    faults = [Fault(do="pause", at=0.05), Fault(do="pause", at=20)]
+    faults = [Fault(do="pause", at=0.05), Fault(do="pause", at=29)]
     running = asyncio.create_task(run(target, load, faults=faults, stop=stop))
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(30):
+        while "fault pause" not in target.did or len(target.did) < 60:
+            await asyncio.sleep(0.01)
     if how == "stop":
         stop.set()
     else:
@@ -381,7 +383,7 @@ async def test_each_second_is_told_and_reads_behind_are_seen() -> None:
     load = Load(rate=300, warmup=0.0, duration=1.2, arrivals="constant")
     async with MonotonicClock() as clock:
         await run(DelayRegister(10**12, clock.now), load, live=told.append)
-    assert [one.phase for one in told][:1] == ["measure"]
+    assert "measure" in [one.phase for one in told]
     assert told[-1].behind_total == told[-1].of_total > 100
     assert sum(one.ok for one in told) > 600
 
