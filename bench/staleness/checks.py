@@ -20,10 +20,10 @@ class Tally:
         #: Chances that were not decided, within the budget.
         self.undecided = 0
 
-    def chance(self, key: str) -> None:
-        """One more occasion on which it could have been broken."""
+    def chance(self, *keys: str) -> None:
+        """One more occasion on which it could have been broken, on any of these keys."""
         self.chances += 1
-        self._keys.add(key)
+        self._keys.update(keys)
 
     def broken(self, anomaly: Anomaly) -> None:
         """The last chance was taken."""

@@ -113,7 +113,7 @@ def consistent_prefix(looked: Sequence[Looked], *, examples: int) -> tuple[Tally
     for group in groups.values():
         if not any(read.seen for read in group):
             continue
-        tally.chance(group[0].op.key)
+        tally.chance(*(read.op.key for read in group))
         try:
             anomaly = _hole(keys, group, written)
         except BudgetSpent:
