@@ -66,7 +66,7 @@ def sentence(op: Op) -> str:
         where = f" at replica {op.target} alone"
     what = f"#{op.n} session {op.session}: "
     if op.kind == "write":
-        what += f"write of version {op.write}{where}{_quorum('w', op.w)}"
+        what += f"write {op.write}{where}{_quorum('w', op.w)}"
         if op.bases:
             what += f", replacing {_versions(op.bases)}"
     else:
@@ -80,7 +80,7 @@ def _quorum(name: str, size: int) -> str:
 
 
 def _versions(versions: tuple[int, ...]) -> str:
-    word = "version" if len(versions) == 1 else "versions"
+    word = "write" if len(versions) == 1 else "writes"
     return f"{word}{SPACE}{listed([str(one) for one in versions], at_most=_VERSIONS_MAX)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from markupsafe import Markup
@@ -39,6 +39,8 @@ SHORT_AXES: Final[dict[Origin, str]] = {
 }
 #: t_p that are marked.
 MARKED: Final = (0.5, 0.99, 0.999)
+#: Reads of a bin below which its own share says little.
+FEW: Final = 20
 #: Predictions drawn in one chart.
 PREDICTIONS_MAX: Final = 5
 #: Marks closer than this part of the axis would cover each other's names.
@@ -58,7 +60,7 @@ def freshness(curve: Curve, predictions: Sequence[Predicted], *, name: str) -> M
         else:
             top, below = figure.subplots(1, 1), None
         left, right = _range(bins)
-        _measured(top, bins)
+        _measured(top, bins, right)
         for number, prediction in enumerate(shown):
             _predicted(top, prediction, number, left, right, several=_several_models(shown))
         log_milliseconds(top, "x", left, right)
@@ -88,7 +90,8 @@ def _range(bins: Sequence[Bin]) -> tuple[float, float]:
 
 
 def _floor(bins: Sequence[Bin], predictions: Sequence[Prediction], left: float) -> float:
-    lows = [one.fresh.low for one in bins]
+    lows = [one.fresh.low for one in bins if one.fresh.of >= FEW] or [one.fresh.low for one in bins]
+    lows += [one.fresh.count / one.fresh.of for one in bins]
     lows += [float(np.interp(left, *_columns(one))) for one in predictions if one.curve]
     lowest = min(lows)
     return lowest if lowest > 0.9 else 0.1 * int(lowest * 10)
@@ -99,20 +102,34 @@ def _at(one: Bin, left: float) -> float:
     return max(one.middle_ms, left)
 
 
-def _measured(axes: Axes, bins: Sequence[Bin]) -> None:
+def _measured(axes: Axes, bins: Sequence[Bin], right: float) -> None:
+    """Bins of few reads are drawn too, faintly: their intervals say nearly nothing."""
     left, _ = _range(bins)
-    at = [_at(one, left) for one in bins]
+    many = [one for one in bins if one.fresh.of >= FEW]
+    few = [one for one in bins if one.fresh.of < FEW]
+    _points(axes, many, left, color=BLUE, label="measured, Wilson 95 %", zorder=4, elinewidth=1.1)
+    _points(
+        axes, few, left, color=MUTED, label=f"measured, fewer than {FEW} reads", zorder=3,
+        elinewidth=0.8, alpha=0.45,
+    )  # fmt: skip
+    edges = [max(bins[0].from_ms, left), *(max(one.from_ms, left) for one in bins[1:])]
+    fitted = [one.fitted for one in bins]
+    axes.step(
+        [*edges, min(max(bins[-1].to_ms, edges[-1]), right)], [*fitted, fitted[-1]], where="post",
+        color=BLUE, linewidth=1.4, label="made monotone (PAVA)", zorder=3,
+    )  # fmt: skip
+
+
+def _points(axes: Axes, bins: Sequence[Bin], left: float, **looks: Any) -> None:
+    if not bins:
+        return
     shares = [one.fresh.count / one.fresh.of for one in bins]
     errors = [
         [max(0.0, share - one.fresh.low) for share, one in zip(shares, bins, strict=True)],
         [max(0.0, one.fresh.high - share) for share, one in zip(shares, bins, strict=True)],
     ]
-    axes.errorbar(
-        at, shares, yerr=errors, fmt="o", color=BLUE, markersize=4.5, elinewidth=1.1, capsize=2.5,
-        label="measured, Wilson 95 %", zorder=4,
-    )  # fmt: skip
-    fitted = [one.fitted for one in bins]
-    axes.plot(at, fitted, color=BLUE, linewidth=1.4, label="made monotone (PAVA)", zorder=3)
+    at = [_at(one, left) for one in bins]
+    axes.errorbar(at, shares, yerr=errors, fmt="o", markersize=4.5, capsize=2.5, **looks)
 
 
 def _several_models(predictions: Sequence[Prediction]) -> bool:

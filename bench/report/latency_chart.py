@@ -39,7 +39,8 @@ def spectrum(latencies: Sequence[Latency]) -> Markup | None:
         low, high = _extent(drawn)
         for panel in panels:
             log_milliseconds(panel, "y", low, high)
-        panels[-1 if small else 0].set_xlabel("percentile of operations")
+        for panel in panels[-1:] if small else panels:
+            panel.set_xlabel("percentile of operations")
         legend_above(figure, panels[0], columns=1 if small else 3)
 
     label = "Latency by percentile. " + "; ".join(

@@ -7,6 +7,7 @@ has drawn is not.
 
 from __future__ import annotations
 
+import itertools
 from importlib import resources
 from typing import Any
 
@@ -14,16 +15,17 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
+from bench.findings import Curve, Origin
 from bench.report import heat, numbers, verdict
 from bench.report.evidence import tell
 from bench.report.freshness_chart import AXES, freshness
 from bench.report.latency_chart import spectrum
-from bench.report.material import WORST, Material, about
+from bench.report.material import WORST, Material, Predicted, about
 from bench.report.small_charts import agreement, convergence, k_histogram
 from bench.report.time_chart import gamma, time_line
 
 #: Curves drawn; the others stand in the tables.
-CURVES_MAX = 6
+CURVES_MAX = 12
 #: Id and title of each section, in order: all are in every report, also those without data.
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -45,8 +47,8 @@ SECTIONS = (
     ("definitions", "Definitions"),
 )
 SESSION_CHECKS = (
-    *("read your writes", "monotonic reads", "monotonic writes", "writes follow reads"),
-    "consistent prefix",
+    *("read your writes", "monotonic reads", "monotonic read pairs"),
+    *("monotonic writes", "writes follow reads", "consistent prefix"),
 )
 
 
@@ -95,6 +97,7 @@ def _page(material: Material) -> dict[str, Any]:
         "facts": verdict.facts(material),
         "remarks": material.remarks,
         "rows": verdict.rows(analysis),
+        "idle": verdict.idle(analysis),
         "words": verdict.WORDS,
         "curves": _curves(material),
         "axes": AXES,
@@ -119,15 +122,44 @@ def _page(material: Material) -> dict[str, Any]:
 
 
 def _curves(material: Material) -> list[dict[str, Any]]:
+    """By cell: the curve that stands for it, and those from other origins."""
+    cells: dict[tuple[int, int], list[Curve]] = {}
+    for curve in material.analysis.curves:
+        cells.setdefault((curve.r, curve.w), []).append(curve)
     found = []
-    for number, curve in enumerate(material.analysis.curves, 1):
-        predictions = about(curve, material.predictions, material.manifest.replicas)
-        if curve.origin == "write start":
-            predictions = []
-        drawn = number <= CURVES_MAX
-        chart = freshness(curve, predictions, name=f"freshness-{number}") if drawn else None
-        found.append({"curve": curve, "chart": chart, "predicted": bool(predictions)})
-    return found
+    for cell in sorted(cells):
+        predictions = about(cells[cell][0], material.predictions, material.manifest.replicas)
+        first, *rest = sorted(
+            cells[cell], key=lambda one: _RANKS[bool(predictions)].index(one.origin)
+        )
+        found.append((first, rest, predictions))
+    others = itertools.count(len(found))  # each cell's first curve is drawn before any other
+    return [
+        {
+            "first": _curve(first, predictions, drawn=number < CURVES_MAX),
+            "others": [_curve(one, predictions, drawn=next(others) < CURVES_MAX) for one in rest],
+        }
+        for number, (first, rest, predictions) in enumerate(found)
+    ]
+
+
+#: Which origin stands for a cell: what the client sees; beside predictions what they count from.
+_RANKS: dict[bool, tuple[Origin, ...]] = {
+    False: ("client commit", "coordinator commit", "write start"),
+    True: ("coordinator commit", "client commit", "write start"),
+}
+
+
+def _curve(curve: Curve, predictions: list[Predicted], *, drawn: bool) -> dict[str, Any]:
+    """Predictions count from a commit: beside a curve from the write's start they say nothing."""
+    if curve.origin == "write start":
+        predictions = []
+    name = f"freshness-{curve.r}-{curve.w}-{curve.origin.replace(' ', '-')}"
+    return {
+        "curve": curve,
+        "chart": freshness(curve, predictions, name=name) if drawn else None,
+        "predicted": bool(predictions),
+    }
 
 
 def _pretty(value: Any) -> str:

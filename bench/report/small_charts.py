@@ -30,15 +30,15 @@ BARS_MAX: Final = 11
 
 
 def k_histogram(found: Staleness) -> Markup | None:
-    """Reads by how many versions behind they were; None without reads."""
-    if not found.reads:
-        return None
+    """Reads by how many versions behind they were; None where all of them were fresh."""
     bars = [(str(k), number) for k, number in enumerate(found.counts[:BARS_MAX], 1)]
     while len(bars) > 1 and not bars[-1][1]:
         bars.pop()
     beyond = found.beyond + sum(found.counts[len(bars) :])
     if beyond:
         bars.append((f"> {len(bars)}", beyond))
+    if len(bars) < 2:
+        return None
 
     def draw(figure: Figure, small: bool) -> None:
         axes = figure.subplots(1, 1)

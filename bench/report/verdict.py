@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from bench.findings import Analysis, Rate, Verdict
@@ -89,9 +90,16 @@ def _curves(analysis: Analysis) -> Iterator[Row]:
 
 def _checks(analysis: Analysis) -> Iterator[Row]:
     for check in analysis.checks:
+        if not check.violations.of:
+            continue
         keys = check.keys if check.keys.of else None
         name = f"{check.name[:1].upper()}{check.name[1:]}: violations"
         yield Row(name, check.violations, keys, check.verdict, check.told)
+
+
+def idle(analysis: Analysis) -> list[str]:
+    """Checks that had no opportunity: a row of each would say nothing."""
+    return [check.name for check in analysis.checks if not check.violations.of]
 
 
 def _others(analysis: Analysis) -> Iterator[Row]:
@@ -142,7 +150,7 @@ def facts(material: Material) -> list[tuple[str, str]]:
     machine = manifest.machine
     nodes, replicas = plural(len(manifest.nodes), "node"), plural(manifest.replicas, "replica")
     return [
-        ("Date", manifest.began_wall.replace("T", " ").replace("Z", " UTC")),
+        ("Date", _date(manifest.began_wall)),
         (
             "Target",
             f"{manifest.target}: {nodes}, {replicas} a key",
@@ -166,6 +174,17 @@ def facts(material: Material) -> list[tuple[str, str]]:
         ("Clock", manifest.clock),
         ("Run", manifest.run),
     ]
+
+
+def _date(text: str) -> str:
+    """To the second, in UTC; as it is if it is no date."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text or "not known"
+    if at.tzinfo is not None:
+        at = at.astimezone(UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _workload(scenario: dict[str, Any], load: Any) -> str:

@@ -233,7 +233,7 @@ def made_anomalies(key: str) -> tuple[Anomaly, ...]:
             key=key,
             at=BEGIN + (10 + i // 2) * SECOND + i * 7_100_000,
             severity_ms=9_400.0 / (i + 1),
-            told=f"returned version {899 + i}, which version {900 + i} had replaced before it began",
+            told=f"returned write {899 + i}, which write {900 + i} had replaced before it began",
             evidence=(3 * i + 1, 3 * i + 2, 3 * i + 3),
         )
         for i in range(20)

@@ -18,7 +18,7 @@ def test_the_report_of_a_directory_is_that_of_what_it_holds(tmp_path: Path) -> N
     assert main(["report", str(tmp_path / "run")]) == 0
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert page == render(made_material()._replace(directory=str(tmp_path / "run")))
-    assert "write of version 900 at n1" in page  # out of the history
+    assert "write 900 at n1" in page  # out of the history
 
 
 def test_it_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
