@@ -11,6 +11,8 @@ import random
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+import msgspec
+
 from dynamo.answers import Answers
 from dynamo.cluster_file import DEFAULT_CLASS
 from dynamo.context import STAMPED, ContextSealer, stamp_of
@@ -28,6 +30,7 @@ from dynamo.errors import (
 )
 from dynamo.flights import Flights
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, routing_key
+from dynamo.latency import Histogram
 from dynamo.metrics import Metrics
 from dynamo.operations import Operations
 from dynamo.own_copy import OwnCopy
@@ -141,6 +144,11 @@ class Coordinator:
         self._planner: Planner | None = None
         self._answers = Answers(sealer=sealer, clock=clock, metrics=metrics)
         self._classes: dict[bytes, ReplicationClass] = {}
+
+    @property
+    def repair_ages(self) -> Histogram:
+        """Of replies to reads that were behind: how old the newest write was that they lacked."""
+        return self._operations.stale.ages
 
     def adopt(self, ring: Ring) -> None:
         """Plan by this ring from now on, in the datacenter where it has this node, if it does."""
@@ -264,9 +272,9 @@ class Coordinator:
         try:
             # With a context the read only spares work, so it leaves the write half of the time.
             read_ms = timeout if seen is None else max(1, timeout // 2)
-            read = ReadOptions(
-                r=options.r, pr=options.pr, timeout_ms=read_ms, stamps=options.stamps
-            )
+            read = _read_of(options, read_ms)
+            if options.stamps is not None:
+                read = msgspec.structs.replace(read, stamps=options.stamps)
             record, holders = await self._read_held(routing, plan, read)
         except Unavailable:
             if seen is None:
@@ -465,5 +473,5 @@ def _acks_asked(options: WriteOptions, n: int) -> tuple[int, int, int]:
 
 
 def _read_of(options: WriteOptions, timeout_ms: int) -> ReadOptions:
-    """The read that a conditional write makes first."""
+    """The read that a conditional write, or a delete without context, makes first."""
     return ReadOptions(r=options.r, pr=options.pr, timeout_ms=timeout_ms)

@@ -7,7 +7,7 @@ HTTP but that a status has a class; time is an argument.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 #: What a client asked for. OTHER is everything that is not about one object.
@@ -29,12 +29,14 @@ SLICE_S: Final = 5.0
 
 
 class Histogram:
-    """Counts of durations by bucket, their sum and the longest, in seconds."""
+    """Counts of durations by bucket, their sum and the longest, in seconds. `bounds`: upper ends of the
+    buckets, in order."""
 
-    __slots__ = ("counts", "longest", "sum")
+    __slots__ = ("bounds", "counts", "longest", "sum")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
+    def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
         self.longest = 0.0
 
@@ -51,8 +53,14 @@ class Histogram:
         """Seconds; 0.0 of none."""
         return self.sum / count if (count := self.count) else 0.0
 
+    def note(self, taken: float) -> None:
+        """Count one duration in."""
+        self.counts[bisect_left(self.bounds, taken)] += 1
+        self.sum += taken
+        self.longest = max(self.longest, taken)
+
     def add(self, other: Histogram) -> None:
-        """Count in what `other` has."""
+        """Count in what `other`, of the same bounds, has."""
         self.counts = [mine + more for mine, more in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
         self.longest = max(self.longest, other.longest)
@@ -64,8 +72,8 @@ class Histogram:
         below = 0
         for index, count in enumerate(self.counts):
             if count and below + count >= rank:
-                low = BOUNDS[index - 1] if index else 0.0
-                high = BOUNDS[index] if index < len(BOUNDS) else self.longest
+                low = self.bounds[index - 1] if index else 0.0
+                high = self.bounds[index] if index < len(self.bounds) else self.longest
                 return min(self.longest, low + (high - low) * max(0.0, rank - below) / count)
             below += count
         return 0.0

@@ -24,6 +24,7 @@ from dynamo.record import Record
 from dynamo.requests import READ, TIMEOUT_MS_DEFAULT, ReadOptions, Stamps, timeout_ms
 from dynamo.retry_budget import RetryBudget
 from dynamo.rpc.messages import Fetch, Mint, Minted
+from dynamo.stale_reads import StaleReads
 from dynamo.stand_ins import DOWN, Standing, standing
 from dynamo.telling import TellWaiter
 from dynamo.wars import Wars
@@ -67,6 +68,8 @@ class Operations:
         self._doubted = opinions.doubted
         self._repair = RepairWaiter(metrics)
         self._tell = TellWaiter(metrics)
+        #: What reads find of replicas that are behind.
+        self.stale = StaleReads(clock=clock, metrics=metrics)
         self._hedger = Hedger(clock=clock, transport=transport, opinions=opinions, metrics=metrics)
         self._known = KnownRecords(own=node_id)
         self._retries = RetryBudget()
@@ -138,6 +141,7 @@ class Operations:
             done=done,
             known=self._known,
             hedger=self._hedger,
+            stale=self.stale,
             stand_ins=() if there is None else there.spare,
             flight=self._flights.now,
         )

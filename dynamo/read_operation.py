@@ -25,6 +25,7 @@ from dynamo.read_repair import REPAIR_TIMEOUT, BlockingRepair
 from dynamo.read_tally import ReadTally
 from dynamo.record import Record, encode_record
 from dynamo.rpc.messages import Body, Digest, Fetch, Refused, Reply, Store
+from dynamo.stale_reads import StaleReads
 
 #: As for writes: once r is out of reach, how long (seconds) the error waits for the exact counts.
 LOST_GRACE: Final = 0.5
@@ -61,6 +62,7 @@ class ReadOperation:
         "_repaired",
         "_repairing",
         "_sampled",
+        "_stale",
         "_stand_ins",
         "_tally",
         "_timer",
@@ -85,15 +87,18 @@ class ReadOperation:
         done: asyncio.Future[Record],
         known: KnownRecords,
         hedger: Hedger,
+        stale: StaleReads,
         stand_ins: Sequence[str] = (),
         flight: int = 0,
     ) -> None:
         """`fetch`: asks for the body. `nodes`: the primaries that are up, best first. `holders_needed`:
         how many must hold the answer before it is given, 0 without blocking repair. `known`: reads the
-        records of answers. `hedger`: says when what does not come is asked of another. `stand_ins`: who
-        may hold some for primaries that are down. `flight`: as of `dynamo.flights`."""
+        records of answers. `hedger`: says when what does not come is asked of another. `stale`: is told
+        of replicas that are behind. `stand_ins`: who may hold some for primaries that are down.
+        `flight`: as of `dynamo.flights`."""
         self.flight = flight
         self._hedger = hedger
+        self._stale = stale
         #: When it began, if it is to say how long it took.
         self._sampled = 0.0
         self._stand_ins = stand_ins
@@ -350,7 +355,9 @@ class ReadOperation:
         if tally.agreed or not tally.merged:
             return
         already = self._repaired if tally.merged == self._merged else ()
-        stale = [node for node in tally.stale() if node not in already]
+        behind = tally.stale()
+        self._stale.found(self._merged, tally.merged, [tally.vector_of(node) for node in behind])
+        stale = [node for node in behind if node not in already]
         if stale:
             store = self.store_of(tally.merged)
             self._count["read_repairs"] += len(stale)

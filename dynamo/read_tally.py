@@ -188,6 +188,10 @@ class ReadTally:
             return ()
         return stale(self._digests, self.merged_digest)
 
+    def vector_of(self, node: str) -> Vector:
+        """The vector of the record a node answered with; () if it has none, or has not answered."""
+        return self._vectors.get(node, ())
+
     def digest_of(self, node: str) -> bytes | None:
         """The digest a node answered with, None if it has not."""
         return self._digests.get(node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -31,6 +32,16 @@ def shares(counts: tuple[int, int], size: int) -> tuple[int, int]:
     most = min(size, *(min(count, size) * total // count for count in counts if count))
     first = round(most * counts[0] / total)
     return min(first, size, counts[0]), min(most - first, size, counts[1])
+
+
+def spread(count: int, share: int, chance: random.Random) -> Sequence[int]:
+    """`share` of `count` positions, each as likely as any other, by one draw: evenly spread from a
+    random one on (systematic sampling)."""
+    if share >= count:
+        return range(count)
+    step = count / share if share else 0.0
+    start = chance.random() * step
+    return [min(int(start + index * step), count - 1) for index in range(share)]
 
 
 class Window:
@@ -94,7 +105,11 @@ class Objects(Generic[T]):
     def sample(self, chance: random.Random) -> list[T]:
         """Those that are kept of both halves, as many as make a fair sample."""
         now, before = shares((self.count, self._before_count), self.size)
-        return [*chance.sample(self._before, before), *chance.sample(self._kept, now)]
+        return [
+            kept[at]
+            for kept, share in ((self._before, before), (self._kept, now))
+            for at in spread(len(kept), share, chance)
+        ]
 
 
 class Pairs:
@@ -140,5 +155,5 @@ class Pairs:
         return [
             (kept[2 * at], kept[2 * at + 1])
             for kept, share in ((self._before, before), (self._kept, now))
-            for at in chance.sample(range(len(kept) // 2), share)
+            for at in spread(len(kept) // 2, share, chance)
         ]

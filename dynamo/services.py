@@ -30,6 +30,7 @@ from dynamo.expiry import Expiry
 from dynamo.flights import Flights
 from dynamo.handoff import Handoff
 from dynamo.keys import partition_prefix
+from dynamo.latency import Histogram
 from dynamo.leaf import LeafHasher
 from dynamo.listing import Listing
 from dynamo.metrics import Metrics
@@ -646,9 +647,13 @@ class NodeServices:
         """All that this node knows of itself and its peers."""
         return self._overview.status()
 
-    def wars(self) -> WarsStatus:
+    def wars(self, *, wholes: bool = True) -> WarsStatus:
         """What this node measures of its own requests, as `Wars.status`."""
-        return self._coordinator.wars.status(self._world.clock.monotonic())
+        return self._coordinator.wars.status(self._world.clock.monotonic(), wholes=wholes)
+
+    def repair_ages(self) -> Histogram:
+        """As `Coordinator.repair_ages`."""
+        return self._coordinator.repair_ages
 
     def tombstones(self) -> TombstonesStatus:
         """As `Reaper.status`."""

@@ -56,7 +56,7 @@ RANKS = """
     arrivals commit ask backlog sync_point admission reap_queue
     refusing cluster.later_ring reap_batch refill_marks
     own_records
-    merging hint_account exchange_what set_back
+    merging hint_account exchange_what set_back stale_reads
     hint_store
     replica cluster.topology read_operation write_operation listing_ask cluster.detector
     watched

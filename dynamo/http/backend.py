@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from dynamo.agreement import AntiEntropyStatus, RepairStatus, TreeRoots
+from dynamo.latency import Histogram
 from dynamo.readiness import Readiness
 from dynamo.record import Content
 from dynamo.requests import (
@@ -112,8 +113,13 @@ class Backend(Protocol):
         """What waits to be reaped at the node. Costs no I/O."""
         ...
 
-    def wars(self) -> WarsStatus:
-        """What the node measures of its own requests. Costs no I/O."""
+    def wars(self, *, wholes: bool = True) -> WarsStatus:
+        """What the node measures of its own requests; `wholes`: with whole operations. Costs no I/O, and
+        about a millisecond a peer."""
+        ...
+
+    def repair_ages(self) -> Histogram:
+        """Of replies to reads that were behind: how old the newest write was that they lacked."""
         ...
 
     async def sync_hints(self, timeout_ms: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from dynamo.latency import BOUNDS, Histogram
+from dynamo.latency import Histogram
 
 Kind = Literal["counter", "gauge", "histogram"]
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -43,7 +43,7 @@ def histogram_samples(histogram: Histogram, labels: Mapping[str, str]) -> list[S
     """The lines of one histogram: its buckets, each with all below it, its sum and its count."""
     samples = []
     below = 0
-    for bound, count in zip((*BOUNDS, float("inf")), histogram.counts, strict=True):
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
         below += count
         samples.append(Sample(below, {**labels, "le": _number(bound)}, "_bucket"))
     samples.append(Sample(histogram.sum, labels, "_sum"))

@@ -27,10 +27,12 @@ from dynamo.http.exposition import (
 from dynamo.http.process import ProcessFacts, read_process
 from dynamo.http.reply import HttpReply
 from dynamo.http.request import Load, Request
-from dynamo.latency import OPERATIONS, STATUS_CLASSES, RequestTimes
+from dynamo.latency import OPERATIONS, STATUS_CLASSES, Histogram, RequestTimes
 from dynamo.status import FaultsStatus, HintsStatus, NodeStatus, TombstonesStatus
+from dynamo.wars_status import WarsStatus
 
 PREFIX: Final = "dynamo_"
+WARS_QUANTILES: Final = (0.5, 0.99)
 #: Families that are no counters of `dynamo.counters`: name, kind, help.
 OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("dynamo_build_info", "gauge", "1, with the versions that run."),
@@ -98,6 +100,18 @@ OTHERS: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("dynamo_faults_delaying", "gauge", "1 while messages of this node are delayed on purpose."),
     ("dynamo_faults_peers_cut", "gauge", "Peers that this node is cut off from on purpose."),
     ("dynamo_faults_holding", "gauge", "Messages that are held on purpose now."),
+    (
+        "dynamo_stale_reply_age_seconds",
+        "histogram",
+        "Of replies to reads that were behind: since the newest write was made that they lacked.",
+    ),
+    (
+        "dynamo_wars_seconds",
+        "gauge",
+        "What a leg takes (w, a: of a write there and back; r, s: of a read), by replica and "
+        "quantile; of the last ten minutes.",
+    ),
+    ("dynamo_wars_clock_offset_seconds", "gauge", "What a peer's clock is proven to be ahead by."),
     ("dynamo_storage_refuses_writes", "gauge", "1 if the storage takes no writes."),
     ("dynamo_storage_free_bytes", "gauge", "Free space of the disk with the data."),
     ("dynamo_storage_write_number", "gauge", "Number of the last write."),
@@ -132,6 +146,8 @@ async def get_metrics(request: Request) -> HttpReply:
         hints=edge.backend.hints(),
         tombstones=edge.backend.tombstones(),
         antientropy=edge.backend.antientropy(None, 1),
+        wars=edge.backend.wars(wholes=False),
+        ages=edge.backend.repair_ages(),
         counters=edge.metrics.snapshot(),
         times=edge.times,
         load=edge.load(),
@@ -148,6 +164,8 @@ def page(
     hints: HintsStatus,
     tombstones: TombstonesStatus,
     antientropy: AntiEntropyStatus,
+    wars: WarsStatus,
+    ages: Histogram,
     counters: Mapping[str, int],
     times: RequestTimes,
     load: Load,
@@ -159,6 +177,8 @@ def page(
         **_hints(hints),
         **_tombstones(tombstones),
         **_antientropy(antientropy),
+        **_wars(wars),
+        "dynamo_stale_reply_age_seconds": histogram_samples(ages, {}),
         "dynamo_request_duration_seconds": _times(times),
     }
     others = [
@@ -275,6 +295,27 @@ def _antientropy(status: AntiEntropyStatus) -> dict[str, list[Sample]]:
         ],
         "dynamo_repaired_bytes": [
             Sample(one.bytes, {"cause": cause}) for cause, one in repaired.items()
+        ],
+    }
+
+
+def _wars(wars: WarsStatus) -> dict[str, list[Sample]]:
+    found = []
+    for peer, legs in wars.peers.items():
+        for leg, values in (("w", legs.w), ("a", legs.a), ("r", legs.r), ("s", legs.s)):
+            ordered = sorted(values)
+            found += [
+                Sample(
+                    ordered[int(len(ordered) * q)] / 1000,
+                    {"peer": peer, "leg": leg, "quantile": str(q)},
+                )
+                for q in WARS_QUANTILES
+                if ordered
+            ]
+    return {
+        "dynamo_wars_seconds": found,
+        "dynamo_wars_clock_offset_seconds": [
+            Sample(legs.clock_offset_ms / 1000, {"peer": peer}) for peer, legs in wars.peers.items()
         ],
     }
 

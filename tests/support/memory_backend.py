@@ -29,6 +29,7 @@ from dynamo.errors import (
     UnknownBucketType,
 )
 from dynamo.keys import bucket_prefix, routing_key, split_routing_key
+from dynamo.latency import Histogram
 from dynamo.property_schema import NOTHING, Own, change, read_properties, show
 from dynamo.quorum import resolve_count
 from dynamo.readiness import Readiness
@@ -57,6 +58,7 @@ from dynamo.requests import (
 )
 from dynamo.resolve import holds, view
 from dynamo.rpc.fault_rules import FaultRules, parse_rules, show_rules
+from dynamo.stale_reads import AGES
 from dynamo.status import (
     ExchangePair,
     ExchangePeer,
@@ -276,7 +278,13 @@ class MemoryBackend:
             targets=self.targets,
         )
 
-    def wars(self) -> WarsStatus:
+    def repair_ages(self) -> Histogram:
+        ages = Histogram(AGES)
+        ages.note(0.25)
+        ages.note(700.0)
+        return ages
+
+    def wars(self, *, wholes: bool = True) -> WarsStatus:
         return WarsStatus(
             node="n1",
             n=3,

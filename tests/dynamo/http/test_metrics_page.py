@@ -89,6 +89,8 @@ def test_every_counter_is_there_before_it_counts_and_has_a_help(is_openmetrics: 
         hints=MemoryBackend().hints(),
         tombstones=MemoryBackend().tombstones(),
         antientropy=MemoryBackend().antientropy(None, 1),
+        wars=MemoryBackend().wars(),
+        ages=MemoryBackend().repair_ages(),
         counters=metrics.snapshot(),
         times=RequestTimes(lambda: 0.0),
         load=Load(),
