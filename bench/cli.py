@@ -18,13 +18,13 @@ class _Command(NamedTuple):
 
 COMMANDS: Final = {
     "analyze": _Command("analyze", "all figures of a run, computed again from its history"),
+    "baseline": _Command("baseline", "measure scenarios and keep them, to be compared with"),
     "check-report": _Command("report_check", "is a report whole, in a headless Chromium?"),
     "compare": _Command("compare", "two runs side by side, and what tells them apart"),
-    "baseline": _Command("baseline", "measure scenarios and keep them, to be compared with"),
-    "floor": _Command("versus", "requests a second of the store and of the floor, in one run"),
-    "handoff": _Command("handoff", "hints a second to a node that returns, and who feels it"),
     "exchange": _Command("exchange", "what it takes to find d differences among a million keys"),
+    "floor": _Command("versus", "requests a second of the store and of the floor, in one run"),
     "gossip": _Command("gossip", "rounds until all know, and bytes a member, with a thousand"),
+    "handoff": _Command("handoff", "hints a second to a node that returns, and who feels it"),
     "hotpath": _Command("hotpath", "Python calls and blocks per get and put, counted"),
     "memory": _Command("memory", "resident memory of a node with a million small objects"),
     "placement": _Command("placement", "what it costs to place a large ring and to plan a key"),
@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "report": _Command("report_command", "the report of a run: one HTML file"),
     "run": _Command("run", "carry a scenario out on a target, and keep what clients saw"),
     "selftest": _Command("selftest", "do the controls come out as they must?"),
+    "short": _Command("short", "a few minutes of everything, to see that it works here"),
     "trees": _Command("trees", "what hash trees cost: memory, a rebuild, each write"),
 }
 

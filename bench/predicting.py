@@ -48,7 +48,11 @@ def scenario_of(manifest: Manifest) -> Scenario:
 
 
 def predict_run(
-    manifest: Manifest, scenario: Scenario, curves: Sequence[Curve], wars: Sequence[Wars]
+    manifest: Manifest,
+    scenario: Scenario,
+    curves: Sequence[Curve],
+    wars: Sequence[Wars],
+    seed: int,
 ) -> tuple[list[Compared], list[str]]:
     """All that the scenario asks for, of each cell that was measured, and why some are not there."""
     compared: list[Compared] = []
@@ -58,7 +62,7 @@ def predict_run(
     cells = tuple(sorted(cell for cell in measured if max(cell) <= n and min(cell) >= 1))
     if not cells or not scenario.predict:
         return [], []
-    question = Question(n, cells, times(AT), TRIALS, manifest.seed)
+    question = Question(n, cells, times(AT), TRIALS, seed)
     for kind in scenario.predict:
         try:
             found = _predict(kind, manifest, scenario, question, wars)

@@ -45,11 +45,11 @@ class Interrupted(Exception):
 
 
 def measure(asked: Asked, *, live: TextIO | None = None) -> Driven:
-    """`live`: where a line is told each second, which is kept in the run directory in any case. The run
-    directory has the manifest, the history and what the nodes measured of themselves.
+    """The run directory has the manifest, the history and what the nodes measured of themselves.
 
-    A run that is cut short (SIGINT, SIGTERM, or Ctrl-C) is kept, and void. Raises BadScenario before
-    anything is started; BadDirectory, TargetFailed, OSError, Interrupted.
+    `live`: where a line is told each second; the run directory keeps them in any case. A run that is
+    cut short (SIGINT, SIGTERM) is kept, and void. Raises BadScenario before anything is started;
+    BadDirectory, TargetFailed, OSError, Interrupted.
     """
     scenario = asked.scenario
     check_target(asked.target, scenario)

@@ -12,7 +12,8 @@ from typing import Any, Final
 from bench.faults import LEGS, Fault
 from bench.load.schedule import check_load
 from bench.scenario import TARGETS, BadScenario, Cluster, Expect, Load, Scenario
-from bench.staleness.judge import UnknownFigure, check_figure
+from bench.staleness.figures import UnknownFigure
+from bench.staleness.judge import check_figure
 
 #: Parameters of each kind of delay.
 DELAYS: Final[Mapping[str, int]] = {"exponential": 1, "pareto": 2, "constant": 1}
