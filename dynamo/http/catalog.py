@@ -172,14 +172,6 @@ PARAMETERS: Final = _by_name(
         "that no later quorum read shows less.",
     ),
     Parameter(
-        name="local",
-        schema={"type": "boolean"},
-        allowed="true, false",
-        default="false",
-        meaning="true: what this node's own copy holds, and no more; nobody else is asked, nor "
-        "repaired. Counts and read_repair have no meaning then. A node that keeps no copy answers 421.",
-    ),
-    Parameter(
         name="vtag",
         schema={"type": "string"},
         allowed="a vtag that a 300 named",
@@ -297,6 +289,12 @@ REQUEST_HEADERS: Final = _headers(
         meaning="The client's own name for the request; taken if it is plain and short, so that "
         "its log and the node's can be put side by side.",
         schema=_REQUEST_ID_SCHEMA,
+    ),
+    Header(
+        name="X-Dynamo-Local",
+        meaning="`1`: read what this node's own copy holds, and no more; nobody else is asked, nor "
+        "repaired. Counts and read_repair have no meaning then. A node that keeps no copy answers 421.",
+        schema={"const": "1"},
     ),
     Header(
         name="X-Dynamo-Stamps",

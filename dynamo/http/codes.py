@@ -155,8 +155,8 @@ _ROWS: Final = (
     ),
     _of(
         NotAnOwner,
-        "The partition, or with local=true the key, is not kept here: ask one of its `owners`, which "
-        "are named by class.",
+        "The partition, or with X-Dynamo-Local the key, is not kept here: ask one of its `owners`, "
+        "which are named by class.",
         details=("owners",),
     ),
     _edge(417, "expectation_failed", "An Expect other than 100-continue."),

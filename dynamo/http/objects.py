@@ -29,7 +29,7 @@ from dynamo.http.siblings import (
     siblings_json,
     text_body,
 )
-from dynamo.http.stamps import ASKS, asked_stamps
+from dynamo.http.stamps import ASKS, LOCAL, asked_stamps, check_switch
 from dynamo.http.target import decode, encode
 from dynamo.http.write_headers import WriteHeaders, find_contexts, read_expires
 from dynamo.keys import BUCKET_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX
@@ -50,6 +50,9 @@ async def get_object(request: Request) -> HttpReply:
     given = parameters.parse(request.raw_query) if request.raw_query else parameters.NONE
     request.operation = GET
     options = given.read
+    if LOCAL in request.headers:
+        check_switch(request.headers, LOCAL)
+        options = msgspec.structs.replace(options, local=True)
     if ASKS in request.headers:
         request.stamps = asked_stamps(request.headers)
         options = msgspec.structs.replace(options, stamps=request.stamps)

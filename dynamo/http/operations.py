@@ -111,11 +111,11 @@ _GET_OBJECT: Final = Operation(
     summary="Read an object.",
     query=(
         *("r", "pr", "node_confirms", "notfound_ok", "basic_quorum", "read_repair"),
-        *("local", "timeout", "vtag"),
+        *("timeout", "vtag"),
     ),
     headers=(
         *("Accept", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"),
-        "X-Dynamo-Stamps",
+        *("X-Dynamo-Local", "X-Dynamo-Stamps"),
     ),
     replies=(
         _one(200, "The value."),

@@ -89,7 +89,6 @@ def _parameters(given: dict[str, Any]) -> Parameters:
             basic_quorum=given.get("basic_quorum"),
             timeout_ms=timeout_ms,
             read_repair=given.get("read_repair", "async"),
-            local=given.get("local", False),
         ),
         write=write,
         delete=msgspec.structs.replace(
@@ -180,7 +179,6 @@ _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "notfound_ok": _flag,
     "basic_quorum": _flag,
     "read_repair": _repair,
-    "local": _boolean,
     "vtag": _text,
 }
 PARAMETER_NAMES: Final = tuple(_READERS)

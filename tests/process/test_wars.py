@@ -12,6 +12,7 @@ from bench.pbs.prediction import Wars
 
 #: Enough that one in 32 is many.
 KEYS = 400
+LOCAL = {"X-Dynamo-Local": "1", "X-Dynamo-Stamps": "1"}
 
 
 def wars(cluster: ClusterProcess, i: int) -> Wars:
@@ -73,7 +74,6 @@ def test_stamps_are_of_the_clock_that_all_processes_of_a_host_share() -> None:
                 ("PUT", f"{key}?w=3", 204),
                 ("POST", key, 204),
                 ("GET", f"{key}?r=3", 300),
-                ("GET", f"{key}?local=true", 300),
                 ("HEAD", key, 300),
                 ("DELETE", key, 204),
                 ("DELETE", key, 404),
@@ -103,12 +103,13 @@ def test_a_local_read_shows_one_copy_and_heals_nobody() -> None:
         assert cluster.put(here[0], "k", b"v", query="w=2&timeout=1000").status == 204
         before = [cluster.stats(i).get("read_repairs", 0) for i in here[:2]]
         for i in here[:2]:
-            found = cluster.get(i, "k", query="local=true&timeout=2000")
+            found = cluster.get(i, "k", query="timeout=2000", headers=LOCAL)
             assert (found.status, found.body) == (200, b"v")
-            assert cluster.get(i, "nothing", query="local=true").status in (404, 421)
+            assert int(found.headers["X-Dynamo-Began"]) < int(found.headers["X-Dynamo-Committed"])
+            assert cluster.get(i, "nothing", headers=LOCAL).status in (404, 421)
         assert [cluster.stats(i).get("read_repairs", 0) for i in here[:2]] == before
         cluster.resume(here[2])
-        refused = cluster.get(outside, "k", query="local=true")
+        refused = cluster.get(outside, "k", headers=LOCAL)
         assert refused.status == 421
         assert refused.json()["code"] == "not_an_owner"
         assert refused.json()["owners"] == {"default": owners}

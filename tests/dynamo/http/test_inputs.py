@@ -117,8 +117,6 @@ def test_the_form_of_siblings_is_what_accept_names(accept: list[str], form: str)
 
 
 def test_the_table_of_parameters_is_riaks_and_ours() -> None:
-    rest = {"timeout", "returnbody", "notfound_ok", "basic_quorum", "vtag", "read_repair"} | {
-        "local"
-    }
+    rest = {"timeout", "returnbody", "notfound_ok", "basic_quorum", "vtag", "read_repair"}
     assert set(PARAMETER_NAMES) == {*_COUNTS, *rest}
     assert parameters.parse("r=2&w=all") is parameters.parse("r=2&w=all")

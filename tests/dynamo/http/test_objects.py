@@ -200,7 +200,7 @@ async def test_options_reach_the_store_and_the_timeout_is_echoed(
     http: RawHttp, backend: MemoryBackend
 ) -> None:
     query = "r=3&pr=one&node_confirms=2&notfound_ok=false&basic_quorum=true&timeout=1234"
-    got = await http.request("GET", f"{KEY}?{query}&read_repair=blocking&local=true&unknown=x")
+    got = await http.request("GET", f"{KEY}?{query}&read_repair=blocking&unknown=x")
     assert got.headers["x-dynamo-timeout"] == "1234"
     assert backend.read_options == ReadOptions(
         r=3,
@@ -210,7 +210,6 @@ async def test_options_reach_the_store_and_the_timeout_is_echoed(
         basic_quorum=True,
         timeout_ms=1234,
         read_repair="blocking",
-        local=True,
     )
     await http.request("PUT", f"{KEY}?w=all&pw=1&dw=2&node_confirms=1", TEXT, b"1")
     assert backend.write_options == WriteOptions(w="all", pw=1, dw=2, node_confirms=1)

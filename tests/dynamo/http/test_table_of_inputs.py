@@ -422,7 +422,7 @@ ROWS: Mapping[str, Mapping[str, Check]] = {
     "other parameters": {
         **{
             f"{field}={text}": query(f"{field}={text}", field)
-            for field in ("returnbody", "notfound_ok", "basic_quorum", "local")
+            for field in ("returnbody", "notfound_ok", "basic_quorum")
             for text in ("1", "True", "", "yes", "+true")
         },
         "read_repair=never": query("read_repair=never", "read_repair"),

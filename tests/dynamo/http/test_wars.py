@@ -7,6 +7,7 @@ from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
 from bench.pbs.prediction import Wars
+from dynamo.requests import READ, ReadOptions
 
 KEY = "/buckets/b/keys/k"
 TEXT = {"Content-Type": "text/plain"}
@@ -54,8 +55,20 @@ async def test_errors_are_stamped_as_far_as_it_went(http: RawHttp) -> None:
     assert (got.status, set(TOLD) & set(got.headers)) == (400, set())
 
 
+async def test_a_local_read_is_asked_for_by_a_header(http: RawHttp, backend: MemoryBackend) -> None:
+    for method in ("GET", "HEAD"):
+        assert (await http.request(method, KEY, {"X-Dynamo-Local": "1"})).status == 404
+        assert backend.read_options == ReadOptions(local=True)
+        await http.request(method, KEY)
+        assert backend.read_options is READ
+
+
 async def test_what_asks_otherwise_is_refused(http: RawHttp) -> None:
     for value in ("0", "true", "", "1,1"):
-        for method in ("GET", "PUT", "DELETE"):
-            got = await http.request(method, KEY, {**TEXT, "X-Dynamo-Stamps": value})
-            assert (got.status, got.json()["field"]) == (400, "X-Dynamo-Stamps")
+        for name, methods in (
+            ("X-Dynamo-Stamps", ("GET", "PUT", "DELETE")),
+            ("X-Dynamo-Local", ("GET",)),
+        ):
+            for method in methods:
+                got = await http.request(method, KEY, {**TEXT, name: value})
+                assert (got.status, got.json()["field"]) == (400, name)
