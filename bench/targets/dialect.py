@@ -18,8 +18,7 @@ from bench.targets.protocol import FOREIGN, Reply
 from bench.targets.value import Value, decode_value
 
 STAMPS_HEADER: Final = "X-Dynamo-Stamps"
-#: Of a read: what the node that is asked has itself.
-LOCAL: Final = "local"
+LOCAL_HEADER: Final = "X-Dynamo-Local"
 _BEGAN: Final = b"x-dynamo-began"
 _COMMITTED: Final = b"x-dynamo-committed"
 _ACKS: Final = b"x-dynamo-acks"
@@ -43,14 +42,15 @@ class Dialect:
         self._fields = "Host: bench\r\nAccept: multipart/mixed\r\n"
         if stamps:
             self._fields += f"{STAMPS_HEADER}: 1\r\n"
+        self._local_fields = f"{self._fields}{LOCAL_HEADER}: 1\r\n"
 
     # Requests -----------------------------------------------------------------------------------
 
     def read(self, key: str, *, r: int | None, timeout: float, local: bool) -> bytes:
         """A GET; `local`: of what the node asked has itself."""
-        which = f"&{LOCAL}=true" if local else _quorum("r", r)
-        target = f"{self._target(key)}?{_limit(timeout)}{which}"
-        return f"GET {target} HTTP/1.1\r\n{self._fields}\r\n".encode("ascii")
+        fields = self._local_fields if local else self._fields
+        query = f"{_limit(timeout)}{_quorum('r', r)}"
+        return f"GET {self._target(key)}?{query} HTTP/1.1\r\n{fields}\r\n".encode("ascii")
 
     def write(
         self, key: str, value: bytes, *, context: bytes, w: int | None, timeout: float

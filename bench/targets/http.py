@@ -18,7 +18,7 @@ import msgspec
 
 from bench.faults import Fault
 from bench.targets.client import Answer, Broken, Client, NotSent
-from bench.targets.dialect import LOCAL, STAMPS_HEADER, Dialect, why
+from bench.targets.dialect import LOCAL_HEADER, STAMPS_HEADER, Dialect, why
 from bench.targets.protocol import Capabilities, Reply, Setup, TargetFailed
 from bench.targets.rules import OF_MESSAGES, rules_of
 from bench.targets.value import encode_value
@@ -120,7 +120,7 @@ class HttpTarget:
         has_faults = all(answer.status == 200 for answer in faults)
         return Capabilities(
             verbs=OF_MESSAGES if has_faults else (),
-            directed=all_know(f'"name":"{LOCAL}"'),
+            directed=all_know(LOCAL_HEADER),
             stamps=all_know(STAMPS_HEADER),
             siblings=True,
             contexts=True,
