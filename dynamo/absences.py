@@ -19,7 +19,7 @@ class Absences(msgspec.Struct):
     """Of one write. `down`: who is, now and later. `stands_for`: stand-in -> the primary it keeps the
     write for. `missed`: primaries that nobody keeps it for, so far. `owed`: those that the minter notes,
     with the write, that it owes it to. `spares`: who can stand in and does not yet, once somebody has
-    to."""
+    to. `hints`: False, and nobody stands in, nor owes it to who has missed it."""
 
     plan: Plan
     down: AbstractSet[str]
@@ -28,13 +28,14 @@ class Absences(msgspec.Struct):
     missed: list[str] = []
     owed: tuple[str, ...] = ()
     spares: Iterator[str] | None = None
+    hints: bool = True
 
     def leave_out(self, absent: Sequence[str]) -> None:
         """Have the primaries that are down stood in for; where nobody can, the minter, if it is one, is
         to note that it owes it to them."""
         for primary in absent:
             self._stand_in(primary, DOWN)
-        if self.missed and len(absent) < len(self.plan.primaries):
+        if self.hints and self.missed and len(absent) < len(self.plan.primaries):
             self.owed = tuple(self.missed)
             self.missed.clear()
 
@@ -104,6 +105,8 @@ class Absences(msgspec.Struct):
         return node
 
     def _next_spare(self) -> str | None:
+        if not self.hints:
+            return None
         if self.spares is None:
             self.spares = spare(self.plan, self.down)
         return next(self.spares, None)

@@ -89,6 +89,8 @@ class Settings(
     log_format: str | None = None
     access_log: bool | None = None
     fault_injection: bool | None = None
+    read_repair: bool | None = None
+    hints: bool | None = None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     a second. `exchange_window`: hours of the day (UTC) in which they run, "22:00-06:00", "" for all.
     `reap_after`: seconds that a tombstone is left alone. `requests_max`, `request_bytes_max`: of
     clients, carried out at once. `fault_injection`: delays and cuts of its messages can be asked for.
+    `read_repair`: reads repair replicas that are behind; without it only where a client waits for that.
+    `hints`: writes are kept for members that are down or miss them, and are handed over.
     """
 
     node_id: str
@@ -141,6 +145,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     requests_max: int = REQUESTS_DEFAULT
     request_bytes_max: int = REQUEST_BYTES_DEFAULT
     fault_injection: bool = False
+    read_repair: bool = True
+    hints: bool = True
 
 
 def parse_settings(text: str) -> Settings:
@@ -234,6 +240,8 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
             "request-bytes-max", settings.request_bytes_max, REQUEST_BYTES_DEFAULT, 1 << 20
         ),
         fault_injection=bool(settings.fault_injection),
+        read_repair=settings.read_repair is not False,
+        hints=settings.hints is not False,
     )
 
 

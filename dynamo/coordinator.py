@@ -108,11 +108,15 @@ class Coordinator:
         flights: Flights | None = None,
         chance: random.Random,
         sampled: int = SAMPLED,
+        read_repair: bool = True,
+        hints: bool = True,
     ) -> None:
         """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
         number that each node has acknowledged with. `properties`: of a bucket, for each request.
         `opinions`: who is down and who is doubted, now and later. `flights`: of the node.
-        `chance`: which requests are measured, one in `sampled`."""
+        `chance`: which requests are measured, one in `sampled`. `read_repair`, `hints`: as of
+        `Operations`."""
+        self._hints = hints
         self._flights = flights or Flights()
         self._node_id = node_id
         self._datacenter = datacenter
@@ -139,6 +143,8 @@ class Coordinator:
             opinions=opinions,
             wars=self.wars,
             flights=self._flights,
+            read_repair=read_repair,
+            hints=hints,
         )
         self._own_copy = OwnCopy(node_id=node_id, transport=transport, clock=clock, metrics=metrics)
         self._planner: Planner | None = None
@@ -305,9 +311,8 @@ class Coordinator:
         down = self._down
         owners = [Owner(plan.partition, node, True, node not in down) for node in plan.primaries]
         if down:
-            owners += [
-                Owner(plan.partition, node, False, True) for node in standing(plan, down).spare
-            ]
+            there = standing(plan, down, hints=self._hints)
+            owners += [Owner(plan.partition, node, False, True) for node in there.spare]
         return tuple(owners)
 
     # Steps --------------------------------------------------------------------------------------

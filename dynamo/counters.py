@@ -51,6 +51,8 @@ COUNTERS: Final[Mapping[str, str]] = {
     "read_repairs_done": "Read repairs that the replica has on disk.",
     "read_repairs_refused": "Read repairs that the replica refused.",
     "read_repairs_left": "Replicas that were too late to be repaired by a read of a large record.",
+    "read_repairs_left_out": "Replicas found behind and left so, since read repair is off here.",
+    "hints_left_out": "Primaries that missed a write which nobody keeps for them: hints are off here.",
     "read_repairs_failed": "Read repairs without an answer.",
     "stores_missed": "Replicas that a write did not reach, or that refused it.",
     "mints_moved_on": "Writes that went to another primary, since one certainly did nothing.",

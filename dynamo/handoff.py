@@ -78,8 +78,11 @@ class Handoff:
         rate: int,
         clock: Clock,
         metrics: Metrics,
+        delivers: bool = True,
     ) -> None:
-        """`down`: members that are not to be sent any (`Opinions.down`). `rate`: bytes a second."""
+        """`down`: members that are not to be sent any (`Opinions.down`). `rate`: bytes a second.
+        `delivers`: False, and what is held stays."""
+        self._delivers = delivers
         self._node_id = node_id
         self._hints = hints
         self._transport = transport
@@ -118,7 +121,7 @@ class Handoff:
         """True while hints go to the target, which takes them; not while it is down, or a batch failed
         or was refused."""
         lane = self._lanes.get(target)
-        if lane is None or lane.why or not self._is_up(target):
+        if not self._delivers or lane is None or lane.why or not self._is_up(target):
             return False
         return lane.in_pass or lane.wanted
 
@@ -199,7 +202,7 @@ class Handoff:
     def _idle(self, now: float) -> float:
         """Seconds until there may be something to do, unless it is woken before."""
         due = self._look_at
-        if self._in_flight < self._in_flight_max(now):
+        if self._delivers and self._in_flight < self._in_flight_max(now):
             for lane in self._turns:
                 begins = max(lane.not_before, now + self._bucket.wait(now))
                 if lane.may_send(begins, self._room(lane, now)) and self._is_up(lane.target):
@@ -208,6 +211,8 @@ class Handoff:
 
     def _send_next(self, now: float) -> bool:
         """Send a batch to the next target whose turn it is; False if none can get any now."""
+        if not self._delivers:
+            return False
         if self._in_flight >= self._in_flight_max(now) or self._bucket.wait(now):
             return False
         for _ in range(len(self._turns)):
@@ -380,6 +385,7 @@ class Handoff:
                 held.get(name),
                 connected=self._transport.is_connected(name),
                 down=name in self._down,
+                off=not self._delivers,
                 now=now,
                 now_ms=now_ms,
             )

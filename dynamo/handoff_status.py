@@ -13,14 +13,23 @@ from dynamo.status import HintTarget, TargetState
 
 
 def target_status(
-    lane: Lane, held: Held | None, *, connected: bool, down: bool, now: float, now_ms: int
+    lane: Lane,
+    held: Held | None,
+    *,
+    connected: bool,
+    down: bool,
+    now: float,
+    now_ms: int,
+    off: bool = False,
 ) -> HintTarget:
     """Of one target. `held`: None for nothing. `down`: it is held to be. `now`: monotonic seconds;
-    `now_ms`: as of `HintStore`, milliseconds since 1970."""
+    `now_ms`: as of `HintStore`, milliseconds since 1970. `off`: none are delivered by this node."""
     count = 0 if held is None else held.count
     age_ms = now_ms - held.oldest_ms if held is not None and count else 0
     hints_per_s, bytes_per_s = lane.recent.rates(now)
     state, reason = _state(lane, count, connected=connected, down=down)
+    if off and count:
+        state, reason = "waiting", "this node was started with --no-hints"
     return HintTarget(
         target=lane.target,
         hints=count,

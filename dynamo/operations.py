@@ -53,9 +53,13 @@ class Operations:
         opinions: Opinions,
         wars: Wars,
         flights: Flights | None = None,
+        read_repair: bool = True,
+        hints: bool = True,
     ) -> None:
         """`heard`: gets the last synced write number that each node has acknowledged with. `wars`: what
-        some operations are measured for. `flights`: of the node."""
+        some operations are measured for. `flights`: of the node. `read_repair`, `hints`: False, and
+        reads repair nobody unless the client waits for it; nobody stands in for a primary that is down,
+        or keeps what it misses."""
         self._wars = wars
         self._flights = flights or Flights()
         self._node_id = node_id
@@ -66,7 +70,8 @@ class Operations:
         self._heard = heard
         self._down = opinions.down
         self._doubted = opinions.doubted
-        self._repair = RepairWaiter(metrics)
+        self._repair = RepairWaiter(metrics) if read_repair else None
+        self._hints = hints
         self._tell = TellWaiter(metrics)
         #: What reads find of replicas that are behind.
         self.stale = StaleReads(clock=clock, metrics=metrics)
@@ -106,7 +111,7 @@ class Operations:
         there: Standing | None = None
         down = self._down
         if down and not down.isdisjoint(primaries):
-            there = standing(plan, down)
+            there = standing(plan, down, hints=self._hints)
             nodes = there.live
             _check_enough(there, needed=max(r, confirms), primaries_needed=max(pr, holders_needed))
         best = self._best_first(nodes)
@@ -172,7 +177,7 @@ class Operations:
         down = self._down
         absent: tuple[str, ...] = ()
         if down and not down.isdisjoint(nodes):
-            there = standing(plan, down)
+            there = standing(plan, down, hints=self._hints)
             nodes, absent = there.live, there.absent
             _check_enough(there, needed=max(w, node_confirms), primaries_needed=pw)
         tally = WriteTally(n, w=w, pw=pw, node_confirms=node_confirms)
@@ -192,6 +197,7 @@ class Operations:
             tell=self._tell,
             may_retry=self._may_retry,
             flight=self._flights.now if flight is None else flight,
+            hints=self._hints,
         )
         operation.start(absent)
         return done, tally

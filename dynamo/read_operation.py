@@ -82,7 +82,7 @@ class ReadOperation:
         transport: Transport,
         clock: Clock,
         metrics: Metrics,
-        repair: Waiter,
+        repair: Waiter | None,
         deadline: float,
         done: asyncio.Future[Record],
         known: KnownRecords,
@@ -92,10 +92,11 @@ class ReadOperation:
         flight: int = 0,
     ) -> None:
         """`fetch`: asks for the body. `nodes`: the primaries that are up, best first. `holders_needed`:
-        how many must hold the answer before it is given, 0 without blocking repair. `known`: reads the
-        records of answers. `hedger`: says when what does not come is asked of another. `stale`: is told
-        of replicas that are behind. `stand_ins`: who may hold some for primaries that are down.
-        `flight`: as of `dynamo.flights`."""
+        how many must hold the answer before it is given, 0 without blocking repair. `repair`: gets the
+        answers of those that are repaired after the answer; None: none is. `known`: reads the records of
+        answers. `hedger`: says when what does not come is asked of another. `stale`: is told of replicas
+        that are behind. `stand_ins`: who may hold some for primaries that are down. `flight`: as of
+        `dynamo.flights`."""
         self.flight = flight
         self._hedger = hedger
         self._stale = stale
@@ -358,11 +359,14 @@ class ReadOperation:
         behind = tally.stale()
         self._stale.found(self._merged, tally.merged, [tally.vector_of(node) for node in behind])
         stale = [node for node in behind if node not in already]
-        if stale:
+        repair = self._repair
+        if stale and repair is None:
+            self._count["read_repairs_left_out"] += len(stale)
+        elif stale and repair is not None:
             store = self.store_of(tally.merged)
             self._count["read_repairs"] += len(stale)
             self._count["read_repair_bytes"] += len(stale) * len(store.record)
-            self._transport.request(stale, store, self._repair, REPAIR_TIMEOUT)
+            self._transport.request(stale, store, repair, REPAIR_TIMEOUT)
 
     def store_of(self, record: Record) -> Store:
         """The message that brings a replica up to `record`."""

@@ -157,7 +157,7 @@ class NodeServices:
             metrics=metrics,
             incarnation=incarnation_bytes(directory.start, directory.random),
             hasher=LeafHasher(config.cluster.secret),
-            hint_window=config.hint_window,
+            hint_window=config.hint_window if config.hints else 0,
             hint_bytes_max=config.hint_bytes_max,
             down=detector.down,
         )
@@ -268,6 +268,7 @@ class NodeServices:
             transport=transport,
             down=detector.down,
             rate=config.handoff_rate,
+            delivers=config.hints,
             clock=clock,
             metrics=metrics,
         )
@@ -306,6 +307,8 @@ class NodeServices:
             opinions=detector,
             flights=flights,
             chance=world.sampling,
+            read_repair=config.read_repair,
+            hints=config.hints,
         )
         self._listing = Listing(
             node_id=config.node_id,
@@ -662,7 +665,8 @@ class NodeServices:
     def hints(self) -> HintsStatus:
         """What this node keeps for others, and how its delivery goes."""
         config = self.config
-        return self._handoff.status(window_s=config.hint_window, bytes_max=config.hint_bytes_max)
+        window_s = config.hint_window if config.hints else 0
+        return self._handoff.status(window_s=window_s, bytes_max=config.hint_bytes_max)
 
     def antientropy(self, partition: int | None, limit: int) -> AntiEntropyStatus:
         """As `Repairs.antientropy`."""

@@ -27,11 +27,12 @@ class Standing(NamedTuple):
     spare: tuple[str, ...]
 
 
-def standing(plan: Plan, down: AbstractSet[str]) -> Standing:
-    """Who is there to ask for a key."""
+def standing(plan: Plan, down: AbstractSet[str], *, hints: bool = True) -> Standing:
+    """Who is there to ask for a key. `hints`: False, and nobody stands in."""
     live = tuple([node for node in plan.primaries if node not in down])
     absent = tuple([node for node in plan.primaries if node in down])
-    return Standing(live, absent, tuple(islice(spare(plan, down), len(absent))))
+    spares = tuple(islice(spare(plan, down), len(absent))) if hints else ()
+    return Standing(live, absent, spares)
 
 
 def spare(plan: Plan, down: AbstractSet[str]) -> Iterator[str]:

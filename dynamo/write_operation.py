@@ -101,12 +101,13 @@ class WriteOperation:
         tell: Waiter,
         may_retry: Callable[[], bool],
         flight: int = 0,
+        hints: bool = True,
     ) -> None:
         """`candidates`: the primaries that are up, best minter first. `down`: who is down, now and
         later. `done`: gets the minter's first answer. `tell`: gets the answers of a minter that was
         behind, and was sent what it had missed.
         `may_retry`: asked before another node is, since one has too much to do. `flight`: as of
-        `dynamo.flights`."""
+        `dynamo.flights`. `hints`: False, and what a primary misses is kept for it by nobody."""
         self.flight = flight
         #: What is to be minted, until it is; and what is said of it to all.
         self._mint: Mint | None = mint
@@ -117,7 +118,7 @@ class WriteOperation:
         self._may_retry = may_retry
         self._plan = plan
         self._down = down
-        self._absences = Absences(plan, down, tally)
+        self._absences = Absences(plan, down, tally, hints=hints)
         self._candidates = iter(candidates)
         self._tally = tally
         self._transport = transport
@@ -348,7 +349,9 @@ class WriteOperation:
         absences, tally = self._absences, self._tally
         missed, absences.missed = absences.missed, []
         self._count["writes_missed"] += len(missed)
-        if tally.acked:
+        if not absences.hints:
+            self._count["hints_left_out"] += len(missed)
+        elif tally.acked:
             plan = self._plan
             keepers = sorted(
                 tally.acked, key=lambda node: (node in self._down, node != self._minter)

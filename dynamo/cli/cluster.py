@@ -85,6 +85,8 @@ def add_commands(commands: Commands) -> None:
     add("--log-format", choices=LOG_FORMATS, help="as `dynamo serve`")
     add("--access-log", action="store_true", help="as `dynamo serve`")
     add("--fault-injection", action="store_true", help="as `dynamo serve`")
+    add("--no-read-repair", dest="read_repair", action="store_false", help="as `dynamo serve`")
+    add("--no-hints", dest="hints", action="store_false", help="as `dynamo serve`")
     add("--json", action="store_true", help="print the table as one line of JSON, for scripts")
     parser.set_defaults(run=run)
 
@@ -138,6 +140,8 @@ def _switches(arguments: argparse.Namespace) -> dict[str, bool]:
     return {
         "--access-log": arguments.access_log,
         "--fault-injection": arguments.fault_injection,
+        "--no-read-repair": not arguments.read_repair,
+        "--no-hints": not arguments.hints,
     }
 
 

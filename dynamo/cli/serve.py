@@ -146,6 +146,16 @@ def add_commands(commands: Commands) -> None:
         action=argparse.BooleanOptionalAction,
         help="let /admin/faults delay this node's messages and cut it off: for tests (default: no)",
     )
+    add(
+        "--read-repair",
+        action=argparse.BooleanOptionalAction,
+        help="reads repair replicas that are behind; blocking repair is always done (default: yes)",
+    )
+    add(
+        "--hints",
+        action=argparse.BooleanOptionalAction,
+        help="keep writes for nodes that are down, stand in for them, hand over (default: yes)",
+    )
     add("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 

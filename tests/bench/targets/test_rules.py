@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bench.faults import Fault, Slow
+from bench.scenario import Cluster
 from bench.targets.http import are_equal
+from bench.targets.nodes import flags_of, needs_injection
 from bench.targets.rules import rules_of
+from dynamo.cli import build_parser
 
 NODES = ("n1", "n2", "n3")
 MS = [[1, "constant", 1]]
@@ -46,3 +49,23 @@ def test_trees_are_equal_where_two_nodes_keep_the_same_partition() -> None:
     assert not are_equal([one, told(default={"1": "b0"})])
     assert are_equal([one, told(other={"1": "b0"})])
     assert not are_equal([one, told(1, default={"0": "aa"})])
+
+
+def test_a_cluster_says_by_flags_what_it_is_to_be_without() -> None:
+    assert flags_of(Cluster(), injection=False) == ()
+    without = Cluster(repair=False, hints=False, exchange=False, flags=("--reap-after", "5"))
+    assert flags_of(without, injection=True) == (
+        *("--fault-injection", "--no-read-repair", "--no-hints"),
+        *("--exchange-interval", "0", "--exchange-interval-remote", "0", "--reap-after", "5"),
+    )
+    arguments = build_parser().parse_args(["serve", *flags_of(without, injection=True)])
+    assert (arguments.read_repair, arguments.hints, arguments.fault_injection) == (
+        *(False, False),
+        True,
+    )
+
+
+def test_faults_of_messages_need_nodes_that_allow_them() -> None:
+    assert not needs_injection(Cluster(), [Fault(do="crash", at=0.0)])
+    assert needs_injection(Cluster(slow={"W": MS}), ())
+    assert needs_injection(Cluster(), [Fault(do="partition", at=0.0, nodes=(1,))])

@@ -297,9 +297,12 @@ def test_what_serve_takes_and_cluster_too_is_passed_on(tmp_path: Path) -> None:
         "log_format": "json",
         "access_log": True,
         "fault_injection": True,
+        "read_repair": False,
+        "hints": False,
     }
     flags = [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        + ("" if isinstance(value, bool) else f"={value}")
         for name, value in said.items()
     ]
     arguments = build_parser().parse_args(["cluster", "--data-dir", str(tmp_path), *flags])
