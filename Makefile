@@ -16,7 +16,7 @@ SECONDS ?= 60
 # More for a measurement: FLAGS="--nodes 3 --rounds 10".
 FLAGS ?=
 
-.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff bench-trees bench-exchange check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench bench-floor bench-handoff bench-trees bench-exchange check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
@@ -26,6 +26,8 @@ help:
 	@echo "             SEED=7 runs that one, PLAN=shrunk-7.json the plan in a file"
 	@echo "make sim-shrink SEED=7    the least of a seed (or PLAN=) that still fails"
 	@echo "make sim-planted          does the simulator find the bugs that are planted to try it?"
+	@echo "make bench   how stale is it? a few minutes of everything: controls, a grid against its prediction,"
+	@echo "             faults, a report to open, in .dynamo-bench; elsewhere with FLAGS='--out DIR'"
 	@echo "make bench-floor          requests a second of the store and of the floor, the least that any"
 	@echo "             quorum store does, interleaved; some minutes, or FLAGS=--quick"
 	@echo "make bench-handoff        hints a second to a node that returns, and what its clients feel;"
@@ -69,6 +71,9 @@ sim-shrink: $(STAMP)
 
 sim-planted: $(STAMP)
 	@$(BIN)/python -m dynamo.sim planted
+
+bench: $(STAMP)
+	@$(BIN)/python -m bench short $(FLAGS)
 
 bench-floor: $(STAMP)
 	@$(BIN)/python -m bench floor $(FLAGS)

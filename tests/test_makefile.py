@@ -82,6 +82,12 @@ def test_a_measurement_is_told_what_make_is_told(arguments: tuple[str, ...], com
     assert shlex.split(line) == [".venv/bin/python", "-m", "bench", *shlex.split(command)]
 
 
+def test_what_make_bench_leaves_is_ignored() -> None:
+    (line,) = (one for one in make("-n", "bench").splitlines() if "-m bench" in one)
+    assert shlex.split(line) == [".venv/bin/python", "-m", "bench", "short"]
+    assert "/.dynamo-bench/" in ("/" + line for line in (ROOT / ".gitignore").read_text().split())
+
+
 def test_help_tells_of_every_target_and_every_variable() -> None:
     makefile, told = (ROOT / "Makefile").read_text(), make("help")
     (targets,) = re.findall(r"^\.PHONY: help (.*)$", makefile, re.MULTILINE)
