@@ -26,7 +26,7 @@ from bench.staleness.latencies import latencies
 from bench.staleness.lost import lost_writes
 from bench.staleness.pairs import consistent_prefix, pair_guarantees
 from bench.staleness.phi import agreements
-from bench.staleness.regular import aborted_reads, stale_reads
+from bench.staleness.regular import aborted_reads, stale_reads, unacknowledged_reads
 from bench.staleness.sessions import session_guarantees
 from bench.staleness.set_full import set_full, sets_of
 from bench.staleness.timeline import timeline
@@ -77,6 +77,7 @@ def analyse(
         events=tuple(history.events),
         health=health(manifest, history.operations),
         foreign_reads=_foreign(history),
+        unacknowledged_reads=unacknowledged_reads(looked),
     )
     judged = judge(expectations(manifest), analysis)
     return msgspec.structs.replace(analysis, judged=judged)

@@ -42,6 +42,7 @@ def figures(analysis: Analysis) -> list[Figure]:
         *_availability(analysis),
         *(figure for curve in analysis.curves for figure in _curve(curve)),
         *_checks(analysis),
+        *_unacknowledged(analysis),
         *_staleness(analysis),
         *_zones(analysis),
         *_set_full(analysis),
@@ -108,6 +109,11 @@ def _checks(analysis: Analysis) -> Iterator[Figure]:
         yield _share(f"{check.name}: violations", check.violations)
         if check.keys.of:
             yield _share(f"{check.name}: keys violating", check.keys)
+
+
+def _unacknowledged(analysis: Analysis) -> Iterator[Figure]:
+    if analysis.unacknowledged_reads is not None and analysis.unacknowledged_reads.of:
+        yield _share("reads of unacknowledged writes", analysis.unacknowledged_reads)
 
 
 def _staleness(analysis: Analysis) -> Iterator[Figure]:

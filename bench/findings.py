@@ -260,3 +260,5 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     judged: tuple[Judged, ...] = ()
     #: Reads that returned values which no write of this history had written.
     foreign_reads: int = 0
+    #: Reads that returned a write which had ended without an acknowledgement before they began.
+    unacknowledged_reads: Rate | None = None

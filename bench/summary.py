@@ -70,6 +70,11 @@ def print_summary(analysis: Analysis, console: Console) -> None:
         if table.row_count:
             console.print()
             console.print(table)
+    late = analysis.unacknowledged_reads
+    if late is not None and late.count:
+        console.print(
+            f"{of(late)} reads returned a write that had not been acknowledged before they began"
+        )
     if analysis.foreign_reads:
         console.print(
             f"{count(analysis.foreign_reads)} reads returned what this run had not written"

@@ -15,6 +15,7 @@ Figures (shares are 0..1, times milliseconds):
                                         writes, writes follow reads, consistent prefix, lost
                                         acknowledged writes, aborted reads
     NAME share                          its violations / opportunities
+    unacknowledged reads                reads of writes that had missed their w; a number
     delta ms, gamma ms                  the greatest of any key
     lost elements, stale elements       of sets; a number
     window 50, window 99, window max    inconsistency window from the client's commit
@@ -277,6 +278,13 @@ def _agrees(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
     return Figure(passed / len(agreed), told)
 
 
+def _unacknowledged(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
+    found = analysis.unacknowledged_reads
+    if found is None or not found.of:
+        return Figure(None, "no read returned anything")
+    return Figure(found.count, _told(found, "reads"))
+
+
 _PLAIN: Final[Mapping[str, Reader]] = {
     "k=1": _not_behind,
     "k max": _most_behind,
@@ -297,6 +305,7 @@ _PLAIN: Final[Mapping[str, Reader]] = {
     "lag 99": lambda analysis, agreed: Figure(
         analysis.health.lag_ms_p99, f"{analysis.health.lag_ms_p99:.3f} ms"
     ),
+    "unacknowledged reads": _unacknowledged,
     "foreign reads": lambda analysis, agreed: Figure(
         analysis.foreign_reads, f"{analysis.foreign_reads} reads"
     ),

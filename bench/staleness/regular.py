@@ -10,10 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
-from bench.findings import Anomaly
+from bench.findings import Anomaly, Rate
 from bench.history import Op
 from bench.staleness.checks import Tally
 from bench.staleness.freshness import Looked
+from bench.staleness.intervals import rate
 from bench.staleness.keyed import NEVER, Key
 from bench.staleness.order import Judged
 
@@ -70,6 +71,20 @@ def aborted_reads(looked: Iterable[Looked], *, examples: int) -> Tally:
                     )
                 )
     return tally
+
+
+def unacknowledged_reads(looked: Iterable[Looked]) -> Rate:
+    """Reads that returned a write which had ended without an acknowledgement before they began, of reads
+    that returned any. Such a write missed its w and lives on, which nothing forbids."""
+    count = of = 0
+    for one in looked:
+        for read in one.key.reads:
+            if read.op.phase != "measure" or not read.seen:
+                continue
+            of += 1
+            writes = (one.key.writes[place] for place in read.seen)
+            count += any(w.outcome == "unknown" and w.end < read.op.start for w in writes)
+    return rate(count, of)
 
 
 def _stale(kind: str, key: Key, judged: Judged) -> Anomaly:
