@@ -17,6 +17,7 @@ SECONDS ?= 60
 FLAGS ?=
 
 .PHONY: help run test sim sim-shrink sim-planted bench bench-floor bench-handoff bench-trees bench-exchange check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff bench-trees bench-exchange check-report check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
@@ -36,6 +37,8 @@ help:
 	@echo "             million records, or FLAGS='--keys 100000'"
 	@echo "make bench-exchange       what it takes to find d differences among a million keys, and to find"
 	@echo "             none; some minutes, or FLAGS='--keys 100000 --steady-seconds 20'"
+	@echo "make check-report         a report in a headless Chromium, without a network: is it whole? Of a"
+	@echo "             run in the simulator, or FLAGS=DIR; pictures with FLAGS='--screenshot DIR'"
 	@echo "make check   ruff, mypy --strict, the rules of the house, the count of the hot path"
 	@echo "make format  let ruff lay the code out"
 	@echo "make clean   take away .venv and what builds and checks leave; the data of make run stays"
@@ -85,6 +88,9 @@ bench-trees: $(STAMP)
 	@$(BIN)/python -m bench trees $(FLAGS)
 bench-exchange: $(STAMP)
 	@$(BIN)/python -m bench exchange $(FLAGS)
+
+check-report: $(STAMP)
+	@$(BIN)/python -m bench check-report $(FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -176,20 +176,20 @@ def _residuals(axes: Axes, bins: Sequence[Bin], predictions: Sequence[Prediction
 
 
 def _marks(axes: Axes, curve: Curve, left: float, right: float, *, small: bool) -> None:
-    """t_50, t_99, t_99.9: a line with its name at the foot, a band for its interval."""
+    """t_50, t_99, t_99.9: a line with its name, and its interval as a bar at the foot."""
     last = -1.0
-    for quantile in curve.quantiles:
-        t = quantile.t_ms
-        if quantile.p not in MARKED or t is None or not left <= t <= right:
+    found = [one for one in curve.quantiles if one.p in MARKED and one.t_ms is not None]
+    for number, quantile in enumerate(found):
+        t = quantile.t_ms or 0.0
+        if not left <= t <= right:
             continue
-        if quantile.low_ms is not None and quantile.high_ms is not None:
-            axes.axvspan(
-                max(quantile.low_ms, left),
-                min(quantile.high_ms, right),
-                color=MUTED,
-                alpha=0.14,
-                lw=0,
-            )
+        if quantile.low_ms is not None:
+            ends = (max(quantile.low_ms, left), min(quantile.high_ms or right, right))
+            height = 0.015 + 0.02 * number
+            axes.plot(
+                ends, (height, height), color=MUTED, linewidth=3, alpha=0.7, solid_capstyle="butt",
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
         axes.axvline(t, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
         place = float(np.log(t / left) / np.log(right / left))
         if place - last < (_APART * 2.4 if small else _APART):
@@ -197,6 +197,13 @@ def _marks(axes: Axes, curve: Curve, left: float, right: float, *, small: bool) 
         last = place
         axes.annotate(
             f"t{quantile.p * 100:g} = {milliseconds(t)}",
-            (t, 0), xycoords=("data", "axes fraction"), xytext=(3, 5), textcoords="offset points",
-            rotation=90, va="bottom", ha="left", color=INK, fontsize="small",
-        )  # fmt: skip
+            (t, 0.08),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            rotation=90,
+            va="bottom",
+            ha="left",
+            color=INK,
+            fontsize="small",
+        )

@@ -26,7 +26,7 @@ _LEAST: Final = 0.001
 
 def spectrum(latencies: Sequence[Latency]) -> Markup | None:
     """The chart, a panel a kind of operation; None where nothing was timed."""
-    drawn = [one for one in latencies if one.count and len(_points(one)) > 1]
+    drawn = [one for one in latencies if one.count and _has_shape(one)]
     kinds = list(dict.fromkeys(one.kind for one in drawn))
     if not kinds:
         return None
@@ -49,6 +49,12 @@ def spectrum(latencies: Sequence[Latency]) -> Markup | None:
         for one in drawn
     )
     return chart("spectrum", label, draw, wide=380, compact=70 + 225 * len(kinds))
+
+
+def _has_shape(latency: Latency) -> bool:
+    """Not of no time at all, as lag is in virtual time."""
+    points = _points(latency)
+    return len(points) > 1 and points[-1][1] > _LEAST
 
 
 def _points(latency: Latency) -> list[tuple[float, float]]:

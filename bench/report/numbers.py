@@ -30,14 +30,14 @@ def milliseconds(value: float | None) -> str:
 
 
 def designed(value: float) -> str:
-    """A time (ms) that someone has chosen, and so is exact: "50 µs", "2 ms", "5 s"."""
+    """A time (ms) that someone has chosen, mostly a round one: "50 µs", "2 ms", "5 s"."""
     size = abs(value)
     if size >= 1000:
-        text = f"{value / 1000:g}{SPACE}s"
+        text = f"{value / 1000:.4g}{SPACE}s" if size >= 1e6 else f"{value / 1000:.3g}{SPACE}s"
     elif size >= 1 or value == 0:
-        text = f"{value:g}{SPACE}ms"
+        text = f"{value:.3g}{SPACE}ms"
     else:
-        text = f"{round(value * 1000, 6):g}{SPACE}µs"
+        text = f"{value * 1000:.3g}{SPACE}µs"
     return text.replace("-", MINUS)
 
 

@@ -17,10 +17,10 @@ from markupsafe import Markup
 
 from bench.findings import Curve, Origin
 from bench.report import heat, numbers, verdict
-from bench.report.evidence import tell
+from bench.report.evidence import worst
 from bench.report.freshness_chart import AXES, freshness
 from bench.report.latency_chart import spectrum
-from bench.report.material import WORST, Material, Predicted, about
+from bench.report.material import Material, Predicted, about
 from bench.report.small_charts import agreement, convergence, k_histogram
 from bench.report.time_chart import gamma, time_line
 
@@ -114,7 +114,7 @@ def _page(material: Material) -> dict[str, Any]:
         "gamma": gamma(analysis.zones.scores, analysis.events, begin) if analysis.zones else None,
         "agreement": agreement(analysis.agreements),
         "convergence": convergence(analysis.convergence),
-        "anomalies": [tell(one, material.operations, begin) for one in analysis.anomalies[:WORST]],
+        "anomalies": worst(analysis.anomalies, material.operations, begin),
         "commands": verdict.commands(material),
         "scenario_text": _pretty(manifest.scenario),
         "configuration_text": _pretty(manifest.configuration),

@@ -70,7 +70,7 @@ def _what_came(analysis: Analysis) -> str:
             cell = f"R={curve.r} W={curve.w}"
             share = percent(curve.fresh.share)
             parts.append(f"{share} of {curve.fresh.of:,} reads at {cell} were fresh")
-    found = [one for one in analysis.availability if one.ok.of]
+    found = [one for one in analysis.availability if one.ok.of and one.kind in ("read", "write")]
     if found:
         shares = " and ".join(f"{percent(one.ok.share)} of {one.kind}s" for one in found)
         parts.append(f"{shares} succeeded")
