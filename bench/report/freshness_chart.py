@@ -155,8 +155,10 @@ def _predicted(
 
 
 def _residuals(axes: Axes, bins: Sequence[Bin], predictions: Sequence[Prediction]) -> None:
-    """Measured less predicted; the grey bars are the intervals of what was measured."""
+    """Measured less predicted, of bins with enough reads; the grey bars are the intervals of what was
+    measured."""
     left, _ = _range(bins)
+    bins = [one for one in bins if one.fresh.of >= FEW] or bins
     at = np.array([_at(one, left) for one in bins])
     share = np.array([one.fresh.count / one.fresh.of for one in bins])
     low = np.array([one.fresh.low for one in bins])

@@ -37,7 +37,7 @@ class Heat(NamedTuple):
 
 
 def heat_maps(predictions: Sequence[Prediction], curves: Iterable[Curve]) -> list[Heat]:
-    """A table for each of the first times that all cells name; empty unless one predictor has more
+    """A table for each of some times that all cells name; empty unless one predictor has more
     than one cell. Of several predictors the one with most cells is shown, of equals the last."""
     groups: dict[tuple[object, ...], dict[tuple[int, int], Prediction]] = {}
     for one in predictions:
@@ -64,8 +64,15 @@ def heat_maps(predictions: Sequence[Prediction], curves: Iterable[Curve]) -> lis
                 for r in range(1, first.n + 1)
             ),
         )
-        for t in times[:TIMES_MAX]
+        for t in _spread(times)
     ]
+
+
+def _spread(times: Sequence[str]) -> list[str]:
+    """The first, and others as far apart as there are."""
+    if len(times) <= TIMES_MAX:
+        return list(times)
+    return [times[number * len(times) // TIMES_MAX] for number in range(TIMES_MAX)]
 
 
 def told(predictions: Sequence[Prediction]) -> str:
