@@ -54,13 +54,14 @@ def predict_run(
     wars: Sequence[Wars],
     seed: int,
 ) -> tuple[list[Compared], list[str]]:
-    """All that the scenario asks for, of each cell that was measured, and why some are not there."""
+    """All that the scenario asks for, of every (R, W), compared where it was measured; and why some are
+    not there."""
     compared: list[Compared] = []
     missing: list[str] = []
     measured = {(one.r, one.w): one for one in _of_commit(curves)}
     n = manifest.replicas
-    cells = tuple(sorted(cell for cell in measured if max(cell) <= n and min(cell) >= 1))
-    if not cells or not scenario.predict:
+    cells = tuple((r, w) for r in range(1, n + 1) for w in range(1, n + 1))
+    if not scenario.predict or not measured.keys() & set(cells):
         return [], []
     question = Question(n, cells, times(AT), TRIALS, seed)
     for kind in scenario.predict:
@@ -70,12 +71,16 @@ def predict_run(
             missing.append(f"{kind}: {error}")
             continue
         for one in found:
-            curve = measured[one.r, one.w]
-            agreement = agree(
-                curve,
-                one,
-                one_sided=_is_one_sided(scenario),
-                not_applicable=_why_not(scenario, manifest),
+            curve = measured.get((one.r, one.w))
+            agreement = (
+                None
+                if curve is None
+                else agree(
+                    curve,
+                    one,
+                    one_sided=_is_one_sided(scenario),
+                    not_applicable=_why_not(scenario, manifest),
+                )
             )
             compared.append(Compared(prediction=one, agreement=agreement))
     return compared, missing
