@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -17,9 +19,9 @@ import pytest
 from bench.faults import Fault, Slow
 from bench.history import Event, Line, Op, encode_line
 from bench.load.drive import Driven, drive
-from bench.scenario import Cluster, Load
+from bench.scenario import Cluster, Load, Scenario
 from bench.targets.protocol import Reply, Setup, TargetFailed
-from bench.targets.simulated import SimulatedTarget, VirtualClock, run_simulated
+from bench.targets.simulated import SimulatedTarget, VirtualClock, run_simulated, simulate
 from bench.workloads import make
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +43,7 @@ def run(
     seed: int = 1,
     cluster: Cluster = CLUSTER,
     load: Load = LOAD,
+    named: str = "t",
     **options: Any,
 ) -> Run:
     lines: list[Line] = []
@@ -50,7 +53,7 @@ def run(
             target,
             make(workload, options, n=cluster.n, nodes=cluster.nodes),
             load,
-            setup=Setup(run="t", n=cluster.n, properties=cluster.properties),
+            setup=Setup(run=named, n=cluster.n, properties=cluster.properties),
             clock=clock,
             sink=lines.append,
             seed=seed,
@@ -129,6 +132,10 @@ def test_another_process_gives_the_same_history() -> None:
         for hash_seed in ("1", "2")
     }
     assert digests == {run("session", *PARTITION, *PAUSE, seed=3).digest + "\n"}
+
+
+def test_what_a_run_is_called_changes_nothing() -> None:
+    assert run("session", named="a run of today").digest == run("session").digest
 
 
 # What it measures -------------------------------------------------------------------------------
@@ -256,6 +263,29 @@ def test_faults_that_overlap_end_when_the_last_does() -> None:
         return states
 
     assert on_a_cluster(scene) == ["paused", "paused", "paused", "up"]
+
+
+def test_a_scenario_is_carried_out_by_its_seed_and_cut_short_by_a_signal() -> None:
+    async def body(target: SimulatedTarget, clock: VirtualClock) -> str:
+        assert len(target.nodes) == 5
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await clock.sleep_until(clock.now() + 10_000_000_000)
+        except asyncio.CancelledError:
+            return f"ended at {clock.now()}"
+        return "not cancelled"
+
+    scenario = Scenario(
+        name="x",
+        told="",
+        targets=("sim",),
+        workload="session",
+        cluster=Cluster(nodes=5),
+        seed=7,
+    )
+    before = signal.getsignal(signal.SIGINT)
+    assert simulate(scenario, body).startswith("ended at ")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # What single requests say -----------------------------------------------------------------------
