@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from bench.scenario import Cluster
 from bench.targets.protocol import TargetFailed
-from dynamo.config import COUNT_MAX, EXCHANGE_INTERVAL_DEFAULT, NodeConfig
+from dynamo.config import COUNT_MAX, EXCHANGE_INTERVAL_DEFAULT
 from dynamo.errors import InvalidArgument
-from dynamo.properties import BucketProperties
-from dynamo.property_schema import NOTHING, effective, read_properties
+from dynamo.property_schema import read_properties
 from dynamo.sim.upkeep import Upkeep
 
 NODES_MAX: Final = 26
@@ -58,18 +55,13 @@ def changes_of(cluster: Cluster) -> dict[str, Any]:
         changes[field] = int(text)
         if field == "exchange_interval":
             changes["exchange_interval_remote"] = changes[field]
-    known = {field.name for field in msgspec.structs.fields(NodeConfig)}
-    for asked, field in ((cluster.repair, "read_repair"), (cluster.hints, "hints")):
-        if not asked:
-            if field not in known:
-                raise TargetFailed(f"the store cannot do without {field.replace('_', ' ')}")
-            changes[field] = False
+    changes["read_repair"], changes["hints"] = cluster.repair, cluster.hints
     return changes
 
 
-def properties_of(given: Mapping[str, object], n: int) -> BucketProperties:
-    """Of a bucket. Raises TargetFailed for what is none, or another n_val."""
+def check_properties(given: Mapping[str, object], n: int) -> None:
+    """Raises TargetFailed for what is no property of a bucket, or another n_val."""
     try:
-        return effective(read_properties(given, n), NOTHING)
+        read_properties(given, n)
     except InvalidArgument as error:
         raise TargetFailed(f"properties: {error.message}") from None

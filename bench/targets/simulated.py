@@ -21,17 +21,15 @@ from bench.faults import VERBS, Fault
 from bench.history import Outcome
 from bench.scenario import Cluster as Asked
 from bench.scenario import Scenario
+from bench.targets.http import are_equal
 from bench.targets.protocol import FOREIGN, Capabilities, Reply, Setup, TargetFailed
 from bench.targets.sim_delays import Delays
 from bench.targets.sim_faults import SimulatedFaults
-from bench.targets.sim_own_copy import read_own
-from bench.targets.sim_settings import changes_of, names_of, properties_of, upkeep_of
+from bench.targets.sim_settings import changes_of, check_properties, names_of, upkeep_of
 from bench.targets.value import decode_value, encode_value
-from dynamo.errors import DynamoError, StorageCorrupt
-from dynamo.record import Record, Sibling
+from dynamo.errors import DynamoError
+from dynamo.record import Sibling
 from dynamo.requests import ReadOptions, Stamps, WriteOptions
-from dynamo.resolve import view
-from dynamo.services import NodeServices
 from dynamo.sim.chance import stream
 from dynamo.sim.cluster import BUCKET, BUCKET_TYPE, Cluster
 from dynamo.sim.loop import Deadlock, Livelock, SimLoop, run_virtual
@@ -113,7 +111,6 @@ class SimulatedTarget:
         self._client_chance = stream(seed, "bench clients")
         self._setup = Setup(run="", n=asked.n)
         self._setups = 0
-        self._lww = False
         self._turn = 0
 
     @property
@@ -151,7 +148,7 @@ class SimulatedTarget:
         """The run's bucket has these properties, through the store's own way. Raises TargetFailed."""
         if setup.n != self.cluster.replicas:
             raise TargetFailed(f"n = {setup.n}, and the cluster has {self.cluster.replicas}")
-        self._lww = properties_of(setup.properties, setup.n).conflict == "lww"
+        check_properties(setup.properties, setup.n)
         # Not the run's own name, which may be of the hour: keys lie where their names say.
         self._setups += 1
         self._setup = msgspec.structs.replace(setup, run=f"run{self._setups}")
@@ -213,11 +210,13 @@ class SimulatedTarget:
         timeout: float = 10.0,
     ) -> Reply:
         """As `Target.read`; `replica`: straight from its own copy."""
-        if replica is not None:
-            return await self._read_replica(self.nodes[replica], self._key(key), timeout)
-        name, stamps = self._coordinator(coordinator), Stamps()
+        asked = coordinator if replica is None else replica
+        name, stamps = self._coordinator(asked), Stamps()
         options = ReadOptions(
-            r="default" if r is None else r, timeout_ms=_milliseconds(timeout), stamps=stamps
+            r="default" if r is None else r,
+            timeout_ms=_milliseconds(timeout),
+            stamps=stamps,
+            local=replica is not None,
         )
         work = self.cluster.read(name, self._key(key), options)
         try:
@@ -225,31 +224,6 @@ class SimulatedTarget:
         except (_Gone, DynamoError, TimeoutError) as error:
             return Reply("fail", name, why=_why(error))
         return self._reply(name, found.siblings, found.context, stamps)
-
-    async def _read_replica(self, name: str, key: bytes, timeout: float) -> Reply:
-        cluster, stamps = self.cluster, Stamps()
-        routing, plan = cluster.routing_key(key), cluster.plan(key)
-
-        async def own(services: NodeServices) -> Record:
-            begin = self._monotonic(name)
-            stamps.begin(name, begin)
-            record = await read_own(
-                services,
-                routing,
-                plan,
-                timeout_ms=_milliseconds(timeout),
-                deadline=begin + timeout,
-            )
-            stamps.committed = self._monotonic(name)
-            return record
-
-        try:
-            record = await self._ask(name, cluster.request(name, key, own), timeout)
-        except (_Gone, DynamoError, TimeoutError) as error:
-            return Reply("fail", name, why=_why(error))
-        clock = cluster.nodes[name].clock
-        now_ms = 0 if clock is None else clock.wall_ms()
-        return self._reply(name, view(record, now_ms, self._lww).siblings, b"", stamps)
 
     async def _ask(self, name: str, work: Coroutine[Any, Any, _T], timeout: float) -> _T:
         """What the request gives, there and back. Raises what it raises, _Gone if it certainly was not
@@ -323,19 +297,13 @@ class SimulatedTarget:
     # What nodes say ------------------------------------------------------------------------------
 
     async def trees_equal(self) -> bool | None:
-        """Whether all owners of each key have the same record: what trees are of."""
-        return not any(self._differs(key) for key in self.cluster.keys)
-
-    def _differs(self, key: bytes) -> bool:
-        cluster = self.cluster
-        owners = cluster.owners(key)
-        if not all(cluster.nodes[name].is_up for name in owners):
-            return True
-        try:
-            first, *others = (cluster.record(name, key) for name in owners)
-        except StorageCorrupt:
-            return True
-        return any(other != first for other in others)
+        """Whether all have the same in each partition, and no tree is being built; not while a node is
+        down or stands still, which could not say."""
+        found = [self.cluster.nodes[name] for name in self.nodes]
+        if not all(node.state == "up" for node in found):
+            return False
+        roots = [node.services.roots() for node in found if node.services is not None]
+        return are_equal([msgspec.to_builtins(one) for one in roots])
 
     async def wars(self) -> bytes | None:
         """What each node that is up has measured, as `GET /admin/wars` of it would say."""

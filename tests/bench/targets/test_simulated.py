@@ -330,6 +330,38 @@ def test_a_write_says_what_its_context_covers_and_siblings_stay_until_then() -> 
     assert last.elements == (1, 3)
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_reads_repair_unless_the_scenario_says_no(repair: bool) -> None:
+    async def scene(target: SimulatedTarget) -> tuple[int, ...]:
+        cut = Fault(do="partition", at=0, nodes=(2,))
+        await target.fault(cut)
+        await target.write("k", 7, coordinator=0)
+        await target.mend(cut)
+        await asyncio.sleep(1)
+        await target.cluster.ready()
+        await target.read("k", r=3, coordinator=0)
+        await asyncio.sleep(1)
+        return (await target.read("k", replica=2)).seen
+
+    asked = Cluster(repair=repair, hints=False, exchange=False)
+    assert on_a_cluster(scene, asked) == ((7,) if repair else ())
+
+
+def test_hints_bring_a_write_to_who_was_cut_off_unless_the_scenario_says_no() -> None:
+    async def scene(target: SimulatedTarget) -> tuple[int, ...]:
+        crash = Fault(do="crash", at=0, nodes=(2,))
+        await target.fault(crash)
+        await asyncio.sleep(5)
+        await target.write("k", 7, coordinator=0)
+        await target.mend(crash)
+        await asyncio.sleep(20)
+        return (await target.read("k", replica=2)).seen
+
+    nothing_else = Cluster(repair=False, exchange=False)
+    assert on_a_cluster(scene, nothing_else) == (7,)
+    assert on_a_cluster(scene, msgspec.structs.replace(nothing_else, hints=False)) == ()
+
+
 def test_properties_are_the_buckets() -> None:
     async def scene(target: SimulatedTarget) -> tuple[Reply, Reply]:
         await target.write("k", 1)
