@@ -17,6 +17,8 @@ from bench.findings import Quantile
 
 #: Shares that are asked for.
 SHARES: Final = (0.5, 0.9, 0.99, 0.999)
+#: Resamples look at no more groups of reads than about so many.
+GROUPS_MAX: Final = 2_000
 _LOW, _HIGH = 0.025, 0.975
 
 Floats = npt.NDArray[np.float64]
@@ -39,39 +41,55 @@ def first_times(
     if not len(samples.at):
         return tuple(Quantile(p=p, t_ms=None, low_ms=None, high_ms=None) for p in SHARES)
     order = np.argsort(samples.at, kind="stable")
-    sorted_ = Samples(samples.at[order], samples.fresh[order], samples.label[order])
+    at, fresh, label = samples.at[order], samples.fresh[order], samples.label[order]
     # Reads at one instant are one point: no share changes between them.
-    firsts = np.flatnonzero(np.r_[True, np.diff(sorted_.at) > 0])
-    instants = sorted_.at[firsts]
-    point = [_first(sorted_, firsts, instants, np.ones(len(order)), p) for p in SHARES]
-    drawn: list[list[float]] = [[] for _ in SHARES]
-    writes = int(samples.label.max()) + 1
+    firsts = np.flatnonzero(np.r_[True, np.diff(at) > 0])
+    exact = _groups(firsts, at)
+    point = _first(exact.at, *exact.sums(fresh, np.ones(len(at))))
+    coarse = _groups(firsts[:: 1 + len(firsts) // GROUPS_MAX], at)
+    drawn: list[Sequence[float]] = []
+    writes = int(label.max()) + 1
     for _ in range(resamples):
         times = np.bincount(generator.integers(0, writes, writes), minlength=writes)
-        weights = times[sorted_.label].astype(np.float64)
-        for number, p in enumerate(SHARES):
-            drawn[number].append(_first(sorted_, firsts, instants, weights, p))
+        drawn.append(_first(coarse.at, *coarse.sums(fresh, times[label].astype(np.float64))))
     return tuple(
         Quantile(
-            p=p, t_ms=_none(t), low_ms=_none(_at(found, _LOW)), high_ms=_none(_at(found, _HIGH))
+            p=p,
+            t_ms=_none(point[number]),
+            low_ms=_none(_at([one[number] for one in drawn], _LOW)),
+            high_ms=_none(_at([one[number] for one in drawn], _HIGH)),
         )
-        for p, t, found in zip(SHARES, point, drawn, strict=True)
+        for number, p in enumerate(SHARES)
     )
 
 
-def _first(
-    samples: Samples, firsts: npt.NDArray[Any], instants: Floats, weights: Floats, p: float
-) -> float:
-    """Infinite where no time was reached, or too few reads came after it to say so: of fewer than
-    1 / (1 - p) none need be stale."""
-    excess = np.add.reduceat(weights * (samples.fresh - p), firsts)
-    # Rounded: shares that are exactly p must tie whatever order they were added in.
-    sums = np.round(np.r_[0.0, np.cumsum(excess)], 6)
-    place = int(np.argmin(sums))
-    if place == len(instants):
-        return float("inf")
-    after = float(weights[firsts[place] :].sum())
-    return float(instants[place]) if after >= 1 / (1 - p) - 1e-6 else float("inf")
+class _Groups(NamedTuple):
+    """Reads, in the order of time, taken together: when each group begins, and where."""
+
+    at: Floats
+    firsts: Counts
+
+    def sums(self, fresh: Floats, weights: Floats) -> tuple[Floats, Floats]:
+        """Of each group the fresh reads and all of them, weighted."""
+        return np.add.reduceat(weights * fresh, self.firsts), np.add.reduceat(weights, self.firsts)
+
+
+def _groups(firsts: npt.NDArray[Any], at: Floats) -> _Groups:
+    return _Groups(at[firsts], firsts)
+
+
+def _first(at: Floats, fresh: Floats, reads: Floats) -> Sequence[float]:
+    """For each share; infinite where it was not reached, or too few reads came after to say so: of
+    fewer than 1 / (1 - p) none need be stale."""
+    fresh_before, reads_before = np.r_[0.0, np.cumsum(fresh)], np.r_[0.0, np.cumsum(reads)]
+    found = []
+    for p in SHARES:
+        # Rounded: shares that are exactly p must tie, and the first of them counts.
+        place = int(np.argmin(np.round(fresh_before - p * reads_before, 6)))
+        after = reads_before[-1] - reads_before[place]
+        reached = place < len(at) and after >= 1 / (1 - p) - 1e-6
+        found.append(float(at[place]) if reached else float("inf"))
+    return found
 
 
 def _at(found: Sequence[float], share: float) -> float:

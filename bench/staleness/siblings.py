@@ -1,21 +1,19 @@
 """Siblings: a version covers itself and what it descends from; blind writes are concurrent.
 
 A version descends from those its writer had seen (`Op.bases`), and from what these descend from. The
-closure is never built: frontiers are swept in the order of time, and questions walk down only
-as far as their answer is, newest first.
+closure is never built: frontiers are swept in the order of time, and questions walk only as far as
+their answer is, from both ends.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterable, Sequence
 
 from bench.staleness.keyed import NEVER, Key
 from bench.staleness.order import BEHIND_MAX, Asked, BudgetSpent, Judged
 
-_NEEDED, _COVERED = 1, 2
-#: So many wanted versions are compared with each version on the way; more are met one by one.
-_FEW = 8
+#: Of more than so many wanted versions all that is below what was seen is walked over.
+_MANY = 64
 
 
 class Siblings:
@@ -25,6 +23,7 @@ class Siblings:
         self._bases = key.bases
         self._steps_left = steps
         self._chains = _chains(key.bases)
+        self._children = _children(key.bases)
 
     def uncovered(self, seen: Collection[int], wanted: Iterable[int]) -> list[int]:
         """Those wanted from which nothing seen descends. Raises BudgetSpent."""
@@ -33,19 +32,49 @@ class Siblings:
             missing.pop(place, None)
         if not missing or not seen:
             return list(missing)
+        self._step(len(missing))
+        if len(missing) > _MANY:
+            return self._outside(seen, missing)
+        return [place for place in missing if not self._is_covered(place, seen)]
+
+    def _is_covered(self, wanted: int, seen: Collection[int]) -> bool:
+        """Whether something seen descends from it: walked from both ends at once, since either may be
+        a dead end: a version that was lost has no descendants, a stale one no way down to it."""
+        later = [place for place in seen if place > wanted]
+        chains = {self._chains[place]: place for place in sorted(later)}
+        if not later:
+            return False
+        highest = max(later)
+        up, down = [wanted], later
+        above, below = {wanted}, set(later)
+        while up and down:
+            self._step(1)
+            place = up.pop()
+            # The last on a chain that was seen descends from all that come before it there.
+            if chains.get(self._chains[place], -1) >= place:
+                return True
+            for child in self._children[place]:
+                if child <= highest and child not in above:
+                    above.add(child)
+                    up.append(child)
+            place = down.pop()
+            if self._chains[place] == self._chains[wanted] or place in above:
+                return True
+            for base in self._bases[place]:
+                if base >= wanted and base not in below:
+                    below.add(base)
+                    down.append(base)
+        return False
+
+    def _outside(self, seen: Collection[int], missing: dict[int, None]) -> list[int]:
+        """The same for very many: all that is below what was seen is walked over once."""
         lowest = min(missing)
         stack = [place for place in seen if place > lowest]
         visited = set(stack)
         while stack:
             place = stack.pop()
-            self._step()
-            if len(missing) > _FEW:
-                missing.pop(place, None)
-            else:
-                for found in [one for one in missing if self._on_one_chain(place, one)]:
-                    del missing[found]
-            if not missing:
-                return []
+            self._step(1)
+            missing.pop(place, None)
             for base in self._bases[place]:
                 if base >= lowest and base not in visited:
                     visited.add(base)
@@ -108,38 +137,22 @@ class Siblings:
         committed: Collection[int],
         stamps: Sequence[float],
     ) -> tuple[int, int]:
-        """Committed versions below `missing` and not below `seen`; as `git rev-list missing ^seen`.
-        Newest first, so that a version is met after all that descend from it."""
-        flags = dict.fromkeys(missing, _NEEDED)
-        pending = len(missing)
-        flags.update(dict.fromkeys(seen, _COVERED))
-        heap = [-place for place in flags]
-        heapq.heapify(heap)
+        """Committed versions that are, or that are below, `missing` and not below `seen`."""
         count, first = 0, missing[0]
-        while pending and count < BEHIND_MAX:
-            place = -heapq.heappop(heap)
-            self._step()
-            flag = flags.pop(place)
-            if flag == _NEEDED:
-                pending -= 1
-                if place in committed:
-                    count += 1
-                    first = min(first, place, key=stamps.__getitem__)
-            passed = _COVERED if flag & _COVERED else _NEEDED
-            for base in self._bases[place]:
-                before = flags.get(base, 0)
-                flags[base] = before | passed
-                if not before:
-                    heapq.heappush(heap, -base)
-                pending += (flags[base] == _NEEDED) - (before == _NEEDED)
+        stack, visited = list(missing), set(missing)
+        while stack and count < BEHIND_MAX:
+            place = stack.pop()
+            self._step(1)
+            if place in committed:
+                count += 1
+                first = min(first, place, key=stamps.__getitem__)
+            fresh = [base for base in self._bases[place] if base not in visited]
+            visited.update(fresh)
+            stack += self.uncovered(seen, fresh)
         return count, first
 
-    def _on_one_chain(self, place: int, wanted: int) -> bool:
-        """Enough to say that it descends from it, or is it; not needed."""
-        return place >= wanted and self._chains[place] == self._chains[wanted]
-
-    def _step(self) -> None:
-        self._steps_left -= 1
+    def _step(self, steps: int) -> None:
+        self._steps_left -= steps
         if self._steps_left < 0:
             raise BudgetSpent
 
@@ -186,3 +199,12 @@ def _chains(bases: Sequence[tuple[int, ...]]) -> list[int]:
         chains.append(chain)
         ends[chain] = place
     return chains
+
+
+def _children(bases: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Of each version those that replaced it."""
+    children: list[list[int]] = [[] for _ in bases]
+    for place, below in enumerate(bases):
+        for base in below:
+            children[base].append(place)
+    return children

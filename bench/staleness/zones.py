@@ -9,11 +9,15 @@ ICDCS 2014. Knows nothing of keys or versions; times in any unit.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+
+#: So few clusters are compared pair by pair: arrays would take longer.
+_FEW: Final = 16
 
 
 class Cluster(NamedTuple):
@@ -52,6 +56,11 @@ def is_atomic(clusters: Sequence[Cluster]) -> bool:
     if any(one.first_read_end < one.write_start for one in clusters):
         return False
     ordered = sorted(clusters, key=lambda one: one.first_end)
+    if len(ordered) <= _FEW:
+        return not any(
+            one.first_end < other.last_start and other.first_end < one.last_start
+            for one, other in itertools.combinations(ordered, 2)
+        )
     f = np.array([one.first_end for one in ordered])
     s = np.array([one.last_start for one in ordered])
     # Of a pair the one with the lesser f comes first; its partners are a run after it.
