@@ -39,9 +39,13 @@ def inject(cluster: ClusterProcess, node: int, *rules: dict[str, Any]) -> Reply:
 
 
 def seconds_of_put(cluster: ClusterProcess, key: str, query: str) -> float:
-    begun = time.monotonic()
-    assert cluster.put(0, key, b"v", query=query).status == 204
-    return time.monotonic() - begun
+    """At best: the machine may have something else to do."""
+    found = []
+    for _ in range(4):
+        begun = time.monotonic()
+        assert cluster.put(0, key, b"v", query=query).status == 204
+        found.append(time.monotonic() - begun)
+    return min(found)
 
 
 def metric(cluster: ClusterProcess, node: int, name: str) -> float:

@@ -13,7 +13,7 @@ from bench.faults import Fault, Slow
 from bench.scenario import Cluster
 from bench.targets.http import HttpTarget, parse_address
 from bench.targets.nodes import NodesTarget
-from bench.targets.protocol import Setup, TargetFailed
+from bench.targets.protocol import Capabilities, Setup, TargetFailed
 from dynamo.cli.supervisor import NodeProcess
 
 SETUP = Setup(run="t1", n=3, properties={"allow_mult": True})
@@ -36,8 +36,20 @@ async def test_reads_say_which_writes_they_saw(tmp_path: Path) -> None:
         both = await target.read("k", coordinator=2, r=2)
         assert (both.outcome, both.coordinator, sorted(both.seen)) == ("ok", "n3", [1, 2])
         await target.write("k", 3, context=both.context, w=3, elements=(7,))
+        before = time.monotonic_ns()
         last = await target.read("k", r=1)
+        assert before < last.began < last.committed < time.monotonic_ns()
         assert (last.seen, last.elements, last.foreign) == ((3,), (7,), 0)
+        assert target.capabilities == Capabilities(
+            verbs=("pause", "crash", "restart", "restore"),
+            directed=True,
+            stamps=True,
+            siblings=True,
+            contexts=True,
+            wars=True,
+            trees=True,
+        )
+        assert b'"node":"n1"' in (await target.wars() or b"")
         async with HttpTarget([f"http://{a}" for a in target.addresses]) as other:
             assert other.nodes == target.nodes
             await other.setup(Setup(run="t2", n=3, properties={"w": 1}))
@@ -103,7 +115,7 @@ async def test_messages_are_slow_and_cut_and_well_again(tmp_path: Path) -> None:
         async with asyncio.timeout(30):
             while not await target.trees_equal():
                 await asyncio.sleep(0.05)
-        assert (await target.read("c", coordinator=2, r=1)).seen == (5,)
+        assert (await target.read("c", replica=2)).seen == (5,)
         with pytest.raises(TargetFailed, match="not all"):
             await target.fault(Fault(do="partition", at=0.0, nodes=(0, 1, 2)))
         with pytest.raises(TargetFailed, match="no node 7"):
@@ -117,9 +129,13 @@ async def test_messages_are_slow_and_cut_and_well_again(tmp_path: Path) -> None:
 
 
 async def seconds_of_write(target: NodesTarget, key: str, version: int) -> float:
-    begun = time.monotonic()
-    assert (await target.write(key, version, coordinator=0, w=2)).outcome == "ok"
-    return time.monotonic() - begun
+    """At best: the machine may have something else to do."""
+    found = []
+    for _ in range(4):
+        begun = time.monotonic()
+        assert (await target.write(key, version, coordinator=0, w=2)).outcome == "ok"
+        found.append(time.monotonic() - begun)
+    return min(found)
 
 
 async def test_who_is_cancelled_leaves_nothing(tmp_path: Path) -> None:

@@ -276,14 +276,18 @@ async def test_requests_without_an_end_are_forgotten(monkeypatch: pytest.MonkeyP
 
 
 async def test_delays_are_those_that_were_asked_for_to_a_fraction_of_a_millisecond() -> None:
-    """Half of the round trips are late by less than a millisecond more than was drawn, of which the
-    round trip itself takes its part."""
+    """Half of the round trips take less than half a millisecond more than was drawn, beyond what they
+    take anyway; in one of several tries, as the machine may have something else to do."""
+    chance = random.Random(5)
+    medians: list[float] = []
     async with pair() as (a, _, _):
-        bare = sorted([(await asked(a, fetch()))[1] for _ in range(100)])[50]
-        chance = random.Random(5)
-        over = []
-        for _ in range(200):
-            drawn = chance.expovariate(0.5)
-            inject(a, late("R", drawn))
-            over.append((await asked(a, fetch()))[1] - drawn - bare)
-        assert sorted(over)[100] < 1.0
+        while len(medians) < 20 and not any(median < 0.5 for median in medians):
+            inject(a)
+            bare = sorted([(await asked(a, fetch()))[1] for _ in range(40)])[20]
+            over = []
+            for _ in range(40):
+                drawn = chance.expovariate(0.5)
+                inject(a, late("R", drawn))
+                over.append((await asked(a, fetch()))[1] - drawn - bare)
+            medians.append(sorted(over)[20])
+    assert min(medians) < 0.5, medians
