@@ -27,6 +27,7 @@ from dynamo.clock import SystemClock
 from dynamo.cluster.topology import Known, Topology
 from dynamo.cluster_file import ClusterFile
 from dynamo.commit import GroupCommit
+from dynamo.config import MEASURE_ONE_IN_DEFAULT
 from dynamo.context import ContextSealer
 from dynamo.coordinator import Coordinator
 from dynamo.leaf import LeafHasher
@@ -39,7 +40,6 @@ from dynamo.rpc.messages import Fetch, Mint, Store
 from dynamo.rpc.peers import PeerTransport
 from dynamo.store.memory import MemoryStorage
 from dynamo.version import incarnation_bytes
-from dynamo.wars import SAMPLED
 from ring.member import Member
 
 FILE: Final = Path(__file__).with_suffix(".json")
@@ -159,7 +159,7 @@ class Counter:
 
 async def count(
     make_hasher: Callable[[bytes], LeafHasher] = LeafHasher,
-    sampled: int = SAMPLED,
+    sampled: int = MEASURE_ONE_IN_DEFAULT,
 ) -> dict[str, dict[str, float]]:
     """Calls and blocks a request, of all three nodes together, for each kind of request.
 

@@ -38,6 +38,7 @@ EXCHANGE_DEADLINE_DEFAULT: Final = 10
 EXCHANGE_KEYS_DEFAULT: Final = 20_000
 EXCHANGE_RATE_DEFAULT: Final = 16 << 20
 REAP_AFTER_DEFAULT: Final = 60
+MEASURE_ONE_IN_DEFAULT: Final = 32
 REQUESTS_DEFAULT: Final = 1024
 REQUEST_BYTES_DEFAULT: Final = 64 << 20
 COUNT_MAX: Final = 1_000_000_000
@@ -91,6 +92,7 @@ class Settings(
     fault_injection: bool | None = None
     read_repair: bool | None = None
     hints: bool | None = None
+    measure_one_in: int | None = None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     clients, carried out at once. `fault_injection`: delays and cuts of its messages can be asked for.
     `read_repair`: reads repair replicas that are behind; without it only where a client waits for that.
     `hints`: writes are kept for members that are down or miss them, and are handed over.
+    `measure_one_in`: of so many reads, and of so many writes, one is measured.
     """
 
     node_id: str
@@ -147,6 +150,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     fault_injection: bool = False
     read_repair: bool = True
     hints: bool = True
+    measure_one_in: int = MEASURE_ONE_IN_DEFAULT
 
 
 def parse_settings(text: str) -> Settings:
@@ -242,6 +246,9 @@ def build_config(settings: Settings, cluster: ClusterFile | None) -> NodeConfig:
         fault_injection=bool(settings.fault_injection),
         read_repair=settings.read_repair is not False,
         hints=settings.hints is not False,
+        measure_one_in=_count(
+            "measure-one-in", settings.measure_one_in, MEASURE_ONE_IN_DEFAULT, lowest=1
+        ),
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from dynamo.answers import Answers
 from dynamo.cluster_file import DEFAULT_CLASS
+from dynamo.config import MEASURE_ONE_IN_DEFAULT
 from dynamo.context import STAMPED, ContextSealer, stamp_of
 from dynamo.errors import (
     InvalidArgument,
@@ -72,7 +73,7 @@ from dynamo.resolve import holds
 from dynamo.rpc.messages import Mint
 from dynamo.stand_ins import standing
 from dynamo.version import Vector, descends
-from dynamo.wars import SAMPLED, Wars
+from dynamo.wars import Wars
 from ring.preference import Plan, Planner
 from ring.ring import ReplicationClass, Ring
 
@@ -107,9 +108,9 @@ class Coordinator:
         opinions: Opinions = ALL_WELL,
         flights: Flights | None = None,
         chance: random.Random,
-        sampled: int = SAMPLED,
         read_repair: bool = True,
         hints: bool = True,
+        sampled: int = MEASURE_ONE_IN_DEFAULT,
     ) -> None:
         """`value_bytes_max`: largest value accepted, at most 8 MiB. `heard`: gets the last synced write
         number that each node has acknowledged with. `properties`: of a bucket, for each request.

@@ -309,6 +309,7 @@ class NodeServices:
             chance=world.sampling,
             read_repair=config.read_repair,
             hints=config.hints,
+            sampled=config.measure_one_in,
         )
         self._listing = Listing(
             node_id=config.node_id,

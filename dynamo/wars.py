@@ -14,12 +14,11 @@ from collections.abc import Collection
 from typing import Final
 
 from dynamo.clock_bounds import ClockBounds
+from dynamo.config import MEASURE_ONE_IN_DEFAULT
 from dynamo.metrics import Metrics
 from dynamo.reservoir import Objects, Pairs, Window
 from dynamo.wars_status import WarsLegs, WarsRead, WarsStatus, WarsWrite
 
-#: One read in so many is measured, and one write.
-SAMPLED: Final = 32
 #: Seconds that samples are of, at most; between half of it and all of it.
 WINDOW: Final = 600.0
 #: Samples of one replica's writes, of its reads, of whole writes and of whole reads.
@@ -65,7 +64,7 @@ class Wars:
         chance: random.Random,
         now: float,
         metrics: Metrics,
-        sampled: int = SAMPLED,
+        sampled: int = MEASURE_ONE_IN_DEFAULT,
     ) -> None:
         """`now`: monotonic seconds. `sampled`: one operation in so many is measured."""
         self._node = node_id

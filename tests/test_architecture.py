@@ -35,13 +35,13 @@ RANKS = """
     errors memo metrics counters latency status hybrid_clock believed_time tail cluster.phi pace flights
     reservoir clock_bounds wars_status
     varint keys strict_toml cursor lane cluster.view hint_keys
-    version agreement wars
+    version agreement
     rpc.fields
     rpc.exchange_messages rpc.reap_messages
     record stored context rpc.messages cluster.rumour handoff_status
     leaf earlier resolve requests ports cluster_file liveness listing_pages seen known_records
     stamped quorum config readiness properties patience last_write retry_budget
-    property_schema tail stand_ins telling queues
+    wars property_schema tail stand_ins telling queues
     property_table hedging write_tally read_tally read_repair write_refusals
     body_requests absences answers
 

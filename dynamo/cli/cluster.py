@@ -79,6 +79,7 @@ def add_commands(commands: Commands) -> None:
     add("--exchange-rate", metavar="BYTES", help="as `dynamo serve`")
     add("--exchange-window", metavar="HH:MM-HH:MM", help="as `dynamo serve`")
     add("--reap-after", metavar="SECONDS", help="as `dynamo serve`")
+    add("--measure-one-in", metavar="N", help="as `dynamo serve`")
     add("--requests-max", metavar="N", help="as `dynamo serve`")
     add("--request-bytes-max", metavar="BYTES", help="as `dynamo serve`")
     add("--log-level", choices=LOG_LEVELS, default="info", help="(default: info)")
@@ -165,6 +166,7 @@ def plan_nodes(
             ("--exchange-rate", arguments.exchange_rate),
             ("--exchange-window", arguments.exchange_window),
             ("--reap-after", arguments.reap_after),
+            ("--measure-one-in", arguments.measure_one_in),
             ("--requests-max", arguments.requests_max),
             ("--request-bytes-max", arguments.request_bytes_max),
             ("--log-level", arguments.log_level),

@@ -142,6 +142,12 @@ def add_commands(commands: Commands) -> None:
         help="log a line for every request (default: no)",
     )
     add(
+        "--measure-one-in",
+        type=int,
+        metavar="N",
+        help="of N reads, and of N writes, measure one for /admin/wars (default: 32)",
+    )
+    add(
         "--fault-injection",
         action=argparse.BooleanOptionalAction,
         help="let /admin/faults delay this node's messages and cut it off: for tests (default: no)",

@@ -113,3 +113,15 @@ def test_a_local_read_shows_one_copy_and_heals_nobody() -> None:
         assert refused.status == 421
         assert refused.json()["code"] == "not_an_owner"
         assert refused.json()["owners"] == {"default": owners}
+
+
+def test_a_node_may_be_told_to_measure_all() -> None:
+    with ClusterProcess(extra_args=("--measure-one-in", "1")) as cluster:
+        wait_connected(cluster)
+        for number in range(10):
+            assert cluster.put(0, f"k{number}", b"v", query="w=3").status == 204
+            assert cluster.get(0, f"k{number}", query="r=3").status == 200
+        found = wars(cluster, 0)
+        assert found.sampled == 1
+        assert [len(found.writes), len(found.reads)] == [10, 10]
+        assert [found.peers["n2"].writes, found.peers["n2"].reads] == [10, 10]

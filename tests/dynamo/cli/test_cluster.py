@@ -291,6 +291,7 @@ def test_what_serve_takes_and_cluster_too_is_passed_on(tmp_path: Path) -> None:
         "exchange_rate": "7MiB",
         "exchange_window": "22:00-06:00",
         "reap_after": 10,
+        "measure_one_in": 4,
         "requests_max": 5,
         "request_bytes_max": "6MiB",
         "log_level": "warning",
