@@ -23,6 +23,7 @@ from dynamo.read_operation import ReadOperation
 from dynamo.read_tally import ReadTally
 from dynamo.record import EMPTY, VALUE, Record, encode_record, mint, record_digest
 from dynamo.rpc.messages import Body, Digest, Fetch
+from dynamo.stale_reads import StaleReads
 from dynamo.version import birth_bytes, incarnation_bytes
 
 BIRTH = birth_bytes(incarnation_bytes(1, b"12345678"), 1)
@@ -101,6 +102,7 @@ class _World:
         first = int(self._spread.body[0])
         nodes = [NAMES[i] for i in (first, *(i for i in range(n) if i != first))]
         world: Any = self
+        metrics = Metrics()
         ReadOperation(
             fetch=Fetch(b"key", 0, 0, 1, 10**9, True),
             nodes=nodes,
@@ -108,12 +110,13 @@ class _World:
             holders_needed=0,
             transport=world,
             clock=world,
-            metrics=Metrics(),
+            metrics=metrics,
             repair=world,
             deadline=1e6,
             done=done,
             known=KnownRecords(own="a"),
             hedger=world,
+            stale=StaleReads(clock=world, metrics=metrics),
         ).start()
         while not done.done():
             self._now, _, deliver = heapq.heappop(self._queue)
