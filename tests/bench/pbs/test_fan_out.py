@@ -66,6 +66,9 @@ class _World:
         self._number = itertools.count()
         self._asked: set[str] = set()
 
+    def wall_ms(self) -> int:
+        return 0
+
     def monotonic(self) -> float:
         return self._now
 
