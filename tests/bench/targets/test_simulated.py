@@ -333,12 +333,12 @@ def test_a_write_says_what_its_context_covers_and_siblings_stay_until_then() -> 
 @pytest.mark.parametrize("repair", [True, False])
 def test_reads_repair_unless_the_scenario_says_no(repair: bool) -> None:
     async def scene(target: SimulatedTarget) -> tuple[int, ...]:
-        cut = Fault(do="partition", at=0, nodes=(2,))
-        await target.fault(cut)
+        crash = Fault(do="crash", at=0, nodes=(2,))
+        await target.fault(crash)
         await target.write("k", 7, coordinator=0)
-        await target.mend(cut)
-        await asyncio.sleep(1)
+        await target.mend(crash)
         await target.cluster.ready()
+        assert (await target.read("k", replica=2)).seen == ()
         await target.read("k", r=3, coordinator=0)
         await asyncio.sleep(1)
         return (await target.read("k", replica=2)).seen
