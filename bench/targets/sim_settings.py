@@ -16,6 +16,7 @@ NODES_MAX: Final = 26
 #: Of `dynamo serve`, those that mean something here: each is a whole number.
 FLAGS: Final[Mapping[str, str]] = {
     "--hint-window": "hint_window",
+    "--measure-one-in": "measure_one_in",
     "--handoff-rate": "handoff_rate",
     "--exchange-interval": "exchange_interval",
     "--exchange-deadline": "exchange_deadline",
