@@ -24,10 +24,14 @@ from bench.summary import summary_csv
 
 
 def recompute(
-    directory: RunDirectory, *, seed: int | None = None, budget: Budget = DEFAULT
+    directory: RunDirectory,
+    *,
+    seed: int | None = None,
+    budget: Budget = DEFAULT,
+    report: bool = True,
 ) -> Analysis:
-    """Everything is in the directory, anew. `seed`: of what is drawn, None for the run's own. Raises
-    BadHistory, BadScenario, OSError."""
+    """Everything is in the directory, anew. `seed`: of what is drawn, None for the run's own. `report`:
+    draw the HTML file too, which takes longest. Raises BadHistory, BadScenario, OSError."""
     manifest = directory.manifest()
     scenario = scenario_of(manifest)
     seed = abs(manifest.seed) if seed is None else seed
@@ -50,7 +54,8 @@ def recompute(
     )
     directory.write_text(LATENCY, times.log())
     directory.write_text(SUMMARY, summary_csv(analysis))
-    directory.write_text(REPORT, rendered(directory.path))
+    if report:
+        directory.write_text(REPORT, rendered(directory.path))
     return analysis
 
 

@@ -45,19 +45,21 @@ def main(arguments: Sequence[str]) -> int:
                 parent=asked.data_dir,
             ),
             console,
+            report=not asked.no_report,
         )
 
 
-def run(asked: Asked, console: Console) -> int:
+def run(asked: Asked, console: Console, *, report: bool = True) -> int:
     """Measure, compute, print; its exit code. Raises as `measure` and `recompute`."""
     driven = measure(asked, live=sys.stdout)
     if driven.cut:
         console.print(f"cut short: what was seen until then is in {asked.out}, and void")
         return INTERRUPTED
     directory = RunDirectory.open(asked.out)
-    analysis = recompute(directory)
+    analysis = recompute(directory, report=report)
     print_summary(analysis, console)
-    console.print(f"report: {asked.out / REPORT}", soft_wrap=True, highlight=False)
+    if report:
+        console.print(f"report: {asked.out / REPORT}", soft_wrap=True, highlight=False)
     console.print(f"figures: {asked.out / ANALYSIS}", soft_wrap=True, highlight=False)
     return 0 if is_as_expected(driven, [one.verdict for one in analysis.judged]) else 1
 
@@ -116,5 +118,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="where the nodes keep their data meanwhile"
     )
+    parser.add_argument("--no-report", action="store_true", help="draw no report.html")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     return parser

@@ -47,7 +47,7 @@ def control(name: str, out: Path, asked: argparse.Namespace, console: Console) -
     driven = measure(Asked(scenario, target, out, force=asked.force), live=None)
     if driven.cut:
         return None
-    analysis = recompute(RunDirectory.open(out))
+    analysis = recompute(RunDirectory.open(out), report=asked.out is not None)
     for one in analysis.judged:
         console.print(f"  [{COLOURS[one.verdict]}]{one.verdict:8}[/]{one.expectation}: {one.told}")
     if driven.void:
