@@ -16,8 +16,7 @@ SECONDS ?= 60
 # More for a measurement: FLAGS="--nodes 3 --rounds 10".
 FLAGS ?=
 
-.PHONY: help run test sim sim-shrink sim-planted bench bench-floor bench-handoff bench-trees bench-exchange check format clean
-.PHONY: help run test sim sim-shrink sim-planted bench-floor bench-handoff bench-trees bench-exchange check-report check format clean
+.PHONY: help run test sim sim-shrink sim-planted bench bench-floor bench-handoff bench-trees bench-exchange check-report check format clean
 
 help:
 	@echo "make run     a cluster of three nodes on loopback, with REST on $(PORT) and up; others with"
