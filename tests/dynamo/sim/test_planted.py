@@ -46,7 +46,19 @@ def test_a_planted_bug_is_found_by_the_plan_that_found_it(name: str) -> None:
     plan = read_plan((PLANS / f"{name}.json").read_bytes())
     with planted(name):
         assert run_plan(plan).findings
-    assert run_plan(plan).findings == ()
+
+
+def _different_plans() -> list[str]:
+    """A bug that has each: many are found by the same plan, and a plan has one run without any."""
+    by_content = {
+        path.read_bytes(): path.stem for path in sorted(PLANS.glob("*.json"), reverse=True)
+    }
+    return sorted(by_content.values())
+
+
+@pytest.mark.parametrize("name", _different_plans())
+def test_without_the_bug_its_plan_finds_nothing(name: str) -> None:
+    assert run_plan(read_plan((PLANS / f"{name}.json").read_bytes())).findings == ()
 
 
 def _comes_out_as_written(name: str) -> bool:
