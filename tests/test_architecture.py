@@ -4,6 +4,7 @@ outside, one writer of storage. Each is held against the tree and shown to fire 
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -27,7 +28,13 @@ from house_rules import (
 )
 
 ROOT = Path(__file__).parents[1]
-MODULES = read_modules(ROOT)
+
+
+@functools.cache
+def modules() -> list[Module]:
+    """All of the tree. Read by the first test that asks, not by every process that collects tests."""
+    return read_modules(ROOT)
+
 
 #: The modules of `dynamo`, a line a rank, from the bottom up. A module imports lines above its own
 #: only: neither what is below it nor its neighbours.
@@ -193,12 +200,12 @@ def _is_one_of(name: str, places: Iterable[str], package: str = "") -> bool:
 
 
 def _lower() -> list[Module]:
-    return [one for one in MODULES if one.package in ("ring", "antientropy")]
+    return [one for one in modules() if one.package in ("ring", "antientropy")]
 
 
 def _services() -> list[Module]:
     """Modules of dynamo that are neither adapters nor assembly, and the pure ones of bench."""
-    return [one for one in MODULES if _is_bound(one.name)]
+    return [one for one in modules() if _is_bound(one.name)]
 
 
 def _is_bound(name: str) -> bool:
@@ -208,19 +215,19 @@ def _is_bound(name: str) -> bool:
 
 
 def _not_writers() -> list[Module]:
-    return [one for one in MODULES if not _is_one_of(one.name, WRITERS)]
+    return [one for one in modules() if not _is_one_of(one.name, WRITERS)]
 
 
 def test_imports_between_packages_point_down() -> None:
-    assert list(package_breaches(MODULES)) == []
+    assert list(package_breaches(modules())) == []
 
 
 def test_imports_inside_dynamo_point_down_its_ranks() -> None:
-    assert list(rank_breaches(MODULES, _ranks())) == []
+    assert list(rank_breaches(modules(), _ranks())) == []
 
 
 def test_no_module_imports_itself_over_others() -> None:
-    assert list(cycles(MODULES)) == []
+    assert list(cycles(modules())) == []
 
 
 def test_ring_and_antientropy_are_pure() -> None:
@@ -237,11 +244,11 @@ def test_the_replica_is_the_only_writer_of_storage() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     tests = [module(f"tests.{path.stem}", path.read_text()) for path in _test_files()]
-    assert list(undocumented([*MODULES, *tests])) == []
+    assert list(undocumented([*modules(), *tests])) == []
 
 
 def test_no_module_keeps_state() -> None:
-    assert list(global_statements(MODULES)) == []
+    assert list(global_statements(modules())) == []
 
 
 def test_tests_are_no_packages() -> None:
@@ -250,7 +257,7 @@ def test_tests_are_no_packages() -> None:
 
 
 def test_the_tree_is_really_read() -> None:
-    names = {one.name for one in MODULES}
+    names = {one.name for one in modules()}
     assert {"ring.ring", "antientropy.stale", "dynamo", "dynamo.node", "bench"} <= names
     assert len(_services()) > 20
     assert _is_bound("bench.staleness")
