@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from cluster_process import ClusterProcess
 from cluster_waits import wait_connected
 
@@ -57,6 +58,7 @@ def load(cluster: ClusterProcess, *nodes: int) -> Iterator[list[int]]:
             thread.join()
 
 
+@pytest.mark.long
 def test_a_stopped_process_is_found_down_while_requests_go_on_and_up_once_it_continues() -> None:
     with ClusterProcess() as cluster:
         wait_connected(cluster)
@@ -77,6 +79,7 @@ def test_a_stopped_process_is_found_down_while_requests_go_on_and_up_once_it_con
         assert cluster.get(2, "n0 key 1", query="r=3").body == b"v"
 
 
+@pytest.mark.long
 def test_a_process_that_pauses_300_ms_again_and_again_keeps_its_connections() -> None:
     with ClusterProcess() as cluster:
         wait_connected(cluster)
@@ -108,6 +111,7 @@ def test_a_killed_process_is_down_within_a_second() -> None:
         assert think(cluster, "up", "n1", 2)
 
 
+@pytest.mark.long
 def test_a_process_that_was_stopped_itself_convicts_nobody_on_waking() -> None:
     with ClusterProcess() as cluster:
         wait_connected(cluster)

@@ -162,6 +162,7 @@ def dynamo_hints(
     return code, told
 
 
+@pytest.mark.long
 def test_a_killed_node_is_no_error_to_clients_and_gets_all_that_it_missed(
     commanded: Commanded, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_node_that_returns_gets_what_it_missed_though_its_holder_was_killed_be
     assert capsys.readouterr().out.startswith("no hints")
 
 
+@pytest.mark.long
 def test_whoever_is_killed_in_mid_delivery_no_hint_is_lost(cluster: ClusterProcess) -> None:
     for victim in (TARGET, HOLDER, TARGET):
         if not cluster.is_running(TARGET):
