@@ -2,7 +2,7 @@
 puts what really came out into the scenarios, instead of comparing. Where Python is told to keep no
 bytecode, it keeps some outside of the clone while the tests run: they start hundreds of nodes and
 commands, and half of what each costs is to compile the same modules again. What takes long is begun
-first."""
+first, and there is one worker more than cores, since tests of processes mostly wait."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(kept.cleanup)
         del os.environ["PYTHONDONTWRITEBYTECODE"]
         os.environ["PYTHONPYCACHEPREFIX"] = kept.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
