@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,6 +119,18 @@ class Loader:
         self._thread.join()
 
 
+def assert_kept(cluster: ClusterProcess, acked: Mapping[str, bytes]) -> None:
+    """Each of these writes is there, or one that came after it."""
+    for index, (key, value) in enumerate(acked.items()):
+        reply = cluster.get(index % 3, key, headers={"Accept": "multipart/mixed"})
+        assert reply.status in (200, 300), (key, reply)
+        number = int(value.rpartition(b"=")[2])
+        # A later write of the same key may live on unacknowledged, in place of this one.
+        later = [int(v.rpartition(b"=")[2]) >= number for v in reply.siblings]
+        assert value in reply.siblings or any(later), (key, value, reply.siblings)
+
+
+@pytest.mark.long
 def test_what_was_acknowledged_survives_kill_9_of_all_nodes_again_and_again() -> None:
     with ClusterProcess() as cluster:
         acked: dict[str, bytes] = {}
@@ -127,18 +140,14 @@ def test_what_was_acknowledged_survives_kill_9_of_all_nodes_again_and_again() ->
             cluster.kill9_all()
             for loader in loaders:
                 loader.stop()
-                acked.update(loader.acked)
             for node in range(3):
                 cluster.start(node, ready=False)
             cluster.wait_ready()
             wait_connected(cluster)
-            for index, (key, value) in enumerate(acked.items()):
-                reply = cluster.get(index % 3, key, headers={"Accept": "multipart/mixed"})
-                assert reply.status in (200, 300), (key, reply)
-                number = int(value.rpartition(b"=")[2])
-                # A later write of the same key may live on unacknowledged, in place of this one.
-                later = [int(v.rpartition(b"=")[2]) >= number for v in reply.siblings]
-                assert value in reply.siblings or any(later), (key, value, reply.siblings)
+            new = {key: value for loader in loaders for key, value in loader.acked.items()}
+            assert_kept(cluster, new)
+            acked.update(new)
+        assert_kept(cluster, acked)  # nobody has written these keys since
         assert len(acked) > 100
         stats = cluster.stats(0)
         assert stats["start"] == 5
@@ -199,22 +208,33 @@ def test_a_node_with_an_old_copy_of_its_disk_is_found_out_and_refills(tmp_path: 
             assert cluster.get(2, f"new{number}", query="r=1").body == b"2"
 
 
-@pytest.mark.parametrize("blocking", ["async", "blocking"])
-def test_every_node_reads_what_any_node_wrote_while_one_is_frozen(blocking: str) -> None:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterProcess]:
+    """For tests that leave all its nodes up."""
     with ClusterProcess() as cluster:
-        cluster.pause(2)
-        try:
-            for number in range(20):
-                assert cluster.put(number % 2, f"k{number}", b"v").status == 204
-                found = cluster.get(1 - number % 2, f"k{number}", query=f"read_repair={blocking}")
-                assert found.body == b"v"
-            slow = cluster.put(0, "three", b"v", query="w=3&timeout=500")
-            assert slow.status == 503
-            assert slow.json()["received"] == 2
-        finally:
-            cluster.resume(2)
-        wait_connected(cluster)
-        assert cluster.get(2, "three", query="r=3").body == b"v"
+        yield cluster
+
+
+@pytest.mark.parametrize("blocking", ["async", "blocking"])
+def test_every_node_reads_what_any_node_wrote_while_one_is_frozen(
+    cluster: ClusterProcess, blocking: str
+) -> None:
+    last = f"{blocking} three"
+    wait_connected(cluster)
+    cluster.pause(2)
+    try:
+        for number in range(20):
+            key = f"{blocking} {number}"
+            assert cluster.put(number % 2, key, b"v").status == 204
+            found = cluster.get(1 - number % 2, key, query=f"read_repair={blocking}")
+            assert found.body == b"v"
+        slow = cluster.put(0, last, b"v", query="w=3&timeout=500")
+        assert slow.status == 503
+        assert slow.json()["received"] == 2
+    finally:
+        cluster.resume(2)
+    wait_connected(cluster)
+    assert cluster.get(2, last, query="r=3").body == b"v"
 
 
 def test_an_upload_that_does_not_end_keeps_no_node_from_stopping_by_itself() -> None:
