@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 
+import pytest
 from cluster_process import ClusterProcess
 from cluster_waits import wait_agreed, wait_connected, wait_stat
 from copies import Copies
@@ -49,6 +50,7 @@ def assert_alone_has_all(cluster: ClusterProcess, i: int, keys: Sequence[str]) -
     assert found == {key: (200, key.encode()) for key in keys}
 
 
+@pytest.mark.long
 def test_a_node_that_missed_ten_thousand_writes_has_them_all_with_no_read_and_no_hint() -> None:
     keys = [f"k{number:05}" for number in range(10_000)]
     with ClusterProcess(extra_args=ONLY_EXCHANGES) as cluster:
@@ -63,8 +65,9 @@ def test_a_node_that_missed_ten_thousand_writes_has_them_all_with_no_read_and_no
         assert_alone_has_all(cluster, 2, keys)
 
 
+@pytest.mark.long
 def test_a_partition_whose_data_is_gone_comes_back_and_then_all_is_quiet() -> None:
-    keys = [f"k{number:04}" for number in range(2_000)]
+    keys = [f"k{number:04}" for number in range(1_000)]
     with ClusterProcess(partitions=16, extra_args=ONLY_EXCHANGES) as cluster:
         wait_connected(cluster)
         write_all(cluster.addresses, keys, query="w=3")
@@ -90,6 +93,7 @@ def test_hash_trees_survive_a_clean_restart_and_are_built_anew_after_a_crash() -
         wait_stat(cluster, 0, "trees_rebuilt", 16)
 
 
+@pytest.mark.long
 def test_nodes_that_are_killed_again_and_again_in_mid_write_are_equal_with_no_read() -> None:
     chance = random.Random()
     with ClusterProcess(extra_args=ONLY_EXCHANGES) as cluster:
