@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
 from cluster_process import ClusterProcess
 from free_ports import HeldPorts
 
@@ -15,9 +16,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 VALUE_BYTES_MAX = 1 << 20
 
 
+@pytest.mark.long
 def test_the_standard_library_goes_in_and_out_byte_for_byte() -> None:
     root = Path(sysconfig.get_path("stdlib"))
-    left_out = {"site-packages", "__pycache__"}
+    left_out = {"site-packages", "__pycache__", "test"}
     files = [p for p in root.rglob("*") if p.is_file() and not left_out & set(p.parts)]
     too_large = {
         path.relative_to(root).as_posix() for path in files if path.stat().st_size > VALUE_BYTES_MAX
