@@ -33,7 +33,10 @@ def no_pauses() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_pauses")
-@pytest.mark.parametrize(("members", "seed"), [(1000, 0), (200, 1), (200, 2), (50, 3), (10, 4)])
+@pytest.mark.parametrize(
+    ("members", "seed"),
+    [pytest.param(1000, 0, marks=pytest.mark.long), (200, 1), (200, 2), (50, 3), (10, 4)],
+)
 def test_news_is_known_everywhere_within_twelve_rounds_at_twenty_kilobytes(
     members: int, seed: int
 ) -> None:
