@@ -13,7 +13,7 @@ from bench.staleness.keyed import NEVER, Key
 from bench.staleness.order import BEHIND_MAX, Asked, BudgetSpent, Judged
 
 #: Of more than so many wanted versions all that is below what was seen is walked over.
-_MANY = 64
+_MANY = 1_000
 
 
 class Siblings:
@@ -22,8 +22,8 @@ class Siblings:
     def __init__(self, key: Key, *, steps: int) -> None:
         self._bases = key.bases
         self._steps_left = steps
-        self._chains = _chains(key.bases)
         self._children = _children(key.bases)
+        self._chains = _chains(key.bases, self._children)
 
     def uncovered(self, seen: Collection[int], wanted: Iterable[int]) -> list[int]:
         """Those wanted from which nothing seen descends. Raises BudgetSpent."""
@@ -40,25 +40,30 @@ class Siblings:
     def _is_covered(self, wanted: int, seen: Collection[int]) -> bool:
         """Whether something seen descends from it: walked from both ends at once, since either may be
         a dead end: a version that was lost has no descendants, a stale one no way down to it."""
-        later = [place for place in seen if place > wanted]
-        chains = {self._chains[place]: place for place in sorted(later)}
-        if not later:
+        down = [place for place in seen if place > wanted]
+        if not down:
             return False
-        highest = max(later)
-        up, down = [wanted], later
-        above, below = {wanted}, set(later)
+        highest, up = max(down), [wanted]
+        above, below = {wanted}, set(down)
+        # Of each chain the first version reached from below, and the last one reached from above: the
+        # last descends from the first if it comes after it.
+        first = {self._chains[wanted]: wanted}
+        last = {self._chains[place]: place for place in sorted(down)}
         while up and down:
             self._step(1)
             place = up.pop()
-            # The last on a chain that was seen descends from all that come before it there.
-            if chains.get(self._chains[place], -1) >= place:
+            chain = self._chains[place]
+            first[chain] = min(place, first.get(chain, place))
+            if last.get(chain, -1) >= place:
                 return True
             for child in self._children[place]:
                 if child <= highest and child not in above:
                     above.add(child)
                     up.append(child)
             place = down.pop()
-            if self._chains[place] == self._chains[wanted] or place in above:
+            chain = self._chains[place]
+            last[chain] = max(place, last.get(chain, place))
+            if first.get(chain, highest + 1) <= place:
                 return True
             for base in self._bases[place]:
                 if base >= wanted and base not in below:
@@ -190,17 +195,6 @@ class _Frontier:
         return self._maximal.keys() - seen
 
 
-def _chains(bases: Sequence[tuple[int, ...]]) -> list[int]:
-    """Versions of one chain descend from each other; each prolongs the chain of a base that ends one."""
-    chains: list[int] = []
-    ends: dict[int, int] = {}
-    for place, below in enumerate(bases):
-        chain = next((chains[base] for base in below if ends.get(chains[base]) == base), place)
-        chains.append(chain)
-        ends[chain] = place
-    return chains
-
-
 def _children(bases: Sequence[tuple[int, ...]]) -> list[list[int]]:
     """Of each version those that replaced it."""
     children: list[list[int]] = [[] for _ in bases]
@@ -208,3 +202,19 @@ def _children(bases: Sequence[tuple[int, ...]]) -> list[list[int]]:
         for base in below:
             children[base].append(place)
     return children
+
+
+def _chains(bases: Sequence[tuple[int, ...]], children: Sequence[Sequence[int]]) -> list[int]:
+    """Of each version the chain it is on, called by its first: versions of one chain descend from each
+    other. Each is prolonged by the child from which most generations descend, so that no chain ends
+    in a version that was lost, and the oldest is the trunk which others soon join."""
+    heights = [0] * len(bases)
+    heirs = [-1] * len(bases)
+    for place in range(len(bases) - 1, -1, -1):
+        if children[place]:
+            heirs[place] = max(children[place], key=heights.__getitem__)
+            heights[place] = heights[heirs[place]] + 1
+    chains: list[int] = []
+    for place, below in enumerate(bases):
+        chains.append(min((chains[base] for base in below if heirs[base] == place), default=place))
+    return chains

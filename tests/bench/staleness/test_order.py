@@ -166,3 +166,20 @@ def test_beyond_its_budget_nothing_is_said() -> None:
     assert -1 in [one.behind for one in order.judge(key.ends, asked, strict=False)]
     with pytest.raises(BudgetSpent):
         order.uncovered((39, 38), (0, 1, 3))
+
+
+def test_versions_that_were_lost_make_no_later_read_walk_far() -> None:
+    """Every hundredth of 3,000 versions is lost: later reads miss it, and say so in few steps."""
+    made = Made()
+    newest = 0
+    for number in range(1, 3_001):
+        made.write(number, number, number + 0.1, bases=(newest,) if newest else ())
+        if number % 100:
+            newest = number
+        made.read(newest, number + 0.2, number + 0.3)
+    key = take_apart(manifest(), made.lines).keys["k"]
+    order = Siblings(key, steps=500_000)
+    asked = [Asked(read.op.start, read) for read in key.reads]
+    assert [one.behind for one in order.judge(key.ends, asked, strict=False)] == [
+        number // 100 for number in range(1, 3_001)
+    ]
