@@ -17,7 +17,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from bench.findings import Analysis
-from bench.history import BadHistory, Line, Manifest, decode_manifest, encode_manifest
+from bench.history import (
+    BadHistory,
+    Event,
+    Line,
+    Manifest,
+    Op,
+    decode_manifest,
+    encode_manifest,
+)
 from bench.history_file import HistoryReader, HistoryWriter
 from bench.pbs.prediction import Prediction, Wars
 
@@ -35,6 +43,8 @@ NAMES: Final = (
     *(MANIFEST, HISTORY, LATENCY, LIVE, WARS),
     *(PREDICTIONS, ANALYSIS, SUMMARY, REPORT),
 )
+#: After the name of one that is being written; what is ended from outside leaves it behind.
+PART: Final = ".part"
 
 _T = TypeVar("_T")
 
@@ -69,8 +79,8 @@ class RunDirectory:
         there = sorted(entry.name for entry in path.iterdir())
         if not there:
             return directory
-        strange = [name for name in there if name not in NAMES]
-        if strange or not ({MANIFEST, HISTORY} & set(there)):
+        strange = [name for name in there if name.removesuffix(PART) not in NAMES]
+        if strange or not ({MANIFEST, MANIFEST + PART, HISTORY} & set(there)):
             raise BadDirectory(f"{path} is neither empty nor a run: it has {(strange or there)[0]}")
         if not force:
             raise BadDirectory(f"{path} has a run already; --force writes over it")
@@ -98,12 +108,21 @@ class RunDirectory:
         return decode_manifest((self.path / MANIFEST).read_bytes())
 
     def lines(self) -> Iterator[Line]:
-        """The history; see `HistoryReader.lines`. Raises BadHistory, OSError."""
+        """The history; see `HistoryReader.lines`. A file may also end where a piece of it does: then
+        there are fewer operations than the manifest counts, and that is said in the same way. Raises
+        BadHistory, OSError."""
         if not self.has(HISTORY):
             raise BadHistory(f"{self.path} has no {HISTORY}")
         reader = HistoryReader(self.path / HISTORY)
-        yield from reader.lines()
+        operations, last = 0, 0
+        for line in reader.lines():
+            operations += isinstance(line, Op)
+            last = max(last, line.end if isinstance(line, Op) else line.at)
+            yield line
         self.cut = reader.cut
+        if not self.cut and operations < (asked := self.manifest().operations):
+            self.cut = f"the history has {operations} of the run's {asked} operations"
+            yield Event(kind="note", at=last, told=self.cut)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """In place of any before."""
@@ -158,7 +177,7 @@ class RunDirectory:
 
     def _put(self, name: str, data: bytes) -> None:
         """Whole or not at all: a reader never meets half of it."""
-        part = self.path / (name + ".part")
+        part = self.path / (name + PART)
         try:
             part.write_bytes(data)
             os.replace(part, self.path / name)

@@ -21,8 +21,9 @@ from bench.history_file import HistoryWriter
 from bench.load.clock import LoadClock
 from bench.load.drive import Driven, drive
 from bench.load.live import LiveLine
+from bench.load.schedule import span
 from bench.run_directory import LIVE, RunDirectory
-from bench.scenario import BadScenario, Scenario
+from bench.scenario import BadScenario, Load, Scenario
 from bench.target_choice import carry_out, check_target, kind_of
 from bench.targets.protocol import Setup, Target, TargetFailed
 from bench.workloads import make, wanted
@@ -87,6 +88,10 @@ class _Run:
             value_bytes=asks.value_bytes or VALUE_BYTES,
         )
         began_wall = provenance.wall_time()
+        # Who kills the harness has a run all the same: what was seen until then, and void.
+        self._directory.write_manifest(
+            self._manifest(target, _unfinished(load, clock.now()), began_wall)
+        )
         with self._directory.history_writer() as history, self._told() as live:
             driven = await drive(
                 target,
@@ -156,6 +161,22 @@ class _Run:
             cpu_seconds=driven.cpu_seconds,
             void=driven.void,
         )
+
+
+def _unfinished(load: Load, now: int) -> Driven:
+    """What is said of a run until it has come to its end; times as far as they can be known."""
+    times = span(load, now)
+    return Driven(
+        began_at=now,
+        measured=(times.measured, times.end),
+        operations=0,
+        dropped=0,
+        in_flight_max=0,
+        lag_ms_p99=0.0,
+        lag_ms_max=0.0,
+        cpu_seconds=0.0,
+        void="the run did not come to its end",
+    )
 
 
 def _workload(scenario: Scenario) -> tuple[str, dict[str, object]]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench.history import BadHistory, Event, Line, Machine, Manifest, Op
@@ -159,3 +160,24 @@ def test_a_broken_part_of_a_run_is_named(tmp_path: Path) -> None:
     directory.write_text("manifest.json", "[]")
     with pytest.raises(BadHistory, match="manifest"):
         directory.manifest()
+
+
+def test_a_history_that_ends_between_two_of_its_pieces_is_not_taken_for_whole(
+    tmp_path: Path,
+) -> None:
+    directory = RunDirectory.create(tmp_path / "run")
+    every = written(tmp_path / "run" / "history.jsonl.zst", 20, pieces=2)
+    for number in range(2):
+        (tmp_path / "run" / f"history.jsonl.{number}").unlink()
+    directory.write_manifest(msgspec.structs.replace(manifest(), operations=40))
+    *lines, last = directory.lines()
+    assert lines == every
+    assert isinstance(last, Event)
+    assert last.told == directory.cut == "the history has 20 of the run's 40 operations"
+
+
+def test_what_a_killed_process_left_half_written_is_taken_away_by_force(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path).write_manifest(manifest())
+    (tmp_path / "report.html.part").write_text("<p>")
+    RunDirectory.create(tmp_path, force=True)
+    assert not list(tmp_path.iterdir())
