@@ -84,6 +84,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     `name`: "regular", "atomic", "safe", "read your writes", "monotonic reads", "monotonic writes",
     "writes follow reads", "consistent prefix", "lost acknowledged writes". `keys`: of the keys
     looked at. `examples`: numbers of operations (`Op.n`). `told`: what is to be known beside it.
+    `undecided`: opportunities of which it is not known whether they were violations.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     keys: Rate
     examples: tuple[int, ...] = ()
     told: str = ""
+    undecided: int = 0
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +159,8 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     """After a heal: share of keys whose directed reads all show the final version, by milliseconds since
-    the heal. `trees_equal_ms`: when all trees were equal and stayed so; None if that was not seen."""
+    the heal. `trees_equal_ms`: when all trees were equal and stayed so; None if that was not seen.
+    `undecided`: keys left out, over budget."""
 
     heal_at: int
     keys: int
@@ -165,6 +168,7 @@ class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[tuple[float, float], ...]
     ms: dict[str, float]
     trees_equal_ms: float | None
+    undecided: int = 0
 
 
 class Availability(msgspec.Struct, frozen=True, kw_only=True):

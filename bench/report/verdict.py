@@ -147,6 +147,8 @@ def facts(material: Material) -> list[tuple[str, str]]:
     manifest = material.manifest
     load: Any = manifest.scenario.get("load", {})
     seconds = (manifest.measured[1] - manifest.measured[0]) / 1e9
+    # The manifest counts all: those of the load, the warm-up and the end too.
+    measured = sum(one.ok.of for one in material.analysis.availability)
     machine = manifest.machine
     nodes, replicas = plural(len(manifest.nodes), "node"), plural(manifest.replicas, "replica")
     return [
@@ -158,7 +160,7 @@ def facts(material: Material) -> list[tuple[str, str]]:
         ("Workload", _workload(manifest.scenario, load)),
         (
             "Measured",
-            f"{seconds:g} s, {plural(manifest.operations, 'operation')}, warm-up left out",
+            f"{seconds:g} s, {plural(measured, 'operation')}, warm-up left out",
         ),
         ("Commit", manifest.commit[:12] or "not known"),
         ("Seed", str(manifest.seed)),

@@ -17,7 +17,7 @@ class Tally:
         self._anomalies: list[Anomaly] = []
         self.chances = 0
         self.violations = 0
-        #: Chances that were not decided, within the budget.
+        #: Chances that were not decided: over budget, or since values are of unknown writes.
         self.undecided = 0
 
     def chance(self, *keys: str) -> None:
@@ -41,7 +41,7 @@ class Tally:
     def check(self, told: str = "") -> Check:
         """Broken once is "fail"; never, of no chance or of undecided ones, is "unknown"."""
         if self.undecided:
-            told = f"{told}; " * bool(told) + f"{self.undecided} not decided within the budget"
+            told = f"{told}; " * bool(told) + f"{self.undecided} not decided"
         return Check(
             name=self.name,
             verdict=self._verdict(),
@@ -49,6 +49,7 @@ class Tally:
             keys=rate(len(self._broken), len(self._keys)),
             examples=tuple(one.op for one in self.worst()),
             told=told,
+            undecided=self.undecided,
         )
 
     def _verdict(self) -> Verdict:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from bench.faults import VERBS
 from bench.findings import Convergence
 from bench.history import Event
@@ -31,9 +33,10 @@ def convergences(
         until = min((at for at in _faults(history.events) if at > heal.at), default=NEVER)
         times = [time for one in looked if (time := _converged_ms(one, heal.at, until)) is not None]
         if times:
-            found.append(
-                _convergence(heal.at, times, _trees(history.events, heal.at, until), budget)
-            )
+            known = [time for time in times if not math.isnan(time)]
+            trees = _trees(history.events, heal.at, until)
+            one = _convergence(heal.at, known, trees, budget)
+            found.append(msgspec.structs.replace(one, undecided=len(times) - len(known)))
     return tuple(found)
 
 
@@ -55,7 +58,8 @@ def _trees(events: Iterable[Event], heal: int, until: float) -> float | None:
 
 
 def _converged_ms(one: Looked, heal: int, until: float) -> float | None:
-    """None if the key tells nothing of this heal; infinite if it has not converged."""
+    """None if the key tells nothing of this heal; infinite if it has not converged, also if a replica
+    that was asked has never answered since; NaN over budget."""
     key = one.key
     reads = [read for read in key.directed if heal <= read.op.start < until and not read.foreign]
     final = [place for place, op in enumerate(key.writes) if op.outcome == "ok" and op.end < until]
@@ -75,8 +79,9 @@ def _converged_ms(one: Looked, heal: int, until: float) -> float | None:
             else:
                 shown.add(read.op.target)
     except BudgetSpent:
-        return None
-    if last_miss.keys() - shown:
+        return math.nan
+    silent = {op.target for op in key.unanswered if op.target and heal <= op.start < until}
+    if (last_miss.keys() | silent) - shown:
         return math.inf
     return max(((at - heal) / 1e6 for at in last_miss.values()), default=0.0)
 

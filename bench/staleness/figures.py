@@ -53,10 +53,12 @@ class UnknownFigure(ValueError):
 
 
 class Figure(NamedTuple):
-    """A value, and how it is told; None if the history says nothing of it."""
+    """A value, and how it is told; None if the history says nothing of it. `most`: what it may be at
+    most, where a part was not decided."""
 
     value: float | None
     told: str
+    most: float | None = None
 
 
 Reader = Callable[[Analysis, Sequence[Verdict]], Figure]
@@ -102,7 +104,10 @@ def _fresh(match: re.Match[str]) -> Reader:
 
     def read(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
         fresh = of = 0
-        for curve in _curves(analysis, given):
+        curves = _curves(analysis, given)
+        if undecided := _undecided(curves):
+            return Figure(None, undecided)
+        for curve in curves:
             # Reads beyond the last bin are in none: what has no end is all, less what is before it.
             bins = [one for one in curve.fine if one.from_ms < (begin if end is None else end)]
             before = _sum(one.fresh for one in bins if end is None or one.from_ms < begin)
@@ -115,6 +120,12 @@ def _fresh(match: re.Match[str]) -> Reader:
     return read
 
 
+def _undecided(curves: Iterable[Curve]) -> str:
+    """What is told of reads that nobody knows to be fresh or stale, "" of none."""
+    reads = sum(one.left_out.get("over budget", 0) for one in curves)
+    return f"{reads} reads were not decided: over budget" if reads else ""
+
+
 def _sum(rates: Iterable[Rate]) -> tuple[int, int]:
     counted = [(one.count, one.of) for one in rates]
     return sum(one[0] for one in counted), sum(one[1] for one in counted)
@@ -124,9 +135,12 @@ def _first_time(match: re.Match[str]) -> Reader:
     share = float(match["percent"]) / 100
 
     def read(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
+        curves = _curves(analysis, match.groupdict())
+        if undecided := _undecided(curves):
+            return Figure(None, undecided)
         found = [
             (one.t_ms, curve)
-            for curve in _curves(analysis, match.groupdict())
+            for curve in curves
             for one in curve.quantiles
             if abs(one.p - share) < 1e-9
         ]
@@ -143,15 +157,17 @@ def _first_time(match: re.Match[str]) -> Reader:
 
 def _not_behind(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
     found = analysis.staleness
-    if found is None:
-        return Figure(None, "no read counts")
+    undecided = _undecided(_curves(analysis, {}))
+    if found is None or undecided:
+        return Figure(None, undecided or "no read counts")
     return _share(found.counts[0] if found.counts else 0, found.reads, "reads")
 
 
 def _most_behind(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
     found = analysis.staleness
-    if found is None:
-        return Figure(None, "no read counts")
+    undecided = _undecided(_curves(analysis, {}))
+    if found is None or undecided:
+        return Figure(None, undecided or "no read counts")
     if found.beyond:
         return Figure(math.inf, f"{found.beyond} of {found.reads} reads beyond what is counted")
     return Figure(len(found.counts), f"k = {len(found.counts)} at most, of {found.reads} reads")
@@ -171,14 +187,21 @@ def _violations(analysis: Analysis, name: str) -> Figure:
     found = _check(analysis, name)
     if found is None:
         return Figure(None, "not decided: no opportunity, or over budget")
-    return Figure(found.violations.count, _told(found.violations, "opportunities"))
+    count = found.violations.count
+    return Figure(count, _told_of(found), count + found.undecided)
 
 
 def _violation_share(analysis: Analysis, name: str) -> Figure:
     found = _check(analysis, name)
     if found is None:
         return Figure(None, "not decided: no opportunity, or over budget")
-    return Figure(found.violations.share, _told(found.violations, "opportunities"))
+    count, of = found.violations.count, found.violations.of
+    return Figure(found.violations.share, _told_of(found), (count + found.undecided) / of)
+
+
+def _told_of(check: Check) -> str:
+    undecided = f", {check.undecided} more not decided" if check.undecided else ""
+    return _told(check.violations, "opportunities") + undecided
 
 
 def _told(rate: Rate, of: str) -> str:
@@ -237,17 +260,25 @@ def _phi(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
     return _share(*_sum(one.agreed for one in analysis.agreements), "probes")
 
 
+def _no_convergence(analysis: Analysis) -> str:
+    """Why nothing is known of it, "" if it is."""
+    undecided = sum(one.undecided for one in analysis.convergence)
+    if undecided:
+        return f"{undecided} keys were not decided: over budget"
+    return "" if analysis.convergence else "no heal after which replicas were read"
+
+
 def _converged(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
-    if not analysis.convergence:
-        return Figure(None, "no heal after which replicas were read")
+    if unknown := _no_convergence(analysis):
+        return Figure(None, unknown)
     worst = max(analysis.convergence, key=lambda one: one.unconverged / one.keys)
     return _share(worst.keys - worst.unconverged, worst.keys, "keys")
 
 
 def _converged_ms(match: re.Match[str]) -> Reader:
     def read(analysis: Analysis, agreed: Sequence[Verdict]) -> Figure:
-        if not analysis.convergence:
-            return Figure(None, "no heal after which replicas were read")
+        if unknown := _no_convergence(analysis):
+            return Figure(None, unknown)
         worst = max(one.ms.get(match["name"], math.inf) for one in analysis.convergence)
         return Figure(worst, f"{worst:.3f} ms" if worst < math.inf else "not all converged")
 

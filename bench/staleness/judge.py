@@ -61,7 +61,14 @@ def _judge(one: Expect, analysis: Analysis, agreed: Sequence[Verdict]) -> Judged
         return Judged(expectation=expectation, verdict="unknown", told=str(error))
     if found.value is None or math.isnan(found.value):
         return Judged(expectation=expectation, verdict="unknown", told=found.told)
-    kept = (one.at_least is None or found.value >= one.at_least) and (
-        one.at_most is None or found.value <= one.at_most
-    )
-    return Judged(expectation=expectation, verdict="pass" if kept else "fail", told=found.told)
+    verdict = _verdict(one, found.value, found.value if found.most is None else found.most)
+    return Judged(expectation=expectation, verdict=verdict, told=found.told)
+
+
+def _verdict(one: Expect, value: float, most: float) -> Verdict:
+    """Of a figure that is from `value` to `most`."""
+    low, high = one.at_least, one.at_most
+    if (low is not None and most < low) or (high is not None and value > high):
+        return "fail"
+    sure = (low is None or value >= low) and (high is None or most <= high)
+    return "pass" if sure else "unknown"

@@ -1,7 +1,8 @@
 """Lost acknowledged writes: the last reads (phase "after") show neither them nor anything newer.
 
 A write counts if a last read of its key began after its acknowledgement, and is lost if none of these
-covers it; of a set, if its element is in none. Writes of unknown outcome are never counted.
+covers it; of a set, if its element is in none. Where a last read also returned what no write of this
+history has written it is not decided. Writes of unknown outcome are never counted.
 """
 
 from __future__ import annotations
@@ -35,9 +36,13 @@ def lost_writes(looked: Iterable[Looked], sets: frozenset[str], *, examples: int
             except BudgetSpent:
                 tally.undecided += len(judged)
                 continue
+        # What is not known to this history may be newer, or what holds the element.
+        foreign = any(read.foreign for read in finals)
         for place in judged:
             tally.chance(key.name)
-            if place in lost:
+            if place in lost and foreign:
+                tally.undecided += 1
+            elif place in lost:
                 tally.broken(_anomaly(tally.name, key.writes[place], last))
     return tally
 

@@ -138,6 +138,27 @@ def test_all_siblings_are_the_final_version() -> None:
     assert convergence(made).ms["max"] == 10.0
 
 
+def test_a_key_has_not_converged_while_a_replica_that_is_asked_gives_no_answer() -> None:
+    made = Made()
+    made.write(1, 0, 10)
+    made.event("heal", 100)
+    made.read(1, 110, 111, target="a")
+    made.read(0, 110, 115, target="b", outcome="fail")
+    assert convergence(made).unconverged == 1
+    made.read(1, 120, 121, target="b")
+    assert convergence(made).unconverged == 0
+
+
+def test_what_takes_too_long_to_follow_is_counted_as_undecided() -> None:
+    made = Made()
+    for version in range(1, 30):
+        made.write(version, version * 10, version * 10 + 9, session=version % 2)
+    made.event("heal", 400)
+    made.read((28,), 410, 411, target="a")
+    found = analyse(manifest(), made.lines, budget=Budget(steps=1))
+    assert (found.convergence[0].keys, found.convergence[0].undecided) == (0, 1)
+
+
 # Sets ---------------------------------------------------------------------------------------------
 
 

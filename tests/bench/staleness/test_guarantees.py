@@ -266,6 +266,14 @@ def test_what_was_acknowledged_and_no_last_read_covers_is_lost() -> None:
     assert check(made, "lost acknowledged writes").examples == (2,)
 
 
+def test_nothing_is_called_lost_where_a_last_read_returned_what_nobody_here_has_written() -> None:
+    made = Made()
+    made.write(1, 0, 10)
+    made.read((77,), 100, 101, phase="after")
+    found = check(made, "lost acknowledged writes")
+    assert (found.verdict, found.violations.count, found.undecided) == ("unknown", 0, 1)
+
+
 def test_where_the_last_write_wins_one_of_two_that_overlap_is_not_lost() -> None:
     made = Made()
     made.write(1, 0, 10, session=1)

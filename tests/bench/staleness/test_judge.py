@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from made_history import Made, manifest
 
@@ -9,6 +10,7 @@ from bench.analysis import analyse
 from bench.findings import Analysis, Verdict
 from bench.history import BadHistory
 from bench.scenario import Expect
+from bench.staleness.budget import Budget
 from bench.staleness.judge import UnknownFigure, check_figure, expectations, judge
 
 
@@ -149,3 +151,30 @@ def test_expectations_of_a_manifest_are_judged_with_the_analysis() -> None:
     assert [one.verdict for one in analyse(setup, made.lines).judged] == ["pass"]
     with pytest.raises(BadHistory, match="expectations"):
         expectations(manifest(scenario={"expect": [{"figre": "fresh"}]}))
+
+
+def test_what_was_not_decided_makes_no_expectation_pass() -> None:
+    """The budget ends on the way: no read of this key is known to be fresh, and none to be stale."""
+    made = Made()
+    for version in range(1, 40):
+        made.write(version, version * 10, version * 10 + 1, session=version % 2)
+        made.read(tuple(range(max(1, version - 5), version)), version * 10 + 5, version * 10 + 6)
+    analysis = analyse(manifest(), made.lines, budget=Budget(steps=3))
+    assert any(one.undecided for one in analysis.checks)
+    for figure in ("stale", "fresh", "t50", "k max", "k=1", "monotonic reads"):
+        (judged,) = judge((Expect(figure=figure, at_most=1e6),), analysis)
+        assert judged.verdict == "unknown", judged
+
+
+def test_violations_that_were_found_fail_whatever_was_not_decided() -> None:
+    analysis = run()
+    checks = tuple(
+        msgspec.structs.replace(one, undecided=7) if one.name == "regular" else one
+        for one in analysis.checks
+    )
+    analysis = msgspec.structs.replace(analysis, checks=checks)
+    for at_most, verdict in ((1, "fail"), (2, "unknown"), (8, "unknown"), (9, "pass")):
+        (judged,) = judge((Expect(figure="regular", at_most=at_most),), analysis)
+        assert judged.verdict == verdict, at_most
+    (judged,) = judge((Expect(figure="regular", at_least=2),), analysis)
+    assert judged.verdict == "pass"
