@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from cluster_process import ClusterProcess
 
+pytestmark = pytest.mark.long
+
 SUPPORT = Path(__file__).parents[1] / "support"
 CHECKS = (
     "not_a_server_error",
