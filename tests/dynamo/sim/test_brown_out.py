@@ -105,11 +105,11 @@ def test_without_admission_it_does_not_come_back(trouble: Trouble) -> None:
 
 
 def test_what_was_shed_is_nowhere() -> None:
-    assert played(1, "ten times slower", sheds=True).untouched > 10
+    assert played(2, "ten times slower", sheds=True).untouched > 10
 
 
 def test_a_brown_out_goes_the_same_way_every_time() -> None:
-    assert play(1, "ten times slower", sheds=True) == played(1, "ten times slower", sheds=True)
+    assert play(2, "ten times slower", sheds=True) == played(2, "ten times slower", sheds=True)
 
 
 async def _no_brown_out_without_costs() -> None:
