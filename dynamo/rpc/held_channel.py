@@ -47,8 +47,8 @@ class HeldChannel(Channel):
     def __init__(self, *, faults: FaultInjection, **rest: Any) -> None:
         super().__init__(**rest)
         self._faults = faults
-        #: Stream of a request of the peer -> the leg of its replies, and when the last of them that is
-        #: held is due.
+        #: Stream of a request of the peer -> the leg of its replies, and when the last of them that was
+        #: held is due; 0.0 if none was.
         self._asked: dict[int, tuple[Leg, float]] = {}
 
     # Requests -----------------------------------------------------------------------------------
@@ -106,11 +106,12 @@ class HeldChannel(Channel):
         leg, after = asked.pop(stream, _UNKNOWN)
         seconds = self._faults.delay(self.peer, leg)
         now = self._monotonic()
-        # Who gets the end of a mint before its beginning takes the mint for lost.
-        due = max(now + seconds, after)
+        # Who gets the end of a mint before its beginning takes the mint for lost. A beginning that is
+        # due may be held yet, where the alarm is late: its end goes after it all the same.
+        due = max(now + seconds, after) if seconds > 0.0 or after else 0.0
         if not last:
             asked[stream] = (leg, due)
-        if due <= now or self._closed:
+        if not due or self._closed:
             super()._reply(stream, reply, last)
             return
         payload = encode(reply)

@@ -160,6 +160,22 @@ async def test_one_message_overtakes_another_but_not_the_beginning_of_its_own_an
             assert [type(reply) for _, reply in answers.replies] == [Minted, Synced]
 
 
+async def test_the_end_of_a_mint_waits_for_its_beginning_that_is_overdue() -> None:
+    async with pair() as (a, b, served):
+
+        def slowly(request: Mint, call: Call) -> None:
+            call.reply(Minted(b"r", BIRTH, 1), last=False)
+            inject(b)  # from now on nothing is late
+            time.sleep(0.04)  # as where a loop has much to do before it sees the alarm
+            call.reply(Synced(1))
+
+        served.handlers[Mint] = slowly
+        inject(b, late("A", 20))
+        answers, _ = await asked(a, mint())
+        assert answers.failures == []
+        assert [type(reply) for _, reply in answers.replies] == [Minted, Synced]
+
+
 async def test_a_request_is_not_sent_after_its_deadline_and_is_told_what_is_left_of_it() -> None:
     async with pair() as (a, _, served):
         inject(a, late("W", 100))
