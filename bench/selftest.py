@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from bench.command import FAILED, INTERRUPTED, Parser, told
 from bench.places import place
@@ -43,13 +44,16 @@ def control(name: str, out: Path, asked: argparse.Namespace, console: Console) -
     settings = [] if asked.duration is None else [f"load.duration={asked.duration}"]
     scenario = find(name, settings)
     target = asked.target if asked.target in scenario.targets else scenario.targets[0]
-    console.print(f"[bold]{name}[/] on {target}: {scenario.told}")
+    console.print(f"[bold]{name}[/] on {target}: {scenario.told}", soft_wrap=True)
     driven = measure(Asked(scenario, target, out, force=asked.force), live=None)
     if driven.cut:
         return None
     analysis = recompute(RunDirectory.open(out), report=asked.out is not None)
     for one in analysis.judged:
-        console.print(f"  [{COLOURS[one.verdict]}]{one.verdict:8}[/]{one.expectation}: {one.told}")
+        console.print(
+            f"  [{COLOURS[one.verdict]}]{one.verdict:8}[/]{one.expectation}: {one.told}",
+            soft_wrap=True,
+        )
     if driven.void:
         console.print(f"  [red]void[/]    {driven.void}")
     return not driven.void and {one.verdict for one in analysis.judged} == {"pass"}

@@ -43,9 +43,9 @@ class Step(NamedTuple):
         return f"{self.scenario}-{self.target}" if self.target else self.scenario
 
 
-#: Three cells of the grid (a strict quorum is among the controls), with 4,000 reads of each: fewer tell
+#: Two cells of the grid (strict quorums are among the controls), with 4,000 reads of each: fewer tell
 #: nothing.
-_GRID: Final = ("options.cells=[[1,1],[2,1],[1,2]]", "load.duration=65", "load.rate=200")
+_GRID: Final = ("options.cells=[[1,1],[2,1]]", "load.duration=60", "load.rate=140")
 STEPS: Final = (
     Step("pbs-grid", "nodes", _GRID),
     Step("healthy", "nodes", ("load.duration=10",)),
@@ -114,9 +114,12 @@ def tell(analysis: Analysis, console: Console) -> None:
             )
     for one in analysis.judged:
         colour = COLOURS[one.verdict]
-        console.print(f"  [{colour}]{one.verdict:8}[/]{escape(f'{one.expectation}: {one.told}')}")
+        console.print(
+            f"  [{colour}]{one.verdict:8}[/]{escape(f'{one.expectation}: {one.told}')}",
+            soft_wrap=True,
+        )
     if analysis.health.void:
-        console.print(f"  [red]void[/]    {escape(analysis.health.void)}")
+        console.print(f"  [red]void[/]    {escape(analysis.health.void)}", soft_wrap=True)
 
 
 def tell_predictions(predicted: Sequence[Predicted], console: Console) -> None:
@@ -129,7 +132,8 @@ def tell_predictions(predicted: Sequence[Predicted], console: Console) -> None:
         cell = f"R={one.prediction.r} W={one.prediction.w}"
         console.print(
             f"  [{colour}]{one.agreement.verdict:8}[/]{cell} as predicted ({where}):"
-            f" {escape(one.agreement.told)}"
+            f" {escape(one.agreement.told)}",
+            soft_wrap=True,
         )
 
 
