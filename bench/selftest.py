@@ -50,12 +50,10 @@ def control(name: str, out: Path, asked: argparse.Namespace, console: Console) -
         return None
     analysis = recompute(RunDirectory.open(out), report=asked.out is not None)
     for one in analysis.judged:
-        console.print(
-            f"  [{COLOURS[one.verdict]}]{one.verdict:8}[/]{one.expectation}: {one.told}",
-            soft_wrap=True,
-        )
+        line = f"{one.verdict:8}[/]{escape(f'{one.expectation}: {one.told}')}"
+        console.print(f"  [{COLOURS[one.verdict]}]{line}", soft_wrap=True)
     if driven.void:
-        console.print(f"  [red]void[/]    {driven.void}")
+        console.print(f"  [red]void[/]    {escape(driven.void)}", soft_wrap=True)
     return not driven.void and {one.verdict for one in analysis.judged} == {"pass"}
 
 
