@@ -124,6 +124,7 @@ def tidy(svg: str, name: str, label: str) -> str:
     head, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, head
+    rest = _numbered(rest)
     rest = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', rest)
     rest = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', rest)
     rest = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", rest)
@@ -131,6 +132,17 @@ def tidy(svg: str, name: str, label: str) -> str:
     # The page's own fonts; matplotlib has kept room for a wider one.
     rest = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font: \1\2 var(--sans)", rest)
     return f'<svg {box[0]} role="img" aria-label="{html.escape(label)}">{rest}'.rstrip()
+
+
+def _numbered(svg: str) -> str:
+    """Ids that are hashes (of coordinates to their last bit, which differs from one drawing to the
+    next) by the order in which they come: the same chart has the same bytes."""
+    numbers: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return found[1] + numbers.setdefault(found[2], f"h{len(numbers) + 1}") + found[3]
+
+    return re.sub(r'(id="|href="#|url\(#)([a-z][0-9a-f]{10})([")])', number, svg)
 
 
 def _variable(found: re.Match[str]) -> str:

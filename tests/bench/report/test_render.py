@@ -11,6 +11,7 @@ from made_run import empty_analysis, made_manifest, made_material, rate
 
 from bench.findings import Check
 from bench.report.material import Material
+from bench.report.paint import tidy
 from bench.report.render import SECTIONS, render
 from bench.report_check import text_faults
 
@@ -149,3 +150,16 @@ def test_charts_take_their_colours_from_the_page(full: str) -> None:
     for chart in charts:
         assert 'role="img" aria-label="' in chart
         assert set(re.findall(r"(?:fill|stroke): (#\w+)", chart)) <= {"#000000"}
+
+
+def test_ids_that_are_hashes_are_numbered_so_that_a_chart_is_the_same_again() -> None:
+    drawn = """<?xml?><svg viewBox="0 0 1 1" width="1"><g id="axes_1">
+    <g clip-path="url(#p1ac297b6bd)"><use xlink:href="#m0123456789"/></g>
+    <clipPath id="p1ac297b6bd"/><path id="m0123456789"/></g></svg>"""
+    other = drawn.replace("p1ac297b6bd", "p5823f872aa").replace("m0123456789", "mfedcba9876")
+    assert tidy(drawn, "x", "a chart") == tidy(other, "x", "a chart")
+    found = tidy(drawn, "x", "a chart")
+    assert 'id="x-axes_1"' in found
+    assert "url(#x-h1)" in found
+    assert 'id="x-h1"' in found
+    assert 'href="#x-h2"' in found
