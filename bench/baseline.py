@@ -21,7 +21,7 @@ from bench.compare import print_comparison
 from bench.comparison import compare
 from bench.figures import figures
 from bench.findings import Analysis
-from bench.history import BadHistory, Machine, Manifest
+from bench.history import BAD_JSON, BadHistory, Machine, Manifest
 from bench.recompute import recompute
 from bench.run_directory import BadDirectory, RunDirectory
 from bench.running import Asked, measure
@@ -85,7 +85,7 @@ def read_baseline(path: Path) -> Baseline:
         raise BadDirectory(f"{path} is no baseline: it has no {INDEX}")
     try:
         return msgspec.json.decode((path / INDEX).read_bytes(), type=Baseline)
-    except msgspec.MsgspecError as error:
+    except BAD_JSON as error:
         raise BadDirectory(f"{path / INDEX}: {error}") from None
 
 

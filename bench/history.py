@@ -126,6 +126,9 @@ class BadHistory(Exception):
     """What was to be a history is none; the message says where and why."""
 
 
+#: What msgspec raises for data that is none: also for text that is not UTF-8, or nests too deeply.
+BAD_JSON: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _ENCODER: Final = msgspec.json.Encoder()
 _LINE: Final = msgspec.json.Decoder(Line)
 _MANIFEST: Final = msgspec.json.Decoder(Manifest)
@@ -141,7 +144,7 @@ def decode_lines(lines: Iterable[bytes]) -> Iterator[Line]:
     for number, line in enumerate(lines, 1):
         try:
             yield _LINE.decode(line)
-        except msgspec.MsgspecError as error:
+        except BAD_JSON as error:
             raise BadHistory(f"line {number}: {error}") from None
 
 
@@ -154,7 +157,7 @@ def decode_manifest(data: bytes) -> Manifest:
     """Raises BadHistory, also for what a newer version wrote."""
     try:
         manifest = _MANIFEST.decode(data)
-    except msgspec.MsgspecError as error:
+    except BAD_JSON as error:
         raise BadHistory(f"manifest: {error}") from None
     if manifest.format > FORMAT:
         raise BadHistory(

@@ -18,6 +18,7 @@ import msgspec
 
 from bench.findings import Analysis
 from bench.history import (
+    BAD_JSON,
     BadHistory,
     Event,
     Line,
@@ -169,7 +170,7 @@ class RunDirectory:
             return None
         try:
             return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
-        except msgspec.MsgspecError as error:
+        except BAD_JSON as error:
             raise BadHistory(f"{self.path / name}: {error}") from None
 
     def _put_json(self, name: str, value: object) -> None:

@@ -1,6 +1,6 @@
-"""A scenario as text (TOML): what is set up, what clients do, what goes wrong, what must come of it.
+"""The shape of a scenario: what is set up, what clients do, what goes wrong, what must come of it.
 
-Pure: decodes and checks; `bench.run` carries it out.
+Data only: `scene_files` reads one, `scenario_rules` checks it, `running` carries it out.
 """
 
 from __future__ import annotations
@@ -80,11 +80,3 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class BadScenario(Exception):
     """The text is no scenario; the message says where and why."""
-
-
-def decode_scenario(text: str, origin: str) -> Scenario:
-    """Raises BadScenario."""
-    try:
-        return msgspec.toml.decode(text.encode(), type=Scenario)
-    except msgspec.MsgspecError as error:
-        raise BadScenario(f"{origin}: {error}") from None

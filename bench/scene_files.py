@@ -32,7 +32,7 @@ def find(name: str, settings: Sequence[str] = ()) -> Scenario:
     text, origin = _read(name)
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadScenario(f"{origin}: {error}") from None
     for setting in settings:
         _set(data, setting)
@@ -82,5 +82,5 @@ def _value(text: str) -> Any:
     """As TOML has it; else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from bench.history import BAD_JSON
 from bench.pbs.prediction import Wars
 
 #: Of one node, and of one file.
@@ -58,7 +59,7 @@ def decode_documents(data: bytes, origin: str) -> list[Wars]:
     """One document, or a list of them. Raises BadDocuments."""
     try:
         found = msgspec.json.decode(data, type=Wars | list[Wars])
-    except msgspec.MsgspecError as error:
+    except BAD_JSON as error:
         raise BadDocuments(f"{origin}: it is not what {PATH} says: {error}") from None
     documents = found if isinstance(found, list) else [found]
     for one in documents:

@@ -9,9 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.history import BadHistory, Event, Line, Machine, Manifest, Op
+from bench.history import BadHistory, Event, Line, Machine, Manifest, Op, decode_lines
 from bench.history_file import HistoryReader, HistoryWriter
 from bench.run_directory import BadDirectory, RunDirectory
+from bench.scenario import BadScenario
+from bench.scene_files import find
 
 
 def op(n: int) -> Op:
@@ -181,3 +183,22 @@ def test_what_a_killed_process_left_half_written_is_taken_away_by_force(tmp_path
     (tmp_path / "report.html.part").write_text("<p>")
     RunDirectory.create(tmp_path, force=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("data", [b"\xff", b'"\xff"', b'{"run": "\xff"}', b"[" * 100_000])
+def test_what_is_not_even_text_is_one_clear_error(tmp_path: Path, data: bytes) -> None:
+    directory = RunDirectory.create(tmp_path / "run")
+    for name in ("analysis.json", "wars.json", "manifest.json"):
+        (directory.path / name).write_bytes(data)
+    for read in (directory.analysis, directory.wars, directory.manifest):
+        with pytest.raises(BadHistory):
+            read()
+    with pytest.raises(BadHistory, match="line 1"):
+        list(decode_lines([b'{"t":"event","at":1,"x":' + data + b"}"]))
+
+
+def test_a_scenario_that_nests_too_deeply_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text(f"x = {'[' * 100_000}")
+    with pytest.raises(BadScenario, match=r"deep\.toml"):
+        find(str(path))
