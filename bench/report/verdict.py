@@ -62,6 +62,12 @@ def headline(analysis: Analysis) -> tuple[str, str]:
     return f"{'; '.join(parts)}. {came}".strip(), kind
 
 
+#: Else a cap on what is in flight hides, as a closed loop does, how long users would wait.
+DROPPED: Final = (
+    "{:,} arrivals were dropped, since too many were in flight: no latency has their waiting in it."
+)
+
+
 def _what_came(analysis: Analysis) -> str:
     parts = []
     if analysis.curves:
@@ -74,7 +80,8 @@ def _what_came(analysis: Analysis) -> str:
     if found:
         shares = " and ".join(f"{percent(one.ok.share)} of {one.kind}s" for one in found)
         parts.append(f"{shares} succeeded")
-    return f"{', and '.join(parts)}." if parts else "Nothing was measured."
+    came = f"{', and '.join(parts)}." if parts else "Nothing was measured."
+    return f"{came} {DROPPED.format(dropped)}" if (dropped := analysis.health.dropped) else came
 
 
 def rows(analysis: Analysis) -> list[Row]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 
+import msgspec
 import pytest
 from made_run import empty_analysis, made_analysis, made_latency
 from rich.console import Console
 
 from bench.figures import figures, quantile_interval, wilson
+from bench.report.verdict import headline
 from bench.summary import COLUMNS, print_summary, summary_csv
 
 
@@ -71,3 +73,11 @@ def test_the_interval_of_a_percentile_narrows_with_n_and_holds_its_value() -> No
     assert low_few < low_many <= many.ms["90"] <= high_many < high_few
     assert quantile_interval(few, "99.9")[1] is None
     assert quantile_interval(few, "max") == (None, None)
+
+
+def test_what_was_dropped_is_said_in_the_first_sentence() -> None:
+    analysis = made_analysis()
+    health = msgspec.structs.replace(analysis.health, dropped=1_400)
+    dropped = msgspec.structs.replace(analysis, health=health)
+    assert "1,400 arrivals were dropped" in headline(dropped)[0]
+    assert "dropped" not in headline(analysis)[0]
