@@ -71,10 +71,9 @@ def wanted(name: str, options: Mapping[str, Any], *, n: int) -> Wanted:
     kind, decoded = _decode(name, options, n=n)
     if not isinstance(decoded, YcsbOptions):
         return Wanted(directed=_is_directed(kind, decoded))
-    asked = {"fieldcount", "fieldlength"} & set(options)
     return Wanted(
         rate=decoded.target or None,
-        value_bytes=decoded.fieldcount * decoded.fieldlength if asked else None,
+        value_bytes=decoded.fieldcount * decoded.fieldlength,
     )
 
 

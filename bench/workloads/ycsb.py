@@ -78,7 +78,7 @@ class YcsbOptions(Options, frozen=True, kw_only=True):
     operationcount: int = 0
     target: float = 0.0
     fieldcount: int = 10
-    fieldlength: int = 10
+    fieldlength: int = 100
     insertorder: Literal["hashed", "ordered"] = "hashed"
     context: Literal["known", "none"] = "known"
     coordinator: Writer = "any"
