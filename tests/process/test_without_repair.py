@@ -26,7 +26,7 @@ def primaries(cluster: ClusterProcess, key: str) -> list[int]:
 
 
 def own_copy(cluster: ClusterProcess, node: int, key: str) -> list[bytes]:
-    return cluster.get(node, key, query="local=true").siblings
+    return cluster.get(node, key, headers={"X-Dynamo-Local": "1"}).siblings
 
 
 def test_who_missed_a_write_stays_behind_until_a_client_waits_for_its_repair(
