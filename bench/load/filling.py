@@ -43,7 +43,7 @@ async def _some(waiting: Iterator[str], recorder: Recorder, arrival: Arrival) ->
 
 async def _one(key: str, recorder: Recorder, arrival: Arrival) -> None:
     for left in reversed(range(TRIES)):
-        op = await recorder.write(arrival, key, due=recorder.now())
+        op = await recorder.write(arrival, key)  # due when it starts, as all of this phase
         if op.outcome == "ok":
             return
         if left:
