@@ -64,8 +64,9 @@ class Times:
         self._values: defaultdict[tuple[int, _Tag], list[int]] = defaultdict(list)
 
     def note(self, line: Line) -> None:
-        """One more line; what is not an operation of the phase measured is passed over."""
-        if not isinstance(line, Op) or line.phase != "measure":
+        """One more line; what is not an operation of the phase measured is passed over, and so are
+        directed reads, which ask one replica and are no client's."""
+        if not isinstance(line, Op) or line.phase != "measure" or line.target:
             return
         second = (line.end - self._begin) // SECOND
         self._values[second, _Tag(line.kind, "lag")].append(line.start - line.intended)

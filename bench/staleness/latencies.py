@@ -1,12 +1,13 @@
 """Three latencies under three names, exact from the history: lag, service, response.
 
-lag: how late it was sent; service: from sent to answered; response: from when it was due, which is
-what a user waits. Only operations that succeeded count: others are in `availability`.
+lag: how late it was sent, whatever came of it; service: from sent to answered; response: from when it
+was due, which is what a user waits. Of these two only operations that succeeded count: others are in
+`availability`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -20,30 +21,32 @@ PERCENTILES: Final = (
     *(98.0, 99.0, 99.5, 99.75, 99.9, 99.95, 99.99, 99.995, 99.999, 100.0),
 )
 QUANTILES: Final = {"50": 50.0, "90": 90.0, "99": 99.0, "99.9": 99.9, "99.99": 99.99, "max": 100.0}
-MEASURES: Final[tuple[Literal["lag", "service", "response"], ...]] = ("lag", "service", "response")
+Measure = Literal["lag", "service", "response"]
+MEASURES: Final[tuple[Measure, ...]] = ("lag", "service", "response")
 
 
 def latencies(operations: Iterable[Op]) -> tuple[Latency, ...]:
     """Of the reads and writes of the phase measured, directed reads left out."""
-    times: dict[str, list[tuple[int, int, int]]] = {"read": [], "write": []}
+    times: dict[str, dict[Measure, list[int]]] = {
+        kind: {measure: [] for measure in MEASURES} for kind in ("read", "write")
+    }
     for op in operations:
-        if op.phase == "measure" and op.outcome == "ok" and not op.target:
-            times[op.kind].append((op.intended, op.start, op.end))
+        if op.phase == "measure" and not op.target:
+            of_kind = times[op.kind]
+            of_kind["lag"].append(op.start - op.intended)
+            if op.outcome == "ok":
+                of_kind["service"].append(op.end - op.start)
+                of_kind["response"].append(op.end - op.intended)
     return tuple(
-        _latency(kind, measure, np.array(stamps, dtype=np.int64))
-        for kind, stamps in times.items()
-        if stamps
-        for measure in MEASURES
+        _latency(kind, measure, values)
+        for kind, of_kind in times.items()
+        for measure, values in of_kind.items()
+        if values
     )
 
 
-def _latency(
-    kind: str,
-    measure: Literal["lag", "service", "response"],
-    stamps: np.ndarray[tuple[int, int], np.dtype[np.int64]],
-) -> Latency:
-    first, last = {"lag": (0, 1), "service": (1, 2), "response": (0, 2)}[measure]
-    ordered = np.sort(stamps[:, last] - stamps[:, first])
+def _latency(kind: str, measure: Measure, values: Sequence[int]) -> Latency:
+    ordered = np.sort(np.array(values, dtype=np.int64))
     return Latency(
         kind=kind,
         measure=measure,

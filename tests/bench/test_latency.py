@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 from hdrh.log import HistogramLogReader  # type: ignore[import-untyped]
 
 from bench.history import Op, Outcome, Phase
 from bench.latency import HIGHEST, SECOND, Times, latencies
+from bench.staleness.latencies import latencies as exact
 
 MS = 1_000_000
 
@@ -38,6 +40,14 @@ def test_the_three_times_are_apart() -> None:
         ("service", 1): 7.0,
         ("response", 1): 10.0,
     }
+
+
+def test_the_log_and_the_analysis_are_of_the_same_operations() -> None:
+    directed = msgspec.structs.replace(op(0, 1, 9), target="n1")
+    lines = [op(0, 1, 9), op(0, 2, 9, "fail"), op(0, 3, 9, phase="warmup"), directed]
+    found = {(one.kind, one.measure): one.count for one in latencies(lines)}
+    assert found == {("read", "lag"): 2, ("read", "service"): 1, ("read", "response"): 1}
+    assert {(one.kind, one.measure): one.count for one in exact(lines)} == found
 
 
 def test_what_failed_is_in_the_lag_alone() -> None:
