@@ -269,6 +269,10 @@ class _Pings:
 
     __slots__ = ("_left", "done", "why")
 
+    #: No request that was asked before it may be sent after it, not even by a node that holds requests
+    #: back (`dynamo.rpc.held_channel`): of those of a waiter without a `flight` only this tells the end.
+    follows = True
+
     def __init__(self, targets: Iterable[str]) -> None:
         self._left = dict.fromkeys(targets)
         self.why = ""

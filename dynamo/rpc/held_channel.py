@@ -1,9 +1,10 @@
 """A channel whose messages are held before they are framed, each for as long as is drawn for it.
 
-Two messages may overtake each other, but for the replies to one request. A frame gets its number and
-its stamp when it is really sent, so nothing is out of order, or late, on the wire. A request is never
-sent after its deadline, and what is left of that is told: a proof that all of a node's requests have
-ended (as reaping needs) goes by it. Knows nothing of how delays are drawn.
+Two messages may overtake each other, but for the replies to one request, and a request whose waiter
+`follows` (`dynamo.settling`): that goes after all requests that were asked before it. A frame gets its
+number and its stamp when it is really sent, so nothing is out of order, or late, on the wire. A request
+is never sent after its deadline, and what is left of that is told. So a proof that all of a node's
+requests have ended, as reaping needs, holds. Knows nothing of how delays are drawn.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _UNWRITABLE: Final = Failure("not_sent", "it cannot be sent now")
 class HeldChannel(Channel):
     """One connection; other arguments as of `Channel`."""
 
-    __slots__ = ("_asked", "_faults")
+    __slots__ = ("_asked", "_faults", "_held", "_held_until")
 
     def __init__(self, *, faults: FaultInjection, **rest: Any) -> None:
         super().__init__(**rest)
@@ -50,13 +51,17 @@ class HeldChannel(Channel):
         #: Stream of a request of the peer -> the leg of its replies, and when the last of them that was
         #: held is due; 0.0 if none was.
         self._asked: dict[int, tuple[Leg, float]] = {}
+        #: Requests that are held, and when the last of them is due.
+        self._held = 0
+        self._held_until = 0.0
 
     # Requests -----------------------------------------------------------------------------------
 
     def request(self, payload: bytes, waiter: Waiter, now: float, expires_at: float) -> None:
         """As `Channel.request`, only later."""
         seconds = self._faults.delay(self.peer, REQUEST_LEGS.get(tag_of(payload), "*"))
-        if seconds <= 0.0:
+        follows = self._held > 0 and getattr(waiter, "follows", False)
+        if seconds <= 0.0 and not follows:
             super().request(payload, waiter, now, expires_at)
             return
         if self._closed:
@@ -69,16 +74,19 @@ class HeldChannel(Channel):
         if stream < 0:
             self._not_sent(waiter, _TOO_MANY_HELD)
             return
-        due = now + seconds
-        held = self._faults.holding.hold(
+        due = max(now + seconds, self._held_until) if follows else now + seconds
+        if self._faults.holding.hold(
             due, len(payload), lambda: self._send_request(stream, payload, now, expires_at)
-        )
-        if not held:
+        ):
+            self._held += 1
+            self._held_until = max(self._held_until, due)
+        else:
             self._count["rpc_requests_not_sent"] += 1
             self.pending.fail(stream, _TOO_MANY_HELD)
 
     def _send_request(self, stream: int, payload: bytes, since: float, expires_at: float) -> None:
         """Its time has come; if it is not over."""
+        self._held -= 1
         if self._closed:
             self._count["faults_messages_cut_off"] += 1  # who waits has been told
             return

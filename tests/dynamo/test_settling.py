@@ -60,6 +60,7 @@ class Wire:
         self, targets: Sequence[str], message: Request, waiter: Waiter, timeout: float
     ) -> None:
         assert isinstance(message, Ping)
+        assert getattr(waiter, "follows", False), "what was asked before might be sent after it"
         for target in targets:
             self.pinged.append(target)
             if self.holds:

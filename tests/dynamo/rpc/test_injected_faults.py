@@ -102,6 +102,11 @@ def late(leg: str, ms: float) -> dict[str, object]:
     return {"leg": leg, "delay": [[1, "constant", ms]]}
 
 
+def stand_still(seconds: float) -> None:
+    """As a loop that has much to do before it sees the alarm."""
+    time.sleep(seconds)
+
+
 async def asked(node: PeerNode, message: Request, timeout: float = 5.0) -> tuple[Answers, float]:
     """What `b` answers to it, and after how many milliseconds all was there."""
     answers = Answers()
@@ -166,7 +171,7 @@ async def test_the_end_of_a_mint_waits_for_its_beginning_that_is_overdue() -> No
         def slowly(request: Mint, call: Call) -> None:
             call.reply(Minted(b"r", BIRTH, 1), last=False)
             inject(b)  # from now on nothing is late
-            time.sleep(0.04)  # as where a loop has much to do before it sees the alarm
+            stand_still(0.04)
             call.reply(Synced(1))
 
         served.handlers[Mint] = slowly
@@ -174,6 +179,43 @@ async def test_the_end_of_a_mint_waits_for_its_beginning_that_is_overdue() -> No
         answers, _ = await asked(a, mint())
         assert answers.failures == []
         assert [type(reply) for _, reply in answers.replies] == [Minted, Synced]
+
+
+class Last(Answers):
+    """Of a request that goes after all before it."""
+
+    follows = True
+
+
+async def test_what_follows_all_that_was_asked_arrives_after_it() -> None:
+    """A pong says that all requests have arrived, and reaping goes by that."""
+    async with pair() as (a, b, served):
+
+        async def kinds_after(timeout: float = 5.0) -> list[type]:
+            last = Last()
+            a.transport.request(["b"], Ping(int(timeout * 1000)), last, timeout)
+            await last.wait(1)
+            return [type(request) for request in served.asked]
+
+        inject(a, late("W", 60))
+        a.transport.request(["b"], store(), Answers(), 5.0)
+        await asked(a, Ping(5000))  # a beat of the heart waits for nothing
+        assert await kinds_after() == [Ping, Store, Ping]
+        served.asked.clear()
+        a.transport.request(["b"], store(), Answers(), 5.0)
+        inject(a)
+        stand_still(0.08)
+        assert await kinds_after() == [Store, Ping]
+        served.asked.clear()
+        inject(a, late("W", 400))
+        a.transport.request(["b"], store(), Answers(), 5.0)
+        assert await kinds_after(0.1) == []
+        b.transport.disconnect("a")
+        await until(lambda: a.transport.connected() == ())
+        await until(lambda: together(a, b))
+        assert await kinds_after() == [Ping]
+        await until(lambda: a.count["faults_messages_cut_off"] == 2)
+        assert [type(request) for request in served.asked] == [Ping]
 
 
 async def test_a_request_is_not_sent_after_its_deadline_and_is_told_what_is_left_of_it() -> None:
