@@ -167,7 +167,7 @@ class Coordinator:
         shown = self._classes.get(DEFAULT_CLASS.encode()) or ring.classes[0]
         here = sum(one.datacenter == datacenter for one in ring.members)
         n = min(shown.in_datacenter(datacenter), here)
-        self.wars.adopt({one.id for one in ring.members}, n)
+        self.wars.adopt({one.id for one in ring.members}, n, shown.id)
 
     # Requests -----------------------------------------------------------------------------------
 

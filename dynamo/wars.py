@@ -46,6 +46,7 @@ class Wars:
     __slots__ = (
         *(
             "_chance",
+            "_class",
             "_clock_window",
             "_count",
             "_node",
@@ -73,6 +74,8 @@ class Wars:
         self.sampled = sampled
         #: Replicas of a key.
         self.n = 0
+        #: Id of the replication class with so many.
+        self._class = 0
         self._peers: dict[str, _Peer] = {}
         self._writes: Objects[WarsWrite] = Objects(KEPT)
         self._reads: Objects[WarsRead] = Objects(KEPT)
@@ -90,9 +93,10 @@ class Wars:
         """Operations until the next one is measured: `sampled` on average, never the same."""
         return 1 + int(self._chance.random() * (2 * self.sampled - 1))
 
-    def adopt(self, members: Collection[str], n: int) -> None:
-        """Replicas that are no members any more are forgotten."""
+    def adopt(self, members: Collection[str], n: int, cls: int) -> None:
+        """Replicas that are no members any more are forgotten. `n`: of a key of the class `cls`."""
         self.n = n
+        self._class = cls
         self._peers = {name: peer for name, peer in self._peers.items() if name in members}
 
     # What the operations tell -------------------------------------------------------------------
@@ -126,17 +130,21 @@ class Wars:
         else:
             peer.reads.add(r, s, self._chance)
 
-    def ended_write(self, whole: WarsWrite, left_out: int) -> None:
-        """All that is to come of a write has come. `left_out`: replicas that are not in it."""
+    def ended_write(self, whole: WarsWrite, left_out: int, cls: int) -> None:
+        """All that is to come of a write of this class has come. `left_out`: replicas that are not in
+        it. One of another class than `n` is of is not kept as a whole: with fewer replicas it would look
+        as if some had not answered."""
         self._count["wars_writes_measured"] += 1
         self._count["wars_answers_left_out"] += left_out
-        self._writes.add(whole, self._chance)
+        if cls == self._class:
+            self._writes.add(whole, self._chance)
 
-    def ended_read(self, whole: WarsRead, left_out: int) -> None:
-        """All that is to come of a read has come."""
+    def ended_read(self, whole: WarsRead, left_out: int, cls: int) -> None:
+        """All that is to come of a read has come; as `ended_write`."""
         self._count["wars_reads_measured"] += 1
         self._count["wars_answers_left_out"] += left_out
-        self._reads.add(whole, self._chance)
+        if cls == self._class:
+            self._reads.add(whole, self._chance)
 
     # What is shown ------------------------------------------------------------------------------
 

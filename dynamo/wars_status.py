@@ -46,7 +46,7 @@ class WarsStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What one node measures as a coordinator. `n`: replicas of a key of the bucket type `default`
     (without one, of the first type). `sampled`: one operation in so many is measured, at random.
     `seconds`: the time that the samples are of. `peers`: by node id, this node's own copy included.
-    `writes`, `reads`: a sample of whole operations."""
+    `writes`, `reads`: a sample of whole operations of that type, where legs are of any."""
 
     node: str
     n: int

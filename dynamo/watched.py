@@ -88,7 +88,7 @@ class WatchedRead(ReadOperation):
         wars = self._watch.wars
         if not self._waiting and wars is not None and self._legs:
             whole = WarsRead(body=self._nodes[0], legs=self._legs)
-            wars.ended_read(whole, len(self._nodes) - len(self._legs))
+            wars.ended_read(whole, len(self._nodes) - len(self._legs), self._fetch.cls)
 
     def _ask_bodies(self, targets: list[str]) -> None:
         for node in targets:
@@ -161,7 +161,8 @@ class WatchedWrite(WriteOperation):
         wars = self._watch.wars
         if legs and wars is not None:
             whole = WarsWrite(minter=self._minter, legs=legs)
-            wars.ended_write(whole, len(self._plan.primaries) - len(legs))
+            plan = self._plan
+            wars.ended_write(whole, len(plan.primaries) - len(legs), plan.class_id)
 
     def _store(self, minted: Minted, remaining: float, *, hint_for: int = NO_HINT) -> Store:
         store = super()._store(minted, remaining, hint_for=hint_for)

@@ -163,6 +163,23 @@ def test_stamps_say_when_it_began_and_when_it_had_enough(monkeypatch: pytest.Mon
     in_virtual_time(test, monkeypatch)
 
 
+def test_whole_operations_are_of_the_class_whose_replicas_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(cluster: LittleCluster) -> None:
+        wars = cluster.nodes["a"].coordinator.wars
+        for cls in (7, 0):
+            wars.adopt(set(cluster.nodes), 3, cls)
+            await cluster.put("a", b"k", b"v", options=ALL_WRITE)
+            await cluster.get("a", b"k", ALL_READ)
+            found = status_of(cluster)
+            assert [len(found.writes), len(found.reads)] == [cls == 0, cls == 0]
+        assert {(legs.writes, legs.reads) for legs in found.peers.values()} == {(2, 2)}
+        assert cluster.nodes["a"].metrics.count["wars_writes_measured"] == 2
+
+    in_virtual_time(test, monkeypatch)
+
+
 def new_wars() -> Wars:
     return Wars(node_id="a", chance=random.Random(5), now=0.0, metrics=Metrics())
 
@@ -180,8 +197,8 @@ def test_what_is_kept_is_bounded_and_of_the_window_alone() -> None:
         node = f"n{number % (2 * PEERS_MAX)}"
         wars.wrote(node, 1.0, 1.0)
         wars.read("n1", 1.0, 1.0)
-        wars.ended_write(WarsWrite(minter="a", legs={node: (1.0, 1.0)}), 0)
-        wars.ended_read(WarsRead(body="a", legs={}), 0)
+        wars.ended_write(WarsWrite(minter="a", legs={node: (1.0, 1.0)}), 0, 0)
+        wars.ended_read(WarsRead(body="a", legs={}), 0, 0)
     found = wars.status(WINDOW / 2)
     assert len(found.peers) == PEERS_MAX
     assert len(found.peers["n1"].r) == len(found.writes) == len(found.reads) == KEPT
@@ -197,7 +214,7 @@ def test_who_is_no_member_any_more_is_forgotten() -> None:
     wars = new_wars()
     for name in "abc":
         wars.read(name, 1.0, 1.0)
-    wars.adopt({"a", "b"}, 2)
+    wars.adopt({"a", "b"}, 2, 0)
     assert set(wars.status(1.0).peers) == {"a", "b"}
 
 
@@ -205,8 +222,8 @@ def test_it_is_read_by_who_predicts_from_it() -> None:
     wars = new_wars()
     wars.wrote("b", 1.0, 2.0)
     wars.read("b", 3.0, 4.0)
-    wars.ended_write(WarsWrite(minter="a", legs={"b": (1.0, 2.0)}), 2)
-    wars.ended_read(WarsRead(body="a", legs={"b": (3.0, 4.0)}), 2)
+    wars.ended_write(WarsWrite(minter="a", legs={"b": (1.0, 2.0)}), 2, 0)
+    wars.ended_read(WarsRead(body="a", legs={"b": (3.0, 4.0)}), 2, 0)
     shown = wars.status(2.0)
     decoder = msgspec.json.Decoder(Decoded, strict=True)
     decoded = decoder.decode(msgspec.json.encode(shown))
