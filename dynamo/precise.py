@@ -1,8 +1,8 @@
 """An alarm that is on time to a fraction of a millisecond: the loop's own timers round up to whole ones.
 
-A timerfd of Linux, by the absolute monotonic clock, that the loop watches as it watches sockets. Python
-has it from 3.13 on; before, the C library is asked. Elsewhere the loop's timers have to do, and the
-alarm says that it is not precise. Knows nothing of what is due.
+A timerfd of Linux, by the absolute monotonic clock, that the loop watches as it watches sockets. The C
+library is asked for it, since Python has it from 3.13 on only. Elsewhere the loop's timers have to do,
+and the alarm says that it is not precise. Knows nothing of what is due.
 """
 
 from __future__ import annotations

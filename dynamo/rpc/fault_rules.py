@@ -180,12 +180,13 @@ def _part(field: str, given: object, allowed: str) -> Part:
     if names is None:
         raise _wrong(field, "has an unknown kind", ", ".join(KINDS))
     if not _is_number(weight) or not 0.0 < weight <= 1.0 + WEIGHTS_OFF_MAX:
-        raise _wrong(field, "has a weight that is none", "above 0, at most 1")
+        raise _wrong(field, "has a wrong weight", "above 0, at most 1")
     if len(parameters) != len(names):
         raise _wrong(field, f"has {len(parameters)} parameters", f"{kind}: {', '.join(names)}")
     for name, value in zip(names, parameters, strict=True):
         if not _is_number(value) or value < 0.0 or (value == 0.0 and kind not in _FROM_ZERO):
-            raise _wrong(field, f"has a {name} that is none", "a finite number above 0")
+            lowest = "0 or more" if kind in _FROM_ZERO else "above 0"
+            raise _wrong(field, f"has a wrong {name}", f"a finite number, {lowest}")
     return Part(float(weight), kind, tuple(float(value) for value in parameters))
 
 
