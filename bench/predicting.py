@@ -5,6 +5,7 @@ Pure: a function of the manifest, the analysis and the nodes' samples; so anybod
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from bench.findings import Curve
 from bench.history import Manifest
 from bench.pbs.agreement import CurveAgreement, agree
 from bench.pbs.fan_out import FanOut
-from bench.pbs.fits import NOTHING, BadFits, Mix, Model, decode_mix
+from bench.pbs.fits import NOTHING, BadFits, Mix, Model, constant, decode_mix
 from bench.pbs.measured import TooFewSamples
 from bench.pbs.prediction import Prediction, Wars
 from bench.pbs.resample import predict_measured
@@ -108,11 +109,26 @@ def _predict(
     fan_out = FanOut(
         "store", "replica" if is_replica else "outside", _pairing(scenario), fresh_keys
     )
-    return predict_cells(injected_model(scenario), question, fan_out)
+    sync = own_sync_ms(wars)
+    found = predict_cells(injected_model(scenario, sync), question, fan_out)
+    if not sync:
+        return found
+    note = f"acknowledgements wait for a sync, {sync:.2f} ms as the nodes measured it"
+    return [
+        msgspec.structs.replace(one, note=f"{one.note}; {note}" if one.note else note)
+        for one in found
+    ]
 
 
-def injected_model(scenario: Scenario) -> Model:
-    """The delays that the scenario injects from its begin on. Raises BadFits."""
+def own_sync_ms(wars: Sequence[Wars]) -> float:
+    """What the own copies of coordinators took to acknowledge, the median; 0 if that is not known."""
+    own = [ms for one in wars if one.node in one.peers for ms in one.peers[one.node].a]
+    return statistics.median(own) if own else 0.0
+
+
+def injected_model(scenario: Scenario, sync_ms: float = 0.0) -> Model:
+    """The delays that the scenario injects from its begin on, and the sync before each acknowledgement,
+    which no message has to wait for otherwise. Raises BadFits."""
     slow = scenario.cluster.slow
     rest = slow.get("*")
 
@@ -120,7 +136,8 @@ def injected_model(scenario: Scenario) -> Model:
         rows = slow.get(leg, rest)
         return NOTHING if rows is None else decode_mix(rows, f"cluster.slow.{leg}")
 
-    return Model(INJECTED, mix("W"), mix("A"), mix("R"), mix("S"))
+    ack = mix("A").later(sync_ms)
+    return Model(INJECTED, mix("W"), ack, mix("R"), mix("S"), own=constant(sync_ms))
 
 
 def _pairing(scenario: Scenario) -> Any:

@@ -41,26 +41,32 @@ class BadFits(Exception):
 
 
 class Component(NamedTuple):
-    """`kind` of KINDS; `first`, `second`: its parameters, 0 for none."""
+    """`kind` of KINDS; `first`, `second`: its parameters, 0 for none. `plus`: what each sample has in
+    addition (milliseconds)."""
 
     weight: float
     kind: str
     first: float
     second: float = 0.0
+    plus: float = 0.0
 
     def of(self, exponential: Floats) -> Floats:
         """Samples, from as many of the standard exponential distribution: -ln U is one."""
         if self.kind == "pareto":  # xm / U^(1/alpha)
-            return self.first * np.exp(exponential / self.second)
+            return self.plus + self.first * np.exp(exponential / self.second)
         if self.kind == "exponential":  # -ln U / rate
-            return exponential / self.first
-        return np.full_like(exponential, self.first)
+            return self.plus + exponential / self.first
+        return np.full_like(exponential, self.plus + self.first)
 
 
 class Mix(NamedTuple):
     """A sample is one of a component, which is drawn by weight."""
 
     components: tuple[Component, ...]
+
+    def later(self, ms: float) -> Mix:
+        """The same, each sample so much longer."""
+        return Mix(tuple(one._replace(plus=one.plus + ms) for one in self.components))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         """Independent samples."""

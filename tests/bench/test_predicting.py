@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 from made_run import made_manifest, rate
 
 from bench.findings import Bin, Curve, Origin, Quantile
 from bench.pbs.fan_out import FanOut
+from bench.pbs.prediction import Legs, Wars
 from bench.pbs.wars import predict
-from bench.predicting import Compared, injected_model, predict_run
+from bench.predicting import Compared, injected_model, own_sync_ms, predict_run
 from bench.scenario import Scenario
 from bench.scene_files import find
 
@@ -114,3 +116,24 @@ def test_injected_delays_stand_for_every_leg_or_for_none() -> None:
     assert model.w == model.a == model.r == model.s
     none = injected_model(find("healthy"))
     assert none.w.components[0].first == 0.0
+
+
+def test_acknowledgements_wait_for_the_sync_that_nodes_measured() -> None:
+    wars = [
+        Wars(
+            node=one,
+            n=3,
+            sampled=1,
+            seconds=9.0,
+            peers={one: Legs(a=(2.0, 3.0, 50.0)), "x": Legs()},
+        )
+        for one in ("n1", "n2")
+    ]
+    assert own_sync_ms(wars) == 3.0
+    assert own_sync_ms(()) == 0.0
+    chance = np.random.default_rng(1)
+    model = injected_model(GRID, 3.0)
+    assert model.own.draw(chance, (2,)).tolist() == [3.0, 3.0]
+    assert 12.0 < model.a.draw(chance, (20_000,)).mean() < 14.0
+    assert model.a.draw(chance, (20_000,)).min() >= 3.0
+    assert 9.0 < model.r.draw(chance, (20_000,)).mean() < 11.0
