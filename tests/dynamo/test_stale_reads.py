@@ -93,6 +93,14 @@ async def test_a_copy_that_may_lack_writes_is_not_shown() -> None:
         assert raised.value.details["reasons"] == {"c": "refilling"}
 
 
+async def test_a_copy_that_is_damaged_is_neither_shown_nor_absent() -> None:
+    async with LittleCluster(3) as cluster:
+        await cluster.put("a", b"k", b"v")
+        cluster.nodes["c"].replica.damaged.add(cluster.storage_key(b"k"))
+        with pytest.raises(Unavailable, match="damaged"):
+            await cluster.get("c", b"k", ReadOptions(local=True))
+
+
 def test_the_age_is_of_the_newest_write_that_is_lacked() -> None:
     births = [birth_bytes(incarnation_bytes(1, b"%d" % node * 8), 1) for node in (1, 2)]
 
