@@ -37,7 +37,8 @@ def first_times(
     samples: Samples, *, resamples: int, generator: np.random.Generator
 ) -> tuple[Quantile, ...]:
     """For each of SHARES; the interval is that of a bootstrap by write (all reads of a write are drawn
-    together), 95 %. An end of it that was not reached by the resamples is None."""
+    together), 95 %. An end of it that was not reached by the resamples is None. Before the first read
+    nothing was seen: an interval that begins there begins at 0."""
     if not len(samples.at):
         return tuple(Quantile(p=p, t_ms=None, low_ms=None, high_ms=None) for p in SHARES)
     order = np.argsort(samples.at, kind="stable")
@@ -56,7 +57,7 @@ def first_times(
         Quantile(
             p=p,
             t_ms=_none(point[number]),
-            low_ms=_none(_at([one[number] for one in drawn], _LOW)),
+            low_ms=_from_0(_at([one[number] for one in drawn], _LOW), at[0]),
             high_ms=_none(_at([one[number] for one in drawn], _HIGH)),
         )
         for number, p in enumerate(SHARES)
@@ -95,6 +96,10 @@ def _first(at: Floats, fresh: Floats, reads: Floats) -> Sequence[float]:
 def _at(found: Sequence[float], share: float) -> float:
     ordered = sorted(found)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("inf")
+
+
+def _from_0(low: float, first: float) -> float | None:
+    return 0.0 if low <= first else _none(low)
 
 
 def _none(value: float) -> float | None:

@@ -169,6 +169,13 @@ def test_the_bootstrap_draws_all_reads_of_a_write_together() -> None:
     assert (found[1].t_ms, found[1].low_ms) == (None, 0.0)
 
 
+def test_where_all_reads_are_fresh_nothing_is_known_before_the_first() -> None:
+    at = np.array([0.3, 0.4, 2.0])
+    samples = Samples(at, np.ones(3), np.arange(3))
+    found = first_times(samples, resamples=200, generator=np.random.default_rng(1))[0]
+    assert (found.t_ms, found.low_ms, found.high_ms) == (0.3, 0.0, 0.3)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     made, chance = Made(), random.Random(2)
     for number in range(200):
