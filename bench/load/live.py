@@ -25,7 +25,7 @@ class LiveLine:
 
     def __init__(self, out: TextIO, file: Path | None = None) -> None:
         """Raises OSError if the file cannot be written."""
-        self._out = out
+        self._out: TextIO | None = out
         self._console = Console(file=out, highlight=False)
         self._live: Live | None = None
         self._stack = ExitStack()
@@ -46,16 +46,20 @@ class LiveLine:
         self._stack.close()
 
     def __call__(self, progress: Progress) -> None:
-        """Show this second. Raises OSError."""
+        """Show this second. Who has closed `out` (`| head`) is told no more, and the run goes on. Raises
+        OSError."""
         line = _ENCODER.encode(progress).decode()
         if self._file is not None:
             self._file.write(line + "\n")
             self._file.flush()
         if self._live is not None:
             self._live.update(Text(told(progress), no_wrap=True, overflow="ellipsis"), refresh=True)
-        else:
-            self._out.write(line + "\n")
-            self._out.flush()
+        elif self._out is not None:
+            try:
+                self._out.write(line + "\n")
+                self._out.flush()
+            except BrokenPipeError:
+                self._out = None
 
 
 def told(progress: Progress) -> str:

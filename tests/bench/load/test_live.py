@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from bench.history import Kind, Op
 from bench.load.live import LiveLine, told
@@ -57,6 +60,19 @@ def test_where_nobody_looks_there_are_json_lines(tmp_path: Path) -> None:
     assert (tmp_path / "live.jsonl").read_text() == out.getvalue()
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [line["phase"] for line in lines] == ["measure", "measure"]
+
+
+def test_who_listens_no_more_does_not_end_the_run(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", buffering=1) as out:
+        with LiveLine(out, tmp_path / "live.jsonl") as live:
+            live(progress(Tally()))
+            live(progress(Tally()))
+        with pytest.raises(BrokenPipeError):
+            out.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    assert len((tmp_path / "live.jsonl").read_text().splitlines()) == 2
 
 
 def test_on_a_terminal_a_line_says_all(tmp_path: Path) -> None:
