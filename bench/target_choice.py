@@ -51,8 +51,9 @@ def check_target(target: str, scenario: Scenario) -> None:
 def carry_out(target: str, scenario: Scenario, body: Body[T], *, parent: Path | None = None) -> T:
     """What `body` gives, on an opened target with its clock. `parent`: where nodes keep their data.
 
-    SIGINT and SIGTERM cancel it once; it may end in an orderly way all the same, and target and
-    nodes are closed however it ends. Raises TargetFailed, asyncio.CancelledError, what `body` raises.
+    SIGINT, SIGTERM and SIGHUP (not under nohup) cancel it; it may end in an orderly way all the same,
+    and target and nodes are closed however it ends. Raises TargetFailed, asyncio.CancelledError, what
+    `body` raises.
     """
     kind = kind_of(target)
     if kind == "sim":
@@ -70,7 +71,10 @@ async def _real(
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    for number in _STOPS:
+    # The terminal was closed; under nohup that is to end nothing.
+    hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    stops = (*_STOPS, *hung_up)
+    for number in stops:
         loop.add_signal_handler(number, task.cancel)
     try:
         async with (
@@ -79,7 +83,7 @@ async def _real(
         ):
             return await body(opened, clock)
     finally:
-        for number in _STOPS:
+        for number in stops:
             loop.remove_signal_handler(number)
 
 
