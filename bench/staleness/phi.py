@@ -1,7 +1,9 @@
 """phi: the same read at every replica at once, so long after the commit: how often do all agree?
 
-A probe is a group of directed reads, one a replica; all agree if they returned the same versions, old
-ones too. A probe of which one got no answer says nothing and is left out (it is in `availability`).
+A probe is a group of directed reads, one a replica, at an offset that was designed (`Op.offset`); all
+agree if they returned the same versions, old ones too. A probe of which one got no answer says nothing
+and is left out (it is in `availability`). Rounds of polling after a heal look the same but for the
+offset: they go on until all agree, so they tell of convergence and would say nothing true here.
 """
 
 from __future__ import annotations
@@ -11,24 +13,25 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.findings import Agreement
-from bench.history import Op
 from bench.staleness.freshness import Looked
 from bench.staleness.intervals import rate
 from bench.staleness.keyed import Key, Read
 from bench.staleness.visibility import plot_edges
 
-#: So many designed offsets are told one by one; of more, or where none was designed, bins are.
+#: So many designed offsets are told one by one; of more, bins are.
 OFFSETS_MAX: Final = 200
 
 
 def agreements(looked: Iterable[Looked]) -> tuple[Agreement, ...]:
-    """By time after the commit: as it was designed, else since the last commit before the probe."""
-    probes: list[tuple[float, bool]] = []
-    for one in looked:
-        for group in _groups(one.key):
-            after = _after_ms(one.key, group)
-            if after is not None:
-                probes.append((after, len({frozenset(_versions(read)) for read in group}) == 1))
+    """By time after the commit, as it was designed."""
+    probes = [
+        (
+            round(group[0].op.offset / 1e6, 3),
+            len({frozenset(_versions(read)) for read in group}) == 1,
+        )
+        for one in looked
+        for group in _groups(one.key)
+    ]
     if len({after for after, _ in probes}) > OFFSETS_MAX:
         edges = plot_edges(max(after for after, _ in probes))
         probes = [(edges[bisect_right(edges, after) - 1], agreed) for after, agreed in probes]
@@ -42,10 +45,10 @@ def agreements(looked: Iterable[Looked]) -> tuple[Agreement, ...]:
 
 
 def _groups(key: Key) -> Iterable[Sequence[Read]]:
-    """Of the phase measured, those of several replicas of which each gave an answer."""
+    """Designed ones of the phase measured, of several replicas of which each gave an answer."""
     groups: dict[int, list[Read]] = {}
     for read in key.directed:
-        if read.op.group and read.op.phase == "measure":
+        if read.op.group and read.op.offset >= 0 and read.op.phase == "measure":
             groups.setdefault(read.op.group, []).append(read)
     silent = {op.group for op in key.unanswered if op.target}
     for number, group in sorted(groups.items()):
@@ -55,12 +58,3 @@ def _groups(key: Key) -> Iterable[Sequence[Read]]:
 
 def _versions(read: Read) -> Sequence[int]:
     return (*read.seen, -1) if read.foreign else read.seen
-
-
-def _after_ms(key: Key, group: Sequence[Read]) -> float | None:
-    first: Op = min((read.op for read in group), key=lambda op: op.start)
-    if first.offset >= 0:
-        return round(first.offset / 1e6, 3)
-    ends = sorted(key.ends[place] for place in key.committed())
-    done = bisect_right(ends, first.start)
-    return (first.start - ends[done - 1]) / 1e6 if done else None

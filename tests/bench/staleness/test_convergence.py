@@ -64,11 +64,18 @@ def test_replicas_agree_if_all_show_the_same() -> None:
     ]
 
 
-def test_where_no_offset_was_designed_the_commit_is_counted_from() -> None:
+def test_polling_after_a_heal_tells_of_convergence_and_not_of_phi() -> None:
     made = Made()
     made.write(1, 0, 10)
-    probe(made, 17, ((1,), (1,), (1,)), 1)
-    assert analyse(manifest(), made.lines).agreements[0].after_ms == 7.0
+    probe(made, 15, ((1,), (), (1,)), 1, offset=5)
+    made.event("heal", 100)
+    probe(made, 110, ((1,), (), (1,)), 2)
+    probe(made, 120, ((1,), (1,), (1,)), 3)
+    analysis = analyse(manifest(), made.lines)
+    assert [(one.after_ms, one.agreed.count, one.agreed.of) for one in analysis.agreements] == [
+        (5.0, 0, 1)
+    ]
+    assert analysis.convergence[0].ms["max"] == 10.0
 
 
 def test_many_offsets_are_put_into_bins() -> None:

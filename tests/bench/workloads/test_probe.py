@@ -81,6 +81,8 @@ def test_after_a_heal_keys_are_polled_until_they_agree_and_nothing_is_written() 
         starts = [group[0].start for group in rounds]
         assert all(b - a >= 45 * MS for a, b in pairwise(starts))
     assert max(map(len, polls.values())) > 5, "some did not agree at once"
+    polled = [op for rounds in polls.values() for group in rounds for op in group]
+    assert {op.offset for op in polled} == {-1}, "no probes: nobody designed when they come"
     assert client.notes == ["polling: the 50 keys written last, 50 older ones are left out"]
 
 
