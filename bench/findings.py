@@ -207,7 +207,8 @@ class Second(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation that saw something it should not. `severity_ms`: how stale, or how far apart."""
+    """One operation that saw something it should not. `kind`: the check that it broke; of several all,
+    with ", " between them, the worst first. `severity_ms`: how stale, or how far apart."""
 
     kind: str
     op: int

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from bench.findings import Anomaly
 from bench.history import Op
 from bench.report.material import EVIDENCE_MAX, WORST
@@ -33,19 +31,8 @@ class Told(NamedTuple):
 
 
 def worst(anomalies: Sequence[Anomaly], operations: Mapping[int, Op], begin: int) -> list[Told]:
-    """The worst operations, each once with all that it broke: a read that is not regular is often not
-    safe either."""
-    by_operation: dict[tuple[int, str], list[Anomaly]] = {}
-    for one in anomalies[:WORST]:
-        by_operation.setdefault((one.op, one.key), []).append(one)
-    found = []
-    for same in by_operation.values():
-        kinds = ", ".join(dict.fromkeys(one.kind for one in same))
-        evidence = tuple(dict.fromkeys(n for one in same for n in one.evidence))
-        told = "; ".join(dict.fromkeys(one.told for one in same))
-        first = msgspec.structs.replace(same[0], kind=kinds, evidence=evidence, told=told)
-        found.append(tell(first, operations, begin))
-    return found
+    """The worst operations, each with those that show what it broke."""
+    return [tell(one, operations, begin) for one in anomalies[:WORST]]
 
 
 def tell(anomaly: Anomaly, operations: Mapping[int, Op], begin: int) -> Told:

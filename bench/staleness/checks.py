@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from bench.findings import Anomaly, Check, Verdict
 from bench.staleness.intervals import rate
 
@@ -34,9 +36,13 @@ class Tally:
             self._anomalies = self.worst()
 
     def worst(self) -> list[Anomaly]:
-        """The worst, worst first; of equals the earlier."""
+        """The worst of so many operations, worst first; of equals the earlier. An operation that broke
+        it more than once is told once."""
         self._anomalies.sort(key=lambda one: (-one.severity_ms, one.at, one.op))
-        return self._anomalies[: self._examples]
+        found: dict[int, Anomaly] = {}
+        for one in self._anomalies:
+            found.setdefault(one.op, one)
+        return list(itertools.islice(found.values(), self._examples))
 
     def check(self, told: str = "") -> Check:
         """Broken once is "fail"; never, of no chance or of undecided ones, is "unknown"."""

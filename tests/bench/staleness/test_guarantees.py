@@ -327,20 +327,3 @@ def test_a_write_of_unknown_outcome_that_nobody_read_is_in_no_zone() -> None:
     assert counted(made, "atomic", properties=REGISTER) == (0, 2)
     made.read(1, 51, 53)
     assert counted(made, "atomic", properties=REGISTER) == (2, 2)
-
-
-def test_the_worst_of_each_kind_is_among_the_worst_anomalies() -> None:
-    made = Made()
-    made.write(1, 0, 1)
-    for number in range(40):
-        made.read(0, 1_000 + number, 1_100 + number, session=2 + number)
-    made.read(0, 2, 3)
-    found = analyse(manifest(), made.lines).anomalies
-    assert len(found) == 20
-    assert [one.severity_ms for one in found] == sorted(
-        (one.severity_ms for one in found), reverse=True
-    )
-    assert {one.kind for one in found} >= {"regular", "safe", "read your writes"}
-    worst = next(one for one in found if one.kind == "regular")
-    assert (worst.key, worst.severity_ms, worst.evidence) == ("k", 1_038.0, (1, 41))
-    assert "write 1 had been acknowledged" in worst.told
