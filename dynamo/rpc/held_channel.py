@@ -75,6 +75,7 @@ class HeldChannel(Channel):
             self._not_sent(waiter, _TOO_MANY_HELD)
             return
         due = max(now + seconds, self._held_until) if follows else now + seconds
+        due = min(due, expires_at)  # from then on it is not sent: no reason to keep it
         if self._faults.holding.hold(
             due, len(payload), lambda: self._send_request(stream, payload, now, expires_at)
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -116,14 +117,16 @@ async def asked(node: PeerNode, message: Request, timeout: float = 5.0) -> tuple
     return answers, (time.monotonic() - begun) * 1000
 
 
-async def least_ms(node: PeerNode, message: Request) -> float:
-    """How long it takes at best: the machine may have something else to do."""
-    found = []
-    for _ in range(4):
+async def least_ms(node: PeerNode, message: Request, enough: float) -> float:
+    """How long it takes at best, or below `enough`: the machine may have something else to do."""
+    least = math.inf
+    for tried in range(60):
+        if tried >= 4 and least < enough:
+            break
         answers, ms = await asked(node, message)
         assert answers.failures == []
-        found.append(ms)
-    return min(found)
+        least = min(least, ms)
+    return least
 
 
 async def test_each_leg_is_late_by_its_own_time_and_no_other() -> None:
@@ -131,10 +134,10 @@ async def test_each_leg_is_late_by_its_own_time_and_no_other() -> None:
         inject(a, late("W", 30), late("R", 60))
         inject(b, late("A", 15), late("S", 8))
         for message, least in ((store(), 45), (mint(), 45), (fetch(), 68), (Ping(5000), 0)):
-            assert least <= await least_ms(a, message) < least + 7, message
+            assert least <= await least_ms(a, message, least + 7) < least + 7, message
         inject(a, late("*", 25))
         inject(b)
-        assert 25 <= await least_ms(a, Ping(5000)) < 32
+        assert 25 <= await least_ms(a, Ping(5000), 32) < 32
 
 
 async def test_a_refusal_is_as_late_as_the_answer_would_have_been() -> None:
@@ -214,7 +217,7 @@ async def test_what_follows_all_that_was_asked_arrives_after_it() -> None:
         await until(lambda: a.transport.connected() == ())
         await until(lambda: together(a, b))
         assert await kinds_after() == [Ping]
-        await until(lambda: a.count["faults_messages_cut_off"] == 2)
+        await until(lambda: a.count["faults_messages_cut_off"] == 1)
         assert [type(request) for request in served.asked] == [Ping]
 
 
@@ -228,6 +231,16 @@ async def test_a_request_is_not_sent_after_its_deadline_and_is_told_what_is_left
         await asked(a, store(deadline_ms=1000))
         (sent,) = served.asked
         assert 800 <= sent.deadline_ms <= 900
+
+
+async def test_a_request_is_held_no_longer_than_somebody_waits_for_it() -> None:
+    async with pair() as (a, _, served):
+        faults = inject(a, late("W", 60_000))
+        answers, _ = await asked(a, store(deadline_ms=50), timeout=0.05)
+        assert answers.kinds == ["timed_out"]
+        await until(lambda: faults.status().held == 0)
+        assert a.count["faults_requests_expired"] == 1
+        assert served.asked == []
 
 
 def test_what_is_left_of_a_deadline_is_in_the_message() -> None:
