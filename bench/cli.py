@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -42,13 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="dynamo-bench",
         description="Measure the store.",
-        epilog="\n".join(f"{name:12}{command.purpose}" for name, command in COMMANDS.items()),
+        epilog="\n".join(f"{name:14}{command.purpose}" for name, command in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("command", choices=sorted(COMMANDS), metavar="COMMAND")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
     asked = parser.parse_args(arguments)
-    module = importlib.import_module(f"bench.{COMMANDS[asked.command].module}")
-    code: int = module.main(asked.rest)
+    try:
+        module = importlib.import_module(f"bench.{COMMANDS[asked.command].module}")
+        code: int = module.main(asked.rest)
+    except KeyboardInterrupt:
+        print(f"dynamo-bench {asked.command}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return code

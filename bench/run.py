@@ -53,7 +53,12 @@ def run(asked: Asked, console: Console, *, report: bool = True) -> int:
     """Measure, compute, print; its exit code. Raises as `measure` and `recompute`."""
     driven = measure(asked, live=sys.stdout)
     if driven.cut:
-        console.print(f"cut short: what was seen until then is in {asked.out}, and void")
+        console.print(
+            f"cut short: what was seen until then is in {asked.out}, and void; to look at it:"
+            f" dynamo-bench analyze {asked.out}",
+            soft_wrap=True,
+            highlight=False,
+        )
         return INTERRUPTED
     directory = RunDirectory.open(asked.out)
     analysis = recompute(directory, report=report)

@@ -17,6 +17,17 @@ def test_every_measurement_can_be_asked_what_it_takes(
     assert "usage: " in capsys.readouterr().out
 
 
+def test_one_line_tells_that_it_was_interrupted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.predict.main", interrupt)
+    assert main(["predict"]) == 130
+    assert capsys.readouterr().err == "dynamo-bench predict: interrupted\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["placement", "--fast"], ["hotpath", "x"]])
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
