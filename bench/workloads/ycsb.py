@@ -49,6 +49,8 @@ CORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 NO_SCANS: Final = "scans are not offered: the store keeps its keys by hash, without an order"
 #: Contexts that are remembered; the one that was not used for longest goes.
 CONTEXTS_MAX: Final = 40_000
+#: A store takes no larger value, however its nodes were started.
+VALUE_BYTES_MAX: Final = 8 << 20
 
 Distribution = Literal["uniform", "zipfian", "latest"]
 
@@ -106,6 +108,13 @@ class YcsbOptions(Options, frozen=True, kw_only=True):
         whole("operationcount", self.operationcount, 0, 1_000_000_000)
         whole("fieldcount", self.fieldcount, 1, 10_000)
         whole("fieldlength", self.fieldlength, 1)
+        size = self.fieldcount * self.fieldlength
+        if size > VALUE_BYTES_MAX:
+            raise ValueError(
+                f"fieldcount x fieldlength = {self.fieldcount} x {self.fieldlength} = {size} bytes: a"
+                f" value may have {VALUE_BYTES_MAX} (8 MiB), and above 1 MiB only where the nodes were"
+                f" started with --value-bytes-max"
+            )
         if not math.isfinite(self.target) or not 0.0 <= self.target <= 1e6:
             raise ValueError(
                 f"target = {self.target}: it must be 0 (the load's) to 1000000 a second"

@@ -8,8 +8,10 @@ from itertools import pairwise
 import pytest
 from workload_client import MemoryClient, play
 
+import dynamo.config
 from bench.scenario import BadScenario
 from bench.workloads import make, wanted
+from bench.workloads.ycsb import VALUE_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,12 @@ def test_target_and_fields_are_the_loads_to_carry_out() -> None:
     assert (silent.rate, silent.value_bytes) == (None, 1_000), "ten fields of 100 bytes, as in YCSB"
 
 
+def test_the_largest_value_of_the_store_may_be_written() -> None:
+    asked = wanted("ycsb-a", {"fieldcount": 8, "fieldlength": 1_000_000}, n=3)
+    assert asked.value_bytes == 8_000_000
+    assert VALUE_BYTES_MAX == dynamo.config.VALUE_BYTES_MAX
+
+
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
@@ -121,6 +129,12 @@ def test_target_and_fields_are_the_loads_to_carry_out() -> None:
         ("ycsb-a", {"recordcount": 0}, "recordcount = 0"),
         ("ycsb-a", {"recordcount": 10**12}, "recordcount"),
         ("ycsb-a", {"recordcount": "many"}, "recordcount"),
+        (
+            "ycsb-a",
+            {"fieldcount": 10_000, "fieldlength": 1_000},
+            "fieldcount x fieldlength = 10000 x 1000 = 10000000 bytes: .*--value-bytes-max",
+        ),
+        ("ycsb-a", {"fieldcount": 10_000, "fieldlength": 10**7}, "fieldlength = 10000000"),
         ("ycsb-a", {"requestdistribution": "hotspot"}, "requestdistribution"),
         ("ycsb-a", {"target": float("inf")}, "target"),
         ("ycsb-a", {"r": 4}, "r = 4: it must be 1 to 3"),
