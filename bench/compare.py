@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dynamo-bench compare",
         description="Two runs side by side: each figure, and whether chance alone tells them apart.",
-        epilog="Shares: Newcombe's interval of the difference, 95 %%; others: intervals that "
+        epilog="Shares: Newcombe's interval of the difference, 95 %; others: intervals that "
         "do not meet.",
         allow_abbrev=False,
     )
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         found = compare(_read(asked.a), _read(asked.b))
     except (BadDirectory, BadHistory, ReportFailed, OSError) as error:
-        print(f"compare: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     if asked.json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())

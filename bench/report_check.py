@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
     binary = find_browser()
     if binary is None:
         print(
-            f"check-report: no Chromium found: none of {', '.join(BINARIES)} is on PATH; "
+            f"{parser.prog}: no Chromium found: none of {', '.join(BINARIES)} is on PATH; "
             "install one, for instance with `apt-get install chromium`",
             file=sys.stderr,
         )
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
             asked.screenshot.mkdir(parents=True, exist_ok=True)
         faults = check(_page(asked.directory), binary, asked.screenshot)
     except (BrowserFailed, ReportFailed, OSError) as error:
-        print(f"check-report: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     for fault in faults:
         print(f"check-report: {fault}", file=sys.stderr)

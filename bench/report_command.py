@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         part.write_text(page, "utf-8")
         part.replace(out)
     except (ReportFailed, OSError) as error:
-        print(f"report: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     print(out)
     return 0

@@ -70,7 +70,7 @@ def test_what_is_no_analysed_run_is_one_line_and_exit_code_1(
     assert main([command, str(path), *([str(path)] if command == "compare" else [])]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith(f"{command}: ")
+    assert said.startswith(f"dynamo-bench {command}: ")
     assert not (path / "report.html").exists()
 
 
