@@ -68,8 +68,9 @@ class Event(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="event", tag_field="t"
 ):
     """Something that was done to the cluster, or seen of it. `kind`: a verb of `bench.faults`,
-    "heal" (all faults are over), "trees_equal", "writers_stopped" or "note". `until`: 0 for an
-    instant, or for what has not ended. `nodes`: whom it hit."""
+    "heal" (all faults are over), "trees_equal", "writers_stopped" (the schedule is over; a workload may
+    have stopped writing before) or "note". `until`: 0 for an instant, or for what has not ended.
+    `nodes`: whom it hit."""
 
     kind: str
     at: int

@@ -35,7 +35,7 @@ ROWS_MAX: Final = 6
 _LINES: Final[dict[str, tuple[str, Any, str]]] = {
     "heal": (GREEN, "--", "heal: all faults are over"),
     "trees_equal": (PURPLE, "-.", "all hash trees equal"),
-    "writers_stopped": (MUTED, ":", "writers stopped"),
+    "writers_stopped": (MUTED, ":", "the load ends"),
 }
 
 
