@@ -129,15 +129,10 @@ def gather(documents: Sequence[Wars]) -> Measured:
 
 def counts_of(documents: Iterable[Wars]) -> str:
     """How many samples there are, for people."""
-    told = [
+    return "; ".join(
         f"{one.node}: {len(one.writes)} whole writes, {len(one.reads)} whole reads"
-        + "".join(
-            f", {name} {len(legs.w)} W/A and {len(legs.r)} R/S"
-            for name, legs in sorted(one.peers.items())
-        )
         for one in documents
-    ]
-    return "; ".join(told)
+    )
 
 
 def _sets(documents: Sequence[Wars], n: int) -> list[tuple[tuple[str, ...], int]]:
