@@ -21,6 +21,9 @@ from bench.report.verdict import WORDS, headline, rows
 
 #: Columns of summary.csv.
 COLUMNS: Final = ("name", "value", "n", "low", "high", "unit", "origin")
+FOUND: Final = "found"
+#: Else a fail among the findings looks like one of the run.
+BROKEN: Final = "fail: this history breaks it at least once; what was expected is above"
 _STYLES: Final[dict[Verdict, str]] = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
 
 
@@ -70,6 +73,8 @@ def print_summary(analysis: Analysis, console: Console) -> None:
         if table.row_count:
             console.print()
             console.print(table)
+        if table.title == FOUND and any(one.verdict == "fail" for one in analysis.checks):
+            console.print(BROKEN)
     late = analysis.unacknowledged_reads
     if late is not None and late.count:
         console.print(
@@ -101,7 +106,7 @@ def _asked(analysis: Analysis) -> Table:
 
 
 def _rates(analysis: Analysis) -> Table:
-    table = _table("found", "figure", "rate", "95 %", "count of n", "verdict", "", numbers=3)
+    table = _table(FOUND, "figure", "rate", "95 %", "count of n", "verdict", "", numbers=3)
     for row in rows(analysis):
         table.add_row(
             escape(row.name),

@@ -30,6 +30,11 @@ def test_a_summary_says_what_was_asked_and_each_rate_with_its_n() -> None:
     assert "53.1 ms \N{EN DASH} not reached" in text
 
 
+def test_a_property_that_fails_is_no_expectation_that_failed() -> None:
+    assert "\N{MULTIPLICATION X} fail" in printed()
+    assert "fail: this history breaks it at least once" in printed()
+
+
 def test_of_nothing_it_says_nothing_was_measured() -> None:
     out = io.StringIO()
     print_summary(empty_analysis(), Console(file=out, width=160))
