@@ -7,13 +7,13 @@ same history, seed and budget give the same figures.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.analysis import DEFAULT
 from bench.findings import Analysis, Check
 from bench.history import BadHistory
+from bench.parser import Parser
 from bench.recompute import recompute
 from bench.run_directory import BadDirectory, RunDirectory
 from bench.scenario import BadScenario
@@ -22,13 +22,13 @@ from bench.staleness.budget import Budget
 
 def main(arguments: Sequence[str]) -> int:
     """The command; its exit code. A check that failed is a finding, not a failure."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
     try:
         directory = RunDirectory.open(asked.directory)
         analysis = recompute(directory, seed=asked.seed, budget=asked.budget)
     except (BadDirectory, BadHistory, BadScenario, OSError) as error:
-        print(f"dynamo-bench analyze: {error}", file=sys.stderr)
-        return 1
+        return parser.failed(error)
     for line in told(analysis, cut=directory.cut):
         print(line)
     return 0
@@ -55,8 +55,8 @@ def _check(check: Check) -> str:
     return f"{check.name} {check.violations.count}/{check.violations.of}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="dynamo-bench analyze",
         description="Compute every figure of a run again from its history.",
         allow_abbrev=False,

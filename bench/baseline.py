@@ -16,12 +16,13 @@ import msgspec
 from rich.console import Console
 
 from bench import provenance
-from bench.command import FAILED, INTERRUPTED, Parser, told
+from bench.command import INTERRUPTED, told
 from bench.compare import print_comparison
 from bench.comparison import compare
 from bench.figures import figures
 from bench.findings import Analysis
 from bench.history import BAD_JSON, BadHistory, Machine, Manifest
+from bench.parser import FAILED, Parser
 from bench.recompute import recompute
 from bench.run_directory import BadDirectory, RunDirectory
 from bench.running import Asked, measure

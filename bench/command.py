@@ -5,29 +5,20 @@ Knows nothing of what they do.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from bench.history import BadHistory
+from bench.parser import FAILED, USAGE
 from bench.run_directory import BadDirectory
 from bench.running import Interrupted
 from bench.scenario import BadScenario
 from bench.targets.protocol import TargetFailed
 
-FAILED: Final = 1
-USAGE: Final = 2
 #: Of a process that SIGINT ended.
 INTERRUPTED: Final = 130
-
-
-class Parser(argparse.ArgumentParser):
-    """Wrong usage is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}\n")
 
 
 @contextmanager

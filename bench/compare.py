@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +16,7 @@ from bench.comparison import Comparison, Pair, Told, compare
 from bench.figures import MS, SHARE, Figure
 from bench.findings import Analysis
 from bench.history import BadHistory, Manifest
+from bench.parser import Parser
 from bench.report.numbers import MINUS, NONE, milliseconds, number, points
 from bench.report_command import ReportFailed, analysis_of
 from bench.run_directory import BadDirectory, RunDirectory
@@ -37,7 +36,7 @@ _WORDS: Final[dict[Told, tuple[str, str]]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """0 whether they differ or not; 1 if one of them cannot be read."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dynamo-bench compare",
         description="Two runs side by side: each figure, and whether chance alone tells them apart.",
         epilog="Shares: Newcombe's interval of the difference, 95 %; others: intervals that "
@@ -52,8 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         found = compare(_read(asked.a), _read(asked.b))
     except (BadDirectory, BadHistory, ReportFailed, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+        return parser.failed(error)
     if asked.json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:

@@ -10,10 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
 
+from bench.parser import Parser
 from bench.pbs.fan_out import COORDINATORS, KINDS, PAIRINGS, Coordinator, FanOut, Kind
 from bench.pbs.fits import BadFits, Model, decode_fits, find_model
 from bench.pbs.measured import TooFewSamples, replicas_of
@@ -38,13 +39,6 @@ FITS_BYTES_MAX: Final = 1 << 20
 N_DEFAULT: Final = 3
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong usage is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Print one prediction, or the whole (R, W) table. 2 for wrong usage."""
     parser = _parser()
@@ -67,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     except (BadFits, BadQuestion) as error:
         parser.error(str(error))
     except (BadDocuments, TooFewSamples) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
+        return parser.failed(error)
     if asked.json:
         is_several = asked.grid or asked.origin is not None
         _print_json(predictions, is_several=is_several, with_curve=asked.curve)
@@ -78,8 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="dynamo-bench predict",
         description="How fresh a read that starts t after a write has committed is, and what both take.",
         allow_abbrev=False,

@@ -7,7 +7,6 @@ them, no text that is clipped, covered or beyond the page.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import re
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.browser import BINARIES, BrowserFailed, Page, find_browser, opened
+from bench.parser import FAILED, Parser
 from bench.report.render import SECTIONS
 from bench.report_command import ReportFailed, rendered
 from bench.run_directory import ANALYSIS
@@ -170,13 +170,15 @@ def _page(directory: Path | None) -> str:
             check=False,
         )
         if not (run / ANALYSIS).exists():
-            raise ReportFailed(f"{SCENE} could not be run: {done.stderr.strip()[-500:]}")
+            # The last line is what ended it, also of a traceback.
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ReportFailed(f"{SCENE} could not be run: {said[-1]}")
         return rendered(run)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code 0 if nothing is wrong, 1 if something is or there is no browser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dynamo-bench check-report", description=__doc__.split("\n")[0], allow_abbrev=False
     )
     parser.add_argument(
@@ -190,22 +192,19 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     binary = find_browser()
     if binary is None:
-        print(
-            f"{parser.prog}: no Chromium found: none of {', '.join(BINARIES)} is on PATH; "
-            "install one, for instance with `apt-get install chromium`",
-            file=sys.stderr,
+        return parser.failed(
+            f"no Chromium found: none of {', '.join(BINARIES)} is on PATH; "
+            "install one, for instance with `apt-get install chromium`"
         )
-        return 1
     try:
         if asked.screenshot is not None:
             asked.screenshot.mkdir(parents=True, exist_ok=True)
         faults = check(_page(asked.directory), binary, asked.screenshot)
     except (BrowserFailed, ReportFailed, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+        return parser.failed(error)
     for fault in faults:
-        print(f"check-report: {fault}", file=sys.stderr)
+        parser.failed(fault)
     if not faults:
         widths = " and ".join(str(width) for width in WIDTHS)
         print(f"check-report: nothing is wrong at {widths} pixels, without a network")
-    return 1 if faults else 0
+    return FAILED if faults else 0

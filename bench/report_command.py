@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import msgspec
 
 from bench.findings import Analysis
 from bench.history import BadHistory
+from bench.parser import Parser
 from bench.pbs.agreement import CurveAgreement
 from bench.report.material import Material, Predicted, evidence_numbers, pick
 from bench.report.render import render
@@ -78,7 +77,7 @@ def rendered(directory: Path) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the file; exit code 1 if there is no report to be made."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dynamo-bench report",
         description="Write the report of a run: one HTML file that needs nothing else.",
         allow_abbrev=False,
@@ -93,7 +92,6 @@ def main(arguments: Sequence[str]) -> int:
         part.write_text(page, "utf-8")
         part.replace(out)
     except (ReportFailed, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+        return parser.failed(error)
     print(out)
     return 0

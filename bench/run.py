@@ -14,8 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.command import INTERRUPTED, Parser, told
+from bench.command import INTERRUPTED, told
 from bench.load.drive import Driven
+from bench.parser import Parser
 from bench.recompute import recompute
 from bench.run_directory import ANALYSIS, REPORT, RunDirectory
 from bench.running import Asked, measure

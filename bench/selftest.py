@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from bench.command import FAILED, INTERRUPTED, Parser, told
+from bench.command import INTERRUPTED, told
+from bench.parser import FAILED, Parser
 from bench.places import place
 from bench.recompute import recompute
 from bench.run_directory import RunDirectory

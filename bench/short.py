@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import predict
-from bench.command import FAILED, INTERRUPTED, Parser, told
+from bench.command import INTERRUPTED, told
 from bench.findings import Analysis
+from bench.parser import FAILED, Parser
 from bench.recompute import recompute
 from bench.report.material import Predicted
 from bench.report_command import predictions_of

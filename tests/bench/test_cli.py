@@ -6,6 +6,12 @@ import pytest
 
 from bench.cli import COMMANDS, main
 
+#: Those that measure staleness, or tell of it.
+OF_STALENESS = (
+    *("analyze", "baseline", "check-report", "compare", "predict", "report", "run", "selftest"),
+    "short",
+)
+
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_measurement_can_be_asked_what_it_takes(
@@ -34,3 +40,15 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
         main(arguments)
     assert caught.value.code == 2
     assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", OF_STALENESS)
+def test_wrong_usage_of_what_measures_staleness_is_one_line_of_who_says_it(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "a", "b", "c", "--fast"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"dynamo-bench {name}: ")
+    assert said.count("\n") == 1

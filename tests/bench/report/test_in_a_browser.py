@@ -102,4 +102,4 @@ def test_without_a_browser_the_command_says_what_is_missing(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["check-report", str(tmp_path)]) == 1
-    assert "no Chromium found" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("dynamo-bench check-report: no Chromium found")
