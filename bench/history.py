@@ -94,9 +94,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a history is a history of. `clock`: "CLOCK_MONOTONIC", "virtual". `began_at`: of that clock
     (nanoseconds). `began_wall`: ISO 8601, UTC. `measured`: from and to (nanoseconds), warm-up left out.
-    `scenario`: the scenario as it was run, whole. `dropped`: arrivals left out since too many were in
-    flight. `lag_ms_p99`, `lag_ms_max`: how late the harness's own loop was; `void`: why the run
-    counts for nothing, "" if it counts."""
+    `scenario`: the scenario as it was run, whole. `configuration`: what the target showed of itself, its
+    bucket's `properties` in effect among it, and counts of the harness. `dropped`: arrivals left out
+    since too many were in flight. `lag_ms_p99`, `lag_ms_max`: how late the harness's own loop was;
+    `void`: why the run counts for nothing, "" if it counts."""
 
     format: int = FORMAT
     run: str

@@ -88,10 +88,14 @@ class _Run:
             value_bytes=asks.value_bytes or VALUE_BYTES,
         )
         began_wall = provenance.wall_time()
-        # Who kills the harness has a run all the same: what was seen until then, and void.
-        self._directory.write_manifest(
-            self._manifest(target, _unfinished(load, clock.now()), began_wall)
-        )
+
+        def write_unfinished() -> None:
+            # Who kills the harness has a run all the same: what was seen until then, and void.
+            self._directory.write_manifest(
+                self._manifest(target, _unfinished(load, clock.now()), began_wall)
+            )
+
+        write_unfinished()
         with self._directory.history_writer() as history, self._told() as live:
             driven = await drive(
                 target,
@@ -103,6 +107,7 @@ class _Run:
                 seed=scenario.seed,
                 faults=scenario.faults,
                 live=live,
+                ready=write_unfinished,  # with the properties that the bucket has by then
             )
             await self._keep_wars(target, history, driven)
         self._directory.write_manifest(self._manifest(target, driven, began_wall))
@@ -146,6 +151,7 @@ class _Run:
             scenario=msgspec.to_builtins(scenario),
             configuration={
                 "capabilities": msgspec.to_builtins(target.capabilities),
+                "properties": dict(target.properties),
                 "foreign": driven.foreign,
                 "ended_late": driven.ended_late,
                 "given_up": driven.given_up,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -80,10 +80,12 @@ async def drive(
     faults: Sequence[Fault] = (),
     live: Callable[[Progress], None] | None = None,
     stop: asyncio.Event | None = None,
+    ready: Callable[[], None] | None = None,
 ) -> Driven:
     """Set the target up and drive `workload` at it. `sink` gets all lines, `live` a look each second,
-    `stop` cuts the run short; so does cancelling, once: the run then ends in an orderly way and what
-    it was is returned all the same, void. The harness's own lag is watched where the clock is real.
+    `ready` is called once the target is set up. `stop` cuts the run short; so does cancelling, once: the
+    run then ends in an orderly way and what it was is returned all the same, void. The harness's own
+    lag is watched where the clock is real.
 
     Raises BadScenario for a load or faults that cannot be carried out; TargetFailed if the target cannot
     be set up, filled, broken or mended; whatever the workload or `sink` raise.
@@ -102,6 +104,9 @@ async def drive(
         live=live,
     )
     await target.setup(setup)
+    run.goes_by(target.properties)
+    if ready is not None:
+        ready()
     return await run.through(stop)
 
 
@@ -155,6 +160,13 @@ class _Run:
         #: Set when there is nothing more to do, or no more should be done.
         self._ending = asyncio.Event()
         self._trees_seen = asyncio.Event()
+
+    def goes_by(self, properties: Mapping[str, object]) -> None:
+        """What the bucket asks for, where a scenario does not say: its type may have other counts than
+        the store's default. Raises BadScenario."""
+        if properties:
+            self._recorder.r = asked_of(properties, "r", self._recorder.replicas)
+            self._recorder.w = asked_of(properties, "w", self._recorder.replicas)
 
     async def through(self, stop: asyncio.Event | None) -> Driven:
         """All of it, up to its orderly end."""

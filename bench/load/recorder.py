@@ -82,12 +82,13 @@ class Recorder:
         self.begun = 0
         #: To be set by who mends.
         self.healed_at = 0
+        #: What a bucket asks for, where an operation does not say; to be set by who knows better.
+        self.r = r
+        self.w = w
         self._target = target
         self._names = target.nodes
         self._clock = clock
         self._sink = sink
-        self._r = r
-        self._w = w
         self._timeout = timeout
         self._limit = round((timeout + grace) * SECOND)
         self._contexts = _Contexts() if target.capabilities.contexts else None
@@ -156,7 +157,7 @@ class Recorder:
             version,
             bases,
             group,
-            quorum=self._w if w is None else w,
+            quorum=self.w if w is None else w,
         )
         return await self._carry_out(
             ask,
@@ -198,7 +199,7 @@ class Recorder:
             group=group,
             target="" if replica is None else self._names[replica],
             offset=offset,
-            quorum=1 if replica is not None else self._r if r is None else r,
+            quorum=1 if replica is not None else self.r if r is None else r,
         )
         return await self._carry_out(
             ask,

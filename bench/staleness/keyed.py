@@ -138,8 +138,8 @@ def _by_key(operations: Sequence[Op]) -> dict[str, Key]:
 
 
 def is_register(manifest: Manifest) -> bool:
-    """Whether a key holds one value (the last write wins), not siblings. The store's default is
-    siblings; the built-in registers have none."""
+    """Whether a key holds one value (the last write wins), not siblings, by the properties that were
+    in effect. The store's default is siblings; the built-in registers have none."""
     if manifest.target.split(":")[0] in REGISTERS:
         return True
     properties = _properties(manifest)
@@ -159,6 +159,10 @@ def _quorum(word: Any, n: int) -> int:
 
 
 def _properties(manifest: Manifest) -> Mapping[str, Any]:
+    """As the target showed them; of a run that does not say, as the scenario wanted them."""
+    shown = manifest.configuration.get("properties")
+    if isinstance(shown, dict) and shown:
+        return shown
     cluster = manifest.scenario.get("cluster")
     properties = cluster.get("properties") if isinstance(cluster, dict) else None
     return properties if isinstance(properties, dict) else {}

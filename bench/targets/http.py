@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -55,6 +55,7 @@ class HttpTarget:
         self._turn = 0
         #: Of messages, in the order they began.
         self._active: list[Fault] = []
+        self._effective: dict[str, object] = {}
         self._has_properties = False
         self._has_rules = False
         #: Nodes that are not there, so that nothing is asked of them.
@@ -67,6 +68,11 @@ class HttpTarget:
     def capabilities(self) -> Capabilities:
         """As of the nodes, once they are opened."""
         return self._capabilities
+
+    @property
+    def properties(self) -> Mapping[str, object]:
+        """As the first node showed them at the end of `setup`: also what its bucket type gives."""
+        return self._effective
 
     # Coming and going ---------------------------------------------------------------------------
 
@@ -173,7 +179,7 @@ class HttpTarget:
         self._dialect = Dialect(
             run=setup.run, bucket=self._bucket, stamps=self._capabilities.stamps
         )
-        shown = (await self._admin(0, "GET", self._properties()))["props"]
+        shown = await self._show()
         if shown.get("n_val") != setup.n:
             raise TargetFailed(f"the cluster keeps {shown.get('n_val')} replicas, not {setup.n}")
         wanted = {name: value for name, value in setup.properties.items() if name != "n_val"}
@@ -182,9 +188,18 @@ class HttpTarget:
         if wanted:
             await self._admin(0, "PUT", self._properties(), {"props": wanted})
             self._has_properties = True
+            shown = await self._show()
+        self._effective = shown
         if self._slow:
             self._check_verb("slow")
             await self._apply()
+
+    async def _show(self) -> dict[str, object]:
+        """The properties in effect. Raises TargetFailed."""
+        shown = await self._admin(0, "GET", self._properties())
+        if not isinstance(shown, dict) or not isinstance(shown.get("props"), dict):
+            raise TargetFailed(f"{self.nodes[0]}: it does not show the properties of a bucket")
+        return cast(dict[str, object], shown["props"])
 
     def _properties(self) -> str:
         return f"/buckets/{quote(self._bucket, safe='')}/props"

@@ -6,6 +6,7 @@ value and finds again in what is read. Knows nothing of loads, clocks or histori
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -66,6 +67,12 @@ class Target(Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    @property
+    def properties(self) -> Mapping[str, object]:
+        """Of the run's bucket, as they are in effect once it is set up, whoever gave them; {} where
+        there is no such thing."""
+        ...
 
     async def setup(self, setup: Setup) -> None:
         """Make it ready for a run. Raises TargetFailed."""

@@ -7,7 +7,7 @@ keep one value a key, the newest committed. They know nothing of loads; time is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from bench.faults import Fault
@@ -34,6 +34,11 @@ class _Register:
     @property
     def capabilities(self) -> Capabilities:
         return _NOTHING
+
+    @property
+    def properties(self) -> Mapping[str, object]:
+        """None: it has no buckets."""
+        return {}
 
     async def fault(self, fault: Fault) -> None:
         """Raises TargetFailed: there is nothing that could fail."""

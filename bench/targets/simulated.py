@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -111,12 +111,18 @@ class SimulatedTarget:
         self._client_chance = stream(seed, "bench clients")
         self._setup = Setup(run="", n=asked.n)
         self._setups = 0
+        self._effective: Mapping[str, object] = {}
         self._turn = 0
 
     @property
     def capabilities(self) -> Capabilities:
         """All that there is."""
         return _ALL
+
+    @property
+    def properties(self) -> Mapping[str, object]:
+        """As the node shows them that was asked at `setup`."""
+        return self._effective
 
     async def __aenter__(self) -> Self:
         """All nodes are up. Raises TargetFailed."""
@@ -165,6 +171,7 @@ class SimulatedTarget:
 
         try:
             await node.process.spawn(change())
+            self._effective = services.properties(BUCKET_TYPE, BUCKET)
         except DynamoError as error:
             raise TargetFailed(f"properties: {error}") from None
 

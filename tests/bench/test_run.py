@@ -10,11 +10,15 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
 from bench import analyze, baseline, run, selftest
-from bench.run_directory import NAMES
+from bench.history import Op
+from bench.processes import store
+from bench.run_directory import NAMES, RunDirectory
+from bench.staleness.keyed import is_register
 
 MADE = {"analysis.json", "predictions.json", "summary.csv", "report.html", "latency.hlog"}
 QUICK = ("--duration", "0.6", "--set", "load.warmup=0.1", "--rate", "150")
@@ -70,6 +74,28 @@ def test_real_nodes_are_driven_and_none_is_left(tmp_path: Path) -> None:
     assert all(one["ok"]["count"] > 10 for one in analysis["availability"])
     assert not (out / "report.html").exists()
     assert list(data.iterdir()) == []
+
+
+def test_a_running_cluster_is_judged_by_the_properties_that_its_buckets_have(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    with store(3, tmp_path) as cluster:
+        address = f"http://{cluster.addresses[0]}/types/default/props"
+        body = b'{"props": {"last_write_wins": true, "r": "all", "w": "all"}}'
+        headers = {"Content-Type": "application/json"}
+        with urlopen(Request(address, body, headers, method="PUT"), timeout=10):
+            pass
+        asked = ("--target", ",".join(cluster.addresses), "--duration", "1.5", "--rate", "20")
+        carry_out("healthy", "--out", out, *asked, "--set", "cluster.properties={}", "--no-report")
+    directory = RunDirectory.open(out)
+    manifest = directory.manifest()
+    shown = manifest.configuration["properties"]
+    assert (shown["last_write_wins"], shown["r"], shown["n_val"]) == (True, "all", 3)
+    assert manifest.scenario["cluster"]["properties"] == {}
+    assert is_register(manifest)
+    asked_of = {(op.r, op.w) for op in directory.lines() if isinstance(op, Op)}
+    assert asked_of == {(3, 0), (0, 3)}
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,27 @@ class Misbehaving(NullRegister):
         return True
 
 
+class OfAType(NullRegister):
+    """A null register whose bucket has, once it is set up, what nobody here asked for."""
+
+    def __init__(self) -> None:
+        self._properties: dict[str, object] = {}
+
+    @property
+    def properties(self) -> dict[str, object]:
+        return self._properties
+
+    async def setup(self, setup: Setup) -> None:
+        await super().setup(setup)
+        self._properties = {"r": "all", "w": 1}
+
+
 async def nothing(_: str) -> None:
     """No trouble."""
 
 
 async def run(
-    target: Target, load: Load = SHORT, workload: Any = None, **rest: Any
+    target: Target, load: Load = SHORT, workload: Any = None, n: int = 1, **rest: Any
 ) -> tuple[Driven, list[Op], list[Event]]:
     lines: list[Line] = []
     async with MonotonicClock() as clock:
@@ -90,13 +105,21 @@ async def run(
             target,
             workload or Plain(),
             load,
-            setup=Setup(run="test", n=1),
+            setup=Setup(run="test", n=n),
             clock=clock,
             sink=lines.append,
             **rest,
         )
     ops = [line for line in lines if isinstance(line, Op)]
     return driven, ops, [line for line in lines if isinstance(line, Event)]
+
+
+async def test_operations_go_by_the_counts_that_are_in_effect() -> None:
+    ready: list[dict[str, object]] = []
+    target = OfAType()
+    _, ops, _ = await run(target, ready=lambda: ready.append(target.properties), n=3)
+    assert {(op.kind, op.r, op.w) for op in ops} == {("read", 3, 0), ("write", 0, 1)}
+    assert ready == [{"r": "all", "w": 1}]
 
 
 async def test_a_run_has_its_phases_in_turn_and_notes_all() -> None:

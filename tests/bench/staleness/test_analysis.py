@@ -263,3 +263,18 @@ def test_an_empty_history_has_an_analysis() -> None:
     found = analyse(manifest(), [])
     assert found.curves == ()
     assert {one.verdict for one in found.checks} == {"unknown"}
+
+
+def test_what_a_key_holds_goes_by_the_properties_in_effect() -> None:
+    """Two writes that know nothing of each other: the one that a register shows is the newer."""
+    made = Made()
+    made.write(1, 0, 1)
+    made.write(2, 2, 3, session=2)
+    made.read(2, 5, 6)
+    wanted: dict[str, Any] = {"scenario": {"cluster": {"properties": {"r": 1}}}}
+    stale = violations(analyse(manifest(**wanted), made.lines))["regular"]
+    assert stale == 1, "as siblings, it misses one"
+    shown: dict[str, Any] = {"allow_mult": False, "last_write_wins": True, "r": "all", "w": "one"}
+    found = analyse(manifest(**wanted, configuration={"properties": shown}), made.lines)
+    assert violations(found)["regular"] == 0
+    assert {(one.r, one.w) for one in found.curves} == {(3, 1)}

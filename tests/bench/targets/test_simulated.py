@@ -88,6 +88,13 @@ PARTITION = (Fault(do="partition", at=1, until=2.5, nodes=(0,)),)
 PAUSE = (Fault(do="pause", at=1, until=2, nodes=(1,)),)
 
 
+def test_the_properties_in_effect_are_shown_beside_those_asked_for() -> None:
+    async def scene(target: SimulatedTarget) -> tuple[object, ...]:
+        return tuple(target.properties[name] for name in ("r", "w", "allow_mult", "n_val"))
+
+    assert on_a_cluster(scene, r=1) == (1, "quorum", True, 3)
+
+
 # One seed, one history --------------------------------------------------------------------------
 
 
