@@ -27,7 +27,7 @@ DYNAMO = f"{shlex.quote(sys.executable)} -m dynamo"
 WITH_CURL = ("Store at one node", "## Kill a node")
 N5_IS_DEAD = ("Kill n5 by the pid", "Start n5 again")
 N5_IS_BACK = ("Start n5 again", "## Replicas converge")
-CONVERGENCE = ("## Replicas converge", "## With a client of Riak")
+CONVERGENCE = ("## Replicas converge", "## How stale is it?")
 OF_YOUR_OWN = ("## A cluster of your own", "Without a cluster file")
 EVERYWHERE = (WITH_CURL, N5_IS_DEAD, N5_IS_BACK, CONVERGENCE, OF_YOUR_OWN)
 

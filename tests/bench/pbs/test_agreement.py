@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import msgspec
 import pytest
 
 from bench.findings import Bin, Curve, Quantile, Rate
@@ -86,6 +87,12 @@ def test_t99_has_to_be_within_a_tenth() -> None:
     assert _agree(_curve(200_000, t99=1.2 * t99)).verdict == "fail"
     # The bootstrap's interval reaches into what would pass: it is not known.
     assert _agree(_curve(200_000, t99=1.2 * t99, spread=0.15 * t99)).verdict == "unknown"
+
+
+def test_of_a_short_t99_a_millisecond_off_passes() -> None:
+    short = msgspec.structs.replace(PREDICTED, t_ms={**PREDICTED.t_ms, "99": 2.0})
+    assert agree(_curve(200_000, t99=2.9), short).verdict == "pass"
+    assert agree(_curve(200_000, t99=3.6), short).verdict == "fail"
 
 
 def test_with_repair_on_only_a_shortfall_counts() -> None:
