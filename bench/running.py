@@ -20,6 +20,7 @@ from bench.history import Event, Manifest
 from bench.history_file import HistoryWriter
 from bench.load.clock import LoadClock
 from bench.load.drive import Driven, drive
+from bench.load.faulting import check_faults
 from bench.load.live import LiveLine
 from bench.load.schedule import span
 from bench.run_directory import LIVE, RunDirectory
@@ -192,6 +193,7 @@ def _workload(scenario: Scenario) -> tuple[str, dict[str, object]]:
 def _check(scenario: Scenario, target: Target, *, directed: bool) -> None:
     """Raises BadScenario where the target lacks what the scenario needs."""
     can = target.capabilities
+    check_faults(scenario.faults, scenario.load, target)
     if directed and not can.directed:
         raise BadScenario(
             f"{scenario.name} reads at single replicas, which the target {target.name} cannot do"

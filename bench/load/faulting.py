@@ -16,6 +16,7 @@ from bench.load.clock import LoadClock
 from bench.load.schedule import Span, nanoseconds
 from bench.scenario import BadScenario, Load
 from bench.targets.protocol import Target, TargetFailed
+from bench.targets.rules import OF_MESSAGES
 
 #: To mend one fault when the run is cut short (seconds).
 MEND_TIMEOUT: Final = 60.0
@@ -30,7 +31,10 @@ def check_faults(faults: Sequence[Fault], load: Load, target: Target) -> None:
         where = f"fault {number} ({fault.do})"
         if fault.do not in target.capabilities.verbs:
             known = ", ".join(verb for verb in VERBS if verb in target.capabilities.verbs)
-            raise BadScenario(f"{where}: the target {target.name} can do {known or 'none'}")
+            told = f"{where}: the target {target.name} can do {known or 'none'}"
+            if fault.do in OF_MESSAGES:
+                told += f"; for {' and '.join(OF_MESSAGES)} start all nodes with --fault-injection"
+            raise BadScenario(told)
         if not (math.isfinite(fault.at) and 0 <= fault.at < load.duration):
             raise BadScenario(f"{where}: at = {fault.at} is not within the {load.duration:g} s")
         if fault.until is not None and not fault.at <= fault.until <= load.duration:

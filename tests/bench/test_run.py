@@ -139,6 +139,19 @@ def test_what_cannot_be_is_one_line_and_an_exit_code(
     assert (full / "thesis.tex").read_text() == "x"
 
 
+def test_a_fault_that_the_target_cannot_do_leaves_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "cut.toml", tmp_path / "run"
+    scene = 'name = "cut"\ntold = "."\ntargets = ["null"]\nworkload = "ycsb-a"\n'
+    file.write_text(f'{scene}[[faults]]\ndo = "partition"\nat = 0.1\nuntil = 0.2\nnodes = [0]\n')
+    with pytest.raises(SystemExit) as caught:
+        carry_out(file, "--out", out, *QUICK)
+    assert caught.value.code == 2
+    assert "start all nodes with --fault-injection" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
 def test_a_run_that_is_there_is_written_over_only_if_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
