@@ -175,7 +175,7 @@ async def test_an_open_loop_waits_for_no_answer() -> None:
     # 400 a second for 0.3 s, though each takes 0.15 s and there are only 4 sessions.
     assert len(first) > 80
     lags = sorted(op.start - op.intended for op in first)
-    assert lags[len(lags) // 2] < 5 * MS
+    assert lags[len(lags) // 2] < 50 * MS
     assert driven.in_flight_max > 40
 
 
