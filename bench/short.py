@@ -10,7 +10,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,6 +27,8 @@ from bench.running import Asked, measure
 from bench.scene_files import find, names
 from bench.target_choice import check_target
 
+#: "void": nothing was shown, since the harness did not keep time.
+Came = Literal["fine", "failed", "void", "cut"]
 COLOURS: Final = {"pass": "green", "fail": "red", "unknown": "yellow"}
 #: The one report that is worth a look, among those that are made.
 SHOWN: Final = "partition-heal-nodes"
@@ -61,21 +63,28 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     console = Console(highlight=False)
     begin = time.monotonic()
-    failed = []
+    failed: list[str] = []
+    void: list[str] = []
     with told(parser.prog):
         for step in (*_controls(), *STEPS):
-            fine = _take(step, asked, console)
-            if fine is None:
+            came = _take(step, asked, console)
+            if came == "cut":
                 return INTERRUPTED
-            if not fine:
+            if came == "void":
+                void.append(step.name)
+            elif came == "failed":
                 failed.append(step.name)
     console.print("[bold]predictions[/] of PBS, from the published fit LNKD-DISK")
     predict.main(["--model", "LNKD-DISK", "--grid", "--trials", "200000"])
     console.print(f"all of it took {time.monotonic() - begin:.0f} s")
     if failed:
-        console.print(f"[red]not as expected[/]: {', '.join(failed)}")
+        console.print(f"[red]not as expected[/]: {', '.join(failed)}", soft_wrap=True)
+    if void:
+        console.print(
+            f"[yellow]void[/], this machine was too busy: {', '.join(void)}", soft_wrap=True
+        )
     console.print(f"a report to open: {asked.out / SHOWN / REPORT}", soft_wrap=True)
-    return FAILED if failed else 0
+    return FAILED if failed or void else 0
 
 
 def _controls() -> Iterator[Step]:
@@ -84,8 +93,8 @@ def _controls() -> Iterator[Step]:
             yield Step(name, settings=("load.duration=6",))
 
 
-def _take(step: Step, asked: argparse.Namespace, console: Console) -> bool | None:
-    """Whether it came out as it has to; None if it was cut short."""
+def _take(step: Step, asked: argparse.Namespace, console: Console) -> Came:
+    """How it came out."""
     scenario = find(step.scenario, step.settings)
     target = step.target or scenario.targets[0]
     check_target(target, scenario)
@@ -94,14 +103,16 @@ def _take(step: Step, asked: argparse.Namespace, console: Console) -> bool | Non
     out = asked.out / step.name
     driven = measure(Asked(scenario, target, out, force=True))
     if driven.cut:
-        return None
+        return "cut"
     directory = RunDirectory.open(out)
     analysis = recompute(directory)
     tell(analysis, console)
     tell_predictions(predictions_of(directory), console)
     took = time.monotonic() - begin
     console.print(f"  {took:.0f} s; report: {out / REPORT}", soft_wrap=True)
-    return not driven.void and all(one.verdict != "fail" for one in analysis.judged)
+    if driven.void:
+        return "void"
+    return "failed" if any(one.verdict == "fail" for one in analysis.judged) else "fine"
 
 
 def tell(analysis: Analysis, console: Console) -> None:
