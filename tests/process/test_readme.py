@@ -22,14 +22,16 @@ from free_ports import LOOPBACK, HeldPorts
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DYNAMO = f"{shlex.quote(sys.executable)} -m dynamo"
+BENCH = f"{shlex.quote(sys.executable)} -m bench"
 
 #: Where the commands are that a test here runs: from one piece of text to another.
 WITH_CURL = ("Store at one node", "## Kill a node")
 N5_IS_DEAD = ("Kill n5 by the pid", "Start n5 again")
 N5_IS_BACK = ("Start n5 again", "## Replicas converge")
 CONVERGENCE = ("## Replicas converge", "## How stale is it?")
+STALENESS = ("## How stale is it?", "## With a client of Riak")
 OF_YOUR_OWN = ("## A cluster of your own", "Without a cluster file")
-EVERYWHERE = (WITH_CURL, N5_IS_DEAD, N5_IS_BACK, CONVERGENCE, OF_YOUR_OWN)
+EVERYWHERE = (WITH_CURL, N5_IS_DEAD, N5_IS_BACK, CONVERGENCE, STALENESS, OF_YOUR_OWN)
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 
@@ -129,6 +131,33 @@ def test_replicas_converge() -> None:
         for node in ("n1", "n2"):
             assert f"\n{node}: 128 pairs compared, all agree; " in f"\n{printed}"
         assert "\n2 tombstones are kept, all copies counted, at 2 of 2 nodes asked; " in printed
+
+
+def test_staleness_is_measured_and_predicted(tmp_path: Path) -> None:
+    """With each request measured and less time: a newcomer has two minutes, and a test has not."""
+    script = commands(STALENESS)
+    for line, shorter in (
+        (" run partition-heal ", " run healthy --duration 3 "),
+        (" run healthy --out ", " run healthy --duration 2 --out "),
+        (" --duration 120 ", " --duration 10 --rate 60 "),
+    ):
+        assert line in script
+        script = script.replace(line, shorter)
+    script = script.replace(" runs/", f" {tmp_path}/").replace(".venv/bin/dynamo-bench", BENCH)
+    with ClusterProcess(extra_args=("--measure-one-in", "1")) as cluster:
+        for index in range(3):
+            script = script.replace(f"http://127.0.0.1:{8098 + index}", cluster.url(index))
+        # A machine with other work makes a run void, which is 1, and says so.
+        done = subprocess.run(
+            ["sh", "-uc", script], capture_output=True, text=True, check=False, timeout=200
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for name in ("cut", "healthy", "ours"):
+        assert (tmp_path / name / "report.html").exists(), done.stderr
+    assert "partition-heal" in done.stdout
+    assert "whole vectors" in done.stdout
+    assert "LNKD-DISK" in done.stdout
 
 
 def test_a_client_of_riak_is_pointed_at_a_node(tmp_path: Path) -> None:
