@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import msgspec
+import numpy as np
 import pytest
 
 from bench.findings import Bin, Curve, Quantile, Rate
