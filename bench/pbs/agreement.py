@@ -8,6 +8,7 @@ difference means anything.
 from __future__ import annotations
 
 import math
+from statistics import median
 from typing import Final
 
 import msgspec
@@ -18,6 +19,9 @@ from bench.pbs.prediction import Prediction
 
 #: Root mean square of the differences, in points (hundredths of probability), that passes at least.
 POINTS_MIN: Final = 1.0
+#: A bin with fewer reads than this share of the median bin is left out: beyond the offsets that were
+#: asked for some come late, one in a bin, and one that is stale there would be 100 points.
+THIN: Final = 0.1
 #: Times the floor, that passes.
 FLOORS: Final = 1.5
 #: t99 may be off by this share, or by a millisecond: no bin is narrower.
@@ -29,9 +33,10 @@ FLOOR_MAX: Final = 5.0
 
 class CurveAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """`rmse_points`: root mean square of measured - predicted over the bins, in points (1 point =
-    0.01); one-sided: of shortfalls only. `floor_points`: what it would be if the prediction were true.
-    `bound_points`: what passes. `worst_points`, `worst_ms`: the largest difference, and where.
-    `t99_*`: None where 99 % was not reached. `residuals`: (t, measured - predicted in points)."""
+    0.01); one-sided: of shortfalls only. `bins`, `reads`: what is compared; `thin_reads`: left out, in
+    bins with too few. `floor_points`: what it would be if the prediction were true. `bound_points`: what
+    passes. `worst_points`, `worst_ms`: the largest difference, and where. `t99_*`: None where 99 % was
+    not reached. `residuals`: (t, measured - predicted in points)."""
 
     verdict: Verdict
     told: str
@@ -39,6 +44,7 @@ class CurveAgreement(msgspec.Struct, frozen=True, kw_only=True):
     one_sided: bool
     bins: int
     reads: int
+    thin_reads: int = 0
     rmse_points: float | None = None
     floor_points: float | None = None
     bound_points: float | None = None
@@ -62,7 +68,7 @@ def agree(
         )
     if not prediction.curve:
         raise ValueError("the prediction has no curve")
-    bins = [one for one in curve.fine if one.fresh.of > 0]
+    bins, thin_reads = _thick(curve)
     reads = sum(one.fresh.of for one in bins)
     empty = CurveAgreement(
         verdict="unknown",
@@ -71,6 +77,7 @@ def agree(
         one_sided=one_sided,
         bins=len(bins),
         reads=reads,
+        thin_reads=thin_reads,
     )
     if not bins:
         return msgspec.structs.replace(empty, told="no read was measured")
@@ -79,6 +86,16 @@ def agree(
         told = f"model not applicable: {not_applicable}; {compared.told}"
         return msgspec.structs.replace(compared, verdict="unknown", told=told)
     return compared
+
+
+def _thick(curve: Curve) -> tuple[list[Bin], int]:
+    """The bins that have enough reads, and how many reads the others have."""
+    bins = [one for one in curve.fine if one.fresh.of > 0]
+    if not bins:
+        return [], 0
+    least = THIN * median(one.fresh.of for one in bins)
+    thick = [one for one in bins if one.fresh.of >= least]
+    return thick, sum(one.fresh.of for one in bins) - sum(one.fresh.of for one in thick)
 
 
 def _compare(
@@ -101,8 +118,11 @@ def _compare(
     what = "shortfall" if empty.one_sided else "difference"
     told = (
         f"RMSE of the {what} {rmse:.2f} points, of {bound:.2f} allowed (floor {floor:.2f}), "
-        f"over {len(bins)} bins, {empty.reads} reads; {t99_told}"
+        f"over {len(bins)} bins, {empty.reads} reads"
     )
+    if empty.thin_reads:
+        told += f" ({empty.thin_reads} more in bins with too few)"
+    told += f"; {t99_told}"
     if floor > FLOOR_MAX:
         verdict = "unknown"
         told = f"too few reads to tell (floor above {FLOOR_MAX:g} points); {told}"

@@ -66,6 +66,22 @@ def test_what_is_drawn_from_the_prediction_agrees_with_it() -> None:
         assert found.rmse_points == pytest.approx(found.floor_points, rel=0.25)
 
 
+def test_a_stale_read_that_came_late_and_alone_in_its_bin_decides_nothing() -> None:
+    curve = _curve(20_000)
+    late = Bin(
+        from_ms=241.0,
+        to_ms=242.0,
+        middle_ms=241.6,
+        fresh=Rate(count=0, of=1, low=0.0, high=1.0),
+        fitted=1.0,
+    )
+    alone = _agree(msgspec.structs.replace(curve, fine=(*curve.fine, late)))
+    without = _agree(curve)
+    assert alone.rmse_points == without.rmse_points
+    assert (alone.reads, alone.thin_reads, without.thin_reads) == (without.reads, 1, 0)
+    assert "(1 more in bins with too few)" in alone.told
+
+
 def test_the_floor_falls_with_the_root_of_the_reads() -> None:
     floors = [_agree(_curve(BINS * n)).floor_points or 0 for n in (25, 100, 1000)]
     assert floors[0] / floors[1] == pytest.approx(2.0, rel=0.01)
