@@ -67,8 +67,7 @@ def store(
 ) -> Iterator[Cluster]:
     """`count` nodes of the store with a cluster file; their data below `parent` meanwhile. `flags`: of
     `dynamo serve`, for all. They are not waited for any more once `is_stopping` says so."""
-    with _directory(parent) as directory:
-        addresses = free_addresses(2 * count)
+    with _directory(parent) as directory, free_addresses(2 * count) as addresses:
         rpc, http = addresses[:count], addresses[count:]
         members = [Member(f"n{number + 1}", rpc[number]) for number in range(count)]
         path = directory / "cluster.toml"
@@ -102,8 +101,7 @@ def store(
 @contextmanager
 def floor(count: int, parent: Path, *, synced: bool) -> Iterator[Cluster]:
     """`count` nodes of the floor; their data below `parent` meanwhile."""
-    with _directory(parent) as directory:
-        addresses = free_addresses(2 * count)
+    with _directory(parent) as directory, free_addresses(2 * count) as addresses:
         rpc, http = addresses[:count], addresses[count:]
         nodes = []
         for number in range(count):
@@ -144,23 +142,30 @@ def _running(
         stop_all(nodes, hurry=lambda: False)
 
 
-def free_addresses(count: int) -> list[str]:
-    """Different addresses on loopback that nobody listens at now. Raises OSError if there are none."""
+@contextmanager
+def free_addresses(count: int) -> Iterator[list[str]]:
+    """Different addresses on loopback that nobody listens at, and that no other harness here takes
+    before the block ends: meanwhile the UDP port of each number is held, which nodes do not use.
+    Raises OSError if there are none."""
     held: list[socket.socket] = []
+    addresses: list[str] = []
     try:
         for port in random.sample(PORTS, len(PORTS)):
-            if len(held) == count:
+            if len(addresses) == count:
                 break
-            one = socket.socket()
-            try:
-                one.bind((LOOPBACK, port))
-            except OSError:
-                one.close()
-            else:
-                held.append(one)
+            claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            held.append(claim)
+            with socket.socket() as probe:
+                try:
+                    claim.bind((LOOPBACK, port))
+                    probe.bind((LOOPBACK, port))
+                except OSError:
+                    held.pop().close()
+                else:
+                    addresses.append(f"{LOOPBACK}:{port}")
         else:
             raise OSError(f"no {count} free ports from {PORTS.start} to {PORTS.stop - 1}")
-        return [f"{LOOPBACK}:{one.getsockname()[1]}" for one in held]
+        yield addresses
     finally:
         for one in held:
             one.close()

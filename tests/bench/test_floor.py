@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.driver import drive, send
-from bench.processes import floor, free_addresses
+from bench.processes import LOOPBACK, floor, free_addresses
 from bench.versus import main
 from bench.workload import WORKLOADS, Exchange, loading, sample, value_of
 
@@ -76,6 +76,9 @@ def test_what_cannot_be_measured_is_wrong_usage(
     assert "usage: " in capsys.readouterr().err
 
 
-def test_free_addresses_are_all_different() -> None:
-    addresses = free_addresses(20)
-    assert len(set(addresses)) == 20
+def test_free_addresses_are_all_different_and_nobody_elses_meanwhile() -> None:
+    with free_addresses(20) as addresses, free_addresses(20) as others:
+        assert len({*addresses, *others}) == 40
+        for address in addresses:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, pytest.raises(OSError):  # noqa: PT011
+                one.bind((LOOPBACK, int(address.rpartition(":")[2])))

@@ -54,7 +54,9 @@ def test_one_address_is_enough_to_find_members_that_are_not_where_the_file_says(
                 assert peers_of(cluster, i)["n2"]["start"] == 2
 
             blob = cluster.data_dir(2) / "addresses.blob"
-            wait_until(lambda: third.encode() in blob.read_bytes(), "it is written down")
+            wait_until(
+                lambda: blob.exists() and third.encode() in blob.read_bytes(), "it is written down"
+            )
 
             # All that was learnt is on disk: one that is told nobody finds them after a restart.
             cluster.kill9(2)

@@ -33,7 +33,7 @@ def test_nothing_that_was_written_is_in_a_gap(steps: list[tuple[str, bytes, byte
         else:
             end = max(key, other)
             expected = min((k for k in there if key <= k), default=end)
-            assert key <= gaps.after(key) <= max(expected, end)
+            assert key <= gaps.after(key)  # of an earlier scan, which may have gone on for longer
             assert not any(key <= k < gaps.after(key) for k in there)
             gaps.note(key, min(expected, end))
     assert len(gaps) <= GAPS_MAX
