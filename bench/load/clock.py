@@ -12,7 +12,7 @@ import itertools
 import time
 from typing import Protocol, Self
 
-from bench.load.timerfd import TimerFile
+from dynamo.precise import FileAlarm, LoopAlarm, make_alarm
 
 
 class LoadClock(Protocol):
@@ -28,8 +28,8 @@ class LoadClock(Protocol):
 
 
 class MonotonicClock:
-    """`async with` it, on the loop that is to sleep by it. All sleepers share one timerfd; where there
-    is none, the loop's own timers serve, a millisecond less exact (`precise` says which)."""
+    """`async with` it, on the loop that is to sleep by it. All sleepers share one alarm; where the
+    system has no precise one the loop's timers serve, a millisecond less exact (`precise` says so)."""
 
     name = "CLOCK_MONOTONIC"
 
@@ -38,28 +38,23 @@ class MonotonicClock:
         self._heap: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._armed = 0
-        self._timer: TimerFile | None = None
+        #: While it is entered.
+        self._alarm: FileAlarm | LoopAlarm | None = None
 
     @property
     def precise(self) -> bool:
         """Whether the kernel's timer is used."""
-        return self._timer is not None
+        return self._alarm is not None and self._alarm.precise
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        try:
-            timer = TimerFile()
-        except (OSError, AttributeError):
-            return self  # not on this system; `precise` says so
-        self._loop.add_reader(timer.number, self._fired)
-        self._timer = timer
+        self._alarm = make_alarm(self._due)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            self._loop.remove_reader(timer.number)
-            timer.close()
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.close()
         for _, _, waiter in self._heap:
             waiter.cancel()
         self._heap.clear()
@@ -71,7 +66,7 @@ class MonotonicClock:
     async def sleep_until(self, at: int) -> None:
         """Until then; returns at once if it is past."""
         while (left := at - time.monotonic_ns()) > 0:
-            if self._timer is None:
+            if self._alarm is None:
                 await asyncio.sleep(left / 1e9)
                 continue
             waiter: asyncio.Future[None] = self._loop.create_future()
@@ -81,13 +76,11 @@ class MonotonicClock:
             await waiter
 
     def _arm(self, at: int) -> None:
-        assert self._timer is not None
+        assert self._alarm is not None
         self._armed = at
-        self._timer.arm(at)
+        self._alarm.set(at / 1e9)
 
-    def _fired(self) -> None:
-        assert self._timer is not None
-        self._timer.clear()
+    def _due(self) -> None:
         self._armed = 0
         heap = self._heap
         now = time.monotonic_ns()
