@@ -17,10 +17,11 @@ from bench.pbs.agreement import CurveAgreement, agree
 from bench.pbs.fan_out import FanOut
 from bench.pbs.fits import NOTHING, BadFits, Mix, Model, constant, decode_mix
 from bench.pbs.measured import TooFewSamples
-from bench.pbs.prediction import Prediction, Wars
+from bench.pbs.prediction import Prediction
 from bench.pbs.resample import predict_measured
 from bench.pbs.wars import BadQuestion, Question, predict_cells, times
 from bench.scenario import BadScenario, Scenario
+from dynamo.wars_status import WarsStatus
 
 INJECTED: Final = "injected"
 MEASURED: Final = "measured"
@@ -52,7 +53,7 @@ def predict_run(
     manifest: Manifest,
     scenario: Scenario,
     curves: Sequence[Curve],
-    wars: Sequence[Wars],
+    wars: Sequence[WarsStatus],
     seed: int,
 ) -> tuple[list[Compared], list[str]]:
     """All that the scenario asks for, of every (R, W), compared where it was measured; and why some are
@@ -98,7 +99,7 @@ def _predict(
     manifest: Manifest,
     scenario: Scenario,
     question: Question,
-    wars: Sequence[Wars],
+    wars: Sequence[WarsStatus],
 ) -> list[Prediction]:
     fresh_keys = scenario.workload == "visibility"
     if kind == MEASURED:
@@ -120,7 +121,7 @@ def _predict(
     ]
 
 
-def own_sync_ms(wars: Sequence[Wars]) -> float:
+def own_sync_ms(wars: Sequence[WarsStatus]) -> float:
     """What the own copies of coordinators took to acknowledge, the median; 0 if that is not known."""
     own = [ms for one in wars if one.node in one.peers for ms in one.peers[one.node].a]
     return statistics.median(own) if own else 0.0

@@ -28,7 +28,8 @@ from bench.history import (
     encode_manifest,
 )
 from bench.history_file import HistoryReader, HistoryWriter
-from bench.pbs.prediction import Prediction, Wars
+from bench.pbs.prediction import Prediction
+from dynamo.wars_status import WarsStatus
 
 MANIFEST: Final = "manifest.json"
 HISTORY: Final = "history.jsonl.zst"
@@ -151,9 +152,9 @@ class RunDirectory:
         """In place of any before."""
         self._put_json(PREDICTIONS, predictions)
 
-    def wars(self) -> tuple[Wars, ...]:
+    def wars(self) -> tuple[WarsStatus, ...]:
         """What the nodes measured themselves, () if nothing. Raises BadHistory as above."""
-        return self._get(WARS, tuple[Wars, ...]) or ()
+        return self._get(WARS, tuple[WarsStatus, ...]) or ()
 
     def write_wars(self, data: bytes) -> None:
         """A JSON list, as `Target.wars` gives it. In place of any before."""

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from bench.history import BAD_JSON
-from bench.pbs.prediction import Wars
+from dynamo.wars_status import WarsStatus
 
 #: Of one node, and of one file.
 BYTES_MAX: Final = 64 << 20
@@ -30,7 +30,7 @@ class BadDocuments(Exception):
     """They could not be had, or are none; the message says whose and why."""
 
 
-def get_documents(origin: str) -> list[Wars]:
+def get_documents(origin: str) -> list[WarsStatus]:
     """`origin`: http://host:port of nodes, with commas between; or a file; or a directory with
     `wars.json`. Raises BadDocuments."""
     parts = [part.strip() for part in origin.split(",")]
@@ -41,7 +41,7 @@ def get_documents(origin: str) -> list[Wars]:
     return [one for url in dict.fromkeys(parts) for one in decode_documents(_fetch(url), url)]
 
 
-def read_documents(path: Path) -> list[Wars]:
+def read_documents(path: Path) -> list[WarsStatus]:
     """Of a file, or of the run in a directory. Raises BadDocuments."""
     if path.is_dir():
         path /= FILE
@@ -55,10 +55,10 @@ def read_documents(path: Path) -> list[Wars]:
     return decode_documents(data, str(path))
 
 
-def decode_documents(data: bytes, origin: str) -> list[Wars]:
+def decode_documents(data: bytes, origin: str) -> list[WarsStatus]:
     """One document, or a list of them. Raises BadDocuments."""
     try:
-        found = msgspec.json.decode(data, type=Wars | list[Wars])
+        found = msgspec.json.decode(data, type=WarsStatus | list[WarsStatus])
     except BAD_JSON as error:
         raise BadDocuments(f"{origin}: it is not what {PATH} says: {error}") from None
     documents = found if isinstance(found, list) else [found]
@@ -67,7 +67,7 @@ def decode_documents(data: bytes, origin: str) -> list[Wars]:
     return documents
 
 
-def _check(one: Wars, origin: str) -> None:
+def _check(one: WarsStatus, origin: str) -> None:
     delays: list[Sequence[float]] = []
     for legs in one.peers.values():
         delays += [legs.w, legs.a, legs.r, legs.s]

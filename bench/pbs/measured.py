@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from bench.pbs.fits import Floats, Indexes
-from bench.pbs.prediction import Legs, Wars
+from dynamo.wars_status import WarsLegs, WarsStatus
 
 #: Sets of replicas that are told apart: the rarest are left out.
 SETS_MAX: Final = 256
@@ -85,7 +85,7 @@ class Measured(NamedTuple):
     partial: int
 
 
-def replicas_of(documents: Sequence[Wars]) -> int:
+def replicas_of(documents: Sequence[WarsStatus]) -> int:
     """n, which all have to agree on. Raises TooFewSamples."""
     ns = {one.n for one in documents}
     if not ns or ns == {0}:
@@ -96,7 +96,7 @@ def replicas_of(documents: Sequence[Wars]) -> int:
     return ns.pop()
 
 
-def gather(documents: Sequence[Wars]) -> Measured:
+def gather(documents: Sequence[WarsStatus]) -> Measured:
     """What all of them have measured; of two documents of one node the later. Raises TooFewSamples."""
     n = replicas_of(documents)
     documents = [one for _, one in sorted({one.node: one for one in documents}.items())]
@@ -104,7 +104,7 @@ def gather(documents: Sequence[Wars]) -> Measured:
     sets = [members for members, _ in ranked]
     names = sorted({name for members in sets for name in members})
     index = {name: place for place, name in enumerate(names)}
-    rows = [[one.peers.get(name, Legs()) for name in names] for one in documents]
+    rows = [[one.peers.get(name, WarsLegs()) for name in names] for one in documents]
     writes, others = _whole(_writes_of(documents), sets)
     reads, others_too = _whole(_reads_of(documents), sets)
     shares = np.array([count for _, count in ranked], dtype=np.float64)
@@ -127,7 +127,7 @@ def gather(documents: Sequence[Wars]) -> Measured:
     )
 
 
-def counts_of(documents: Iterable[Wars]) -> str:
+def counts_of(documents: Iterable[WarsStatus]) -> str:
     """How many samples there are, for people."""
     return "; ".join(
         f"{one.node}: {len(one.writes)} whole writes, {len(one.reads)} whole reads"
@@ -135,7 +135,7 @@ def counts_of(documents: Iterable[Wars]) -> str:
     )
 
 
-def _sets(documents: Sequence[Wars], n: int) -> list[tuple[tuple[str, ...], int]]:
+def _sets(documents: Sequence[WarsStatus], n: int) -> list[tuple[tuple[str, ...], int]]:
     """Sets of replicas, in order, and of how many writes they are; the most frequent first."""
     counted = Counter(
         tuple(sorted(write.legs))
@@ -159,7 +159,9 @@ def _pairs(out: Sequence[float], back: Sequence[float]) -> _Pairs:
     return out[:length], back[:length]
 
 
-def _own_apart(documents: Iterable[Wars], pairs_of: Callable[[Legs], _Pairs]) -> list[_Pairs]:
+def _own_apart(
+    documents: Iterable[WarsStatus], pairs_of: Callable[[WarsLegs], _Pairs]
+) -> list[_Pairs]:
     """Pairs of all other nodes, and those of own copies."""
     out: tuple[list[float], list[float]] = ([], [])
     back: tuple[list[float], list[float]] = ([], [])
@@ -187,7 +189,7 @@ def _pool(rows: Sequence[Sequence[_Pairs]]) -> Pool:
 _Operation = tuple[Mapping[str, tuple[float, float]], str, int]
 
 
-def _writes_of(documents: Iterable[Wars]) -> Iterator[_Operation]:
+def _writes_of(documents: Iterable[WarsStatus]) -> Iterator[_Operation]:
     return (
         (write.legs, write.minter, node)
         for node, one in enumerate(documents)
@@ -195,7 +197,7 @@ def _writes_of(documents: Iterable[Wars]) -> Iterator[_Operation]:
     )
 
 
-def _reads_of(documents: Iterable[Wars]) -> Iterator[_Operation]:
+def _reads_of(documents: Iterable[WarsStatus]) -> Iterator[_Operation]:
     return (
         (read.legs, read.body, node) for node, one in enumerate(documents) for read in one.reads
     )
@@ -241,7 +243,7 @@ def _whole(operations: Iterable[_Operation], sets: Sequence[tuple[str, ...]]) ->
     return whole, others
 
 
-def _bodies(documents: Sequence[Wars], sets: Sequence[tuple[str, ...]]) -> Indexes:
+def _bodies(documents: Sequence[WarsStatus], sets: Sequence[tuple[str, ...]]) -> Indexes:
     """Itself, for a coordinator that is one of the set; else whom it has asked most often."""
     found = np.zeros((len(documents), len(sets)), dtype=np.intp)
     for row, one in enumerate(documents):

@@ -17,8 +17,9 @@ import numpy as np
 from bench.pbs.fan_out import Pairing, Spread, pair_up
 from bench.pbs.fits import Floats, Indexes
 from bench.pbs.measured import Measured, Pool, TooFewSamples, counts_of, gather
-from bench.pbs.prediction import Prediction, Wars
+from bench.pbs.prediction import Prediction
 from bench.pbs.wars import BadQuestion, Question, Source, simulate, told
+from dynamo.wars_status import WarsStatus
 
 #: Of fewer samples nothing is told: of all messages, and of whole operations.
 SAMPLES_MIN: Final = 100
@@ -91,7 +92,7 @@ class ByOperation(NamedTuple):
 
 
 def predict_measured(
-    documents: Sequence[Wars],
+    documents: Sequence[WarsStatus],
     question: Question,
     *,
     new_keys: bool = False,

@@ -8,11 +8,11 @@ from made_run import made_manifest, rate
 
 from bench.findings import Bin, Curve, Origin, Quantile
 from bench.pbs.fan_out import FanOut
-from bench.pbs.prediction import Legs, Wars
 from bench.pbs.wars import predict
 from bench.predicting import Compared, injected_model, own_sync_ms, predict_run
 from bench.scenario import Scenario
 from bench.scene_files import find
+from dynamo.wars_status import WarsLegs, WarsStatus
 
 GRID = find("pbs-grid")
 READS = 100_000
@@ -120,12 +120,12 @@ def test_injected_delays_stand_for_every_leg_or_for_none() -> None:
 
 def test_acknowledgements_wait_for_the_sync_that_nodes_measured() -> None:
     wars = [
-        Wars(
+        WarsStatus(
             node=one,
             n=3,
             sampled=1,
             seconds=9.0,
-            peers={one: Legs(a=(2.0, 3.0, 50.0)), "x": Legs()},
+            peers={one: WarsLegs(a=(2.0, 3.0, 50.0)), "x": WarsLegs()},
         )
         for one in ("n1", "n2")
     ]

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from little_cluster import LittleCluster
 
-from bench.pbs.prediction import Wars as Decoded
 from dynamo.metrics import Metrics
 from dynamo.requests import ReadOptions, Stamps, WriteOptions
 from dynamo.sim.loop import run_virtual
@@ -225,6 +224,6 @@ def test_it_is_read_by_who_predicts_from_it() -> None:
     wars.ended_write(WarsWrite(minter="a", legs={"b": (1.0, 2.0)}), 2, 0)
     wars.ended_read(WarsRead(body="a", legs={"b": (3.0, 4.0)}), 2, 0)
     shown = wars.status(2.0)
-    decoder = msgspec.json.Decoder(Decoded, strict=True)
+    decoder = msgspec.json.Decoder(WarsStatus, strict=True)
     decoded = decoder.decode(msgspec.json.encode(shown))
     assert msgspec.to_builtins(decoded) == msgspec.to_builtins(shown)

@@ -8,17 +8,17 @@ import msgspec
 from cluster_process import ClusterProcess
 from cluster_waits import wait_connected
 
-from bench.pbs.prediction import Wars
+from dynamo.wars_status import WarsStatus
 
 #: Enough that one in 32 is many.
 KEYS = 400
 LOCAL = {"X-Dynamo-Local": "1", "X-Dynamo-Stamps": "1"}
 
 
-def wars(cluster: ClusterProcess, i: int) -> Wars:
+def wars(cluster: ClusterProcess, i: int) -> WarsStatus:
     reply = cluster.http(i, "GET", "/admin/wars")
     assert reply.status == 200
-    return msgspec.json.decode(reply.body, type=Wars)
+    return msgspec.json.decode(reply.body, type=WarsStatus)
 
 
 def test_nodes_measure_their_ways_to_each_other() -> None:

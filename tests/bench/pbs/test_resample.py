@@ -11,28 +11,29 @@ import pytest
 from bench.pbs.fan_out import FanOut
 from bench.pbs.fits import Component, Mix, Model, constant, exponential
 from bench.pbs.measured import TooFewSamples, gather
-from bench.pbs.prediction import Legs, Prediction, ReadSample, Wars, WriteSample
+from bench.pbs.prediction import Prediction
 from bench.pbs.resample import predict_measured
 from bench.pbs.wars import BadQuestion, Question, grid_of, predict, times
+from dynamo.wars_status import WarsLegs, WarsRead, WarsStatus, WarsWrite
 
 NODES = ("a", "b", "c")
 
 
 def _document(
     node: str, rng: random.Random, samples: int, *, w: Any = None, nodes: Sequence[str] = NODES
-) -> Wars:
+) -> WarsStatus:
     """A node that is a replica of all: W ~ Exp(.1) or as `w` says, A = R = S ~ Exp(1); its own copy
     takes no time."""
-    operations: list[tuple[WriteSample, ReadSample]] = []
+    operations: list[tuple[WarsWrite, WarsRead]] = []
     for _ in range(samples):
         slow = (lambda: rng.expovariate(0.1)) if w is None else w(rng)
         write = {one: (slow(), rng.expovariate(1.0)) for one in nodes} | {node: (0.0, 0.0)}
         read = {one: (rng.expovariate(1.0), rng.expovariate(1.0)) for one in nodes}
         read[node] = (0.0, 0.0)
-        operations.append((WriteSample(minter=node, legs=write), ReadSample(body=node, legs=read)))
+        operations.append((WarsWrite(minter=node, legs=write), WarsRead(body=node, legs=read)))
     writes, reads = ([pair[i] for pair in operations] for i in (0, 1))
     peers = {
-        one: Legs(
+        one: WarsLegs(
             w=tuple(write.legs[one][0] for write in writes),
             a=tuple(write.legs[one][1] for write in writes),
             r=tuple(read.legs[one][0] for read in reads),
@@ -42,7 +43,7 @@ def _document(
         )
         for one in nodes
     }
-    return Wars(
+    return WarsStatus(
         node=node,
         n=len(nodes),
         sampled=32,
@@ -53,12 +54,14 @@ def _document(
     )
 
 
-def _documents(samples: int, w: Any = None) -> list[Wars]:
+def _documents(samples: int, w: Any = None) -> list[WarsStatus]:
     rng = random.Random(3)
     return [_document(node, rng, samples, w=w) for node in NODES]
 
 
-def _asked(documents: Sequence[Wars], r: int = 1, w: int = 1, **how: Any) -> dict[str, Prediction]:
+def _asked(
+    documents: Sequence[WarsStatus], r: int = 1, w: int = 1, **how: Any
+) -> dict[str, Prediction]:
     question = Question(3, ((r, w),), times("0,5"), 60_000, 1)
     return {one.sampling: one for one in predict_measured(documents, question, **how)}
 
@@ -139,12 +142,12 @@ def test_what_was_asked_of_some_nodes_says_so() -> None:
 def test_a_write_that_a_replica_never_acknowledged_is_never_there() -> None:
     documents = _documents(200)
     cut = [
-        WriteSample(minter=write.minter, legs={write.minter: (0.0, 0.0)})
+        WarsWrite(minter=write.minter, legs={write.minter: (0.0, 0.0)})
         for one in documents[:1]
         for write in one.writes
     ]
     documents.append(
-        Wars(
+        WarsStatus(
             node="a",
             n=3,
             sampled=32,
@@ -171,12 +174,14 @@ def test_too_few_samples_are_told_with_their_counts() -> None:
     assert list(few) == ["iid", "per replica"]
 
 
-@pytest.mark.parametrize("documents", [[], [Wars(node="a", n=0, sampled=32, seconds=1, peers={})]])
-def test_nodes_that_have_measured_nothing_say_so(documents: list[Wars]) -> None:
+@pytest.mark.parametrize(
+    "documents", [[], [WarsStatus(node="a", n=0, sampled=32, seconds=1, peers={})]]
+)
+def test_nodes_that_have_measured_nothing_say_so(documents: list[WarsStatus]) -> None:
     with pytest.raises(TooFewSamples, match="no node has measured anything"):
         gather(documents)
     with pytest.raises(TooFewSamples, match="no write to all 3"):
-        gather([Wars(node="a", n=3, sampled=32, seconds=1, peers={})])
+        gather([WarsStatus(node="a", n=3, sampled=32, seconds=1, peers={})])
 
 
 def test_nodes_have_to_agree_on_n() -> None:

@@ -6,8 +6,8 @@ import msgspec
 from memory_backend import MemoryBackend
 from raw_http import RawHttp
 
-from bench.pbs.prediction import Wars
 from dynamo.requests import READ, ReadOptions
+from dynamo.wars_status import WarsStatus
 
 KEY = "/buckets/b/keys/k"
 TEXT = {"Content-Type": "text/plain"}
@@ -18,7 +18,7 @@ TOLD = ("x-dynamo-coordinator", "x-dynamo-began", "x-dynamo-committed")
 async def test_it_is_what_predictions_are_made_from(http: RawHttp, backend: MemoryBackend) -> None:
     got = await http.request("GET", "/admin/wars")
     assert got.status == 200
-    decoded = msgspec.json.Decoder(Wars, strict=True).decode(got.body)
+    decoded = msgspec.json.Decoder(WarsStatus, strict=True).decode(got.body)
     assert msgspec.to_builtins(decoded) == msgspec.to_builtins(backend.wars())
     assert (await http.request("HEAD", "/admin/wars")).status == 200
     post = await http.request("POST", "/admin/wars")
