@@ -42,15 +42,18 @@ class _Register:
 
     async def fault(self, fault: Fault) -> None:
         """Raises TargetFailed: there is nothing that could fail."""
-        raise TargetFailed(f"the {self.name} register has no fault {fault.do!r}")
+        raise self._without(fault)
 
     async def mend(self, fault: Fault) -> None:
         """Raises TargetFailed."""
-        raise TargetFailed(f"the {self.name} register has no fault {fault.do!r}")
+        raise self._without(fault)
 
     async def image(self, fault: Fault) -> None:
         """Raises TargetFailed."""
-        raise TargetFailed(f"the {self.name} register has no fault {fault.do!r}")
+        raise self._without(fault)
+
+    def _without(self, fault: Fault) -> TargetFailed:
+        return TargetFailed(f"the {self.name} register has no fault {fault.do!r}")
 
     async def trees_equal(self) -> bool | None:
         """None: it has no trees."""
